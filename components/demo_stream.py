@@ -1,0 +1,73 @@
+"""A demo stream, so that a new cluster can be looked at."""
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.networking.v1 import NetworkPolicy
+
+from components.manifest import metadata
+from model.names import DEMO, EDGE_SERVICE, RTMP_PORT
+from model.settings import DemoSettings
+
+
+class DemoStream(pulumi.ComponentResource):
+    """A Deployment that publishes a sample file through the edges, again and again."""
+
+    deployment: Deployment
+
+    def __init__(
+        self,
+        name: str,
+        settings: DemoSettings,
+        namespace: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("srs:demo:DemoStream", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        labels = {"app": DEMO}
+        url = f"rtmp://{EDGE_SERVICE}:{RTMP_PORT}/{settings.stream}"
+        self.deployment = Deployment(
+            f"{DEMO}-deploy",
+            metadata=metadata(f"{DEMO}-deploy", namespace, labels),
+            spec={
+                "replicas": 1,
+                "selector": {"match_labels": labels},
+                "strategy": {"type": "Recreate"},  # two publishers of one stream are refused
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "automount_service_account_token": False,
+                        "enable_service_links": False,
+                        "termination_grace_period_seconds": 5,
+                        "security_context": {"seccomp_profile": {"type": "RuntimeDefault"}},
+                        "containers": [
+                            {
+                                "name": "encoder",
+                                "image": settings.image,
+                                "image_pull_policy": "IfNotPresent",
+                                "command": ["/bin/sh", "-c"],
+                                "args": [
+                                    f"while true; do ffmpeg -re -i '{settings.source}' -c copy -f flv {url}; "
+                                    "sleep 3; done"
+                                ],
+                                "security_context": {
+                                    "allow_privilege_escalation": False,
+                                    "capabilities": {"drop": ["ALL"]},
+                                },
+                                "resources": {
+                                    "requests": {"cpu": "50m", "memory": "64Mi"},
+                                    "limits": {"memory": "256Mi"},
+                                },
+                            }
+                        ],
+                    },
+                },
+            },
+            opts=child,
+        )
+        NetworkPolicy(
+            DEMO,
+            metadata=metadata(DEMO, namespace, labels),
+            spec={"pod_selector": {"match_labels": labels}, "policy_types": ["Ingress"]},
+            opts=child,
+        )
+        self.register_outputs({})

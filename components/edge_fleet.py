@@ -1,0 +1,154 @@
+"""The edges: one Deployment per release behind one Service."""
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.core.v1 import ServiceAccount
+from pulumi_kubernetes.networking.v1 import NetworkPolicy
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
+
+from components.manifest import metadata, srs_container, srs_pod
+from components.srs_config import srs_config
+from model.names import API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, config_hash, edge_deployment, edge_run
+from model.settings import StackSettings
+from model.values import seconds
+
+
+class EdgeFleet(pulumi.ComponentResource):
+    """What all releases share; `release` adds one.
+
+    Releases are added one by one and not all at once because their order matters: those that grow have to be
+    ready before those that shrink may be declared.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: StackSettings,
+        namespace: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("srs:edge:EdgeFleet", name, {}, opts)
+        self._settings = settings
+        self._namespace = namespace
+        self._releases: dict[str, EdgeRelease] = {}
+        child = pulumi.ResourceOptions(parent=self)
+        labels = {"app": EDGE_APP}
+
+        PodDisruptionBudget(
+            EDGE_APP,
+            metadata=metadata(EDGE_APP, namespace, labels),
+            spec={
+                "selector": {"match_labels": labels},
+                # A number of pods, not maxUnavailable or per cent: for those the controller asks the pods'
+                # owners for the wanted number, and draining pods of a removed release have none, which
+                # blocks every node drain for hours.
+                "min_available": settings.edge.replicas - 1,
+                "unhealthy_pod_eviction_policy": "AlwaysAllow",
+            },
+            opts=child,
+        )
+        NetworkPolicy(
+            EDGE_APP,
+            metadata=metadata(EDGE_APP, namespace, labels),
+            spec={
+                "pod_selector": {"match_labels": labels},
+                "policy_types": ["Ingress"],
+                "ingress": [
+                    {
+                        "ports": [
+                            {"port": RTMP_PORT, "protocol": "TCP"},
+                            {"port": HTTP_PORT, "protocol": "TCP"},
+                        ]
+                    },
+                    {"from_": [{"pod_selector": {}}], "ports": [{"port": API_PORT, "protocol": "TCP"}]},
+                ],
+            },
+            opts=child,
+        )
+        self.register_outputs({})
+
+    def release(self, name: str) -> "EdgeRelease":
+        """Declare a release. Declared already, it is given back as it is."""
+        if name not in self._releases:
+            self._releases[name] = EdgeRelease(
+                f"srs-edge-{name}",
+                name,
+                self._settings,
+                self._namespace,
+                pulumi.ResourceOptions(parent=self),
+            )
+        return self._releases[name]
+
+
+class EdgeRelease(pulumi.ComponentResource):
+    """ServiceAccount, ConfigMap and Deployment of one release."""
+
+    deployment: Deployment
+
+    def __init__(
+        self,
+        name: str,
+        release: str,
+        settings: StackSettings,
+        namespace: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("srs:edge:EdgeRelease", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        edge, this = settings.edge, settings.edge.releases[release]
+        conf = settings.edge_conf(release)
+        run = edge_run(release)
+        labels = {"app": EDGE_APP, "run": run}
+
+        account = ServiceAccount(
+            run,
+            metadata=metadata(run, namespace, labels),
+            automount_service_account_token=False,
+            opts=child,
+        )
+        config = srs_config(run, conf, namespace, account, self)
+
+        container = srs_container(this.image, this.resources)
+        if edge.drain.deregister:
+            # The pod serves on while load balancers learn that it goes; SIGTERM comes after. `sleep` is the
+            # kubelet's own (on by default since Kubernetes 1.30) and needs no shell in the image.
+            container["lifecycle"] = {"pre_stop": {"sleep": {"seconds": seconds(edge.drain.deregister)}}}
+        pod = srs_pod(container, config.metadata["name"], EDGE_APP)
+        pod["service_account_name"] = account.metadata["name"]
+        pod["termination_grace_period_seconds"] = edge.drain.grace_seconds
+
+        name_in_cluster = edge_deployment(release)
+        self.deployment = Deployment(
+            name_in_cluster,
+            metadata=metadata(
+                name_in_cluster,
+                namespace,
+                {"run": run},
+                {"kubernetes.io/change-cause": f"image={this.image} config={config_hash(conf)}"},
+            ),
+            spec={
+                "replicas": edge.shares[release].replicas,
+                "paused": this.paused,
+                "min_ready_seconds": seconds(edge.min_ready),
+                "progress_deadline_seconds": seconds(edge.rollout_timeout),
+                "revision_history_limit": 10,
+                "selector": {"match_labels": {"run": run}},
+                "strategy": {
+                    "type": "RollingUpdate",
+                    "rolling_update": {"max_unavailable": 0, "max_surge": "25%"},
+                },
+                "template": {
+                    "metadata": {
+                        "labels": labels,
+                        "annotations": {
+                            # An autoscaler that takes the node away would cut every connection of this pod.
+                            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                            **this.pod_annotations,
+                        },
+                    },
+                    "spec": pod,
+                },
+            },
+            opts=child,
+        )
+        self.register_outputs({})

@@ -1,0 +1,178 @@
+"""The parts that manifests have in common: metadata, probes, security settings, the mounted srs.conf."""
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+from pulumi_kubernetes.core.v1 import (
+    ContainerArgsDict,
+    PodSecurityContextArgsDict,
+    PodSpecArgsDict,
+    ProbeArgsDict,
+    ResourceRequirementsArgsDict,
+    SecurityContextArgsDict,
+    ServiceAccount,
+    TopologySpreadConstraintArgsDict,
+    VolumeArgsDict,
+    VolumeMountArgsDict,
+)
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict, OwnerReferenceArgsDict
+
+from model.names import API_PORT, HTTP_PORT, RTMP_PORT
+from model.settings import Resources
+
+FIELD_MANAGER = "srs"
+
+SRS_HOME = "/usr/local/srs"
+
+_PULUMI = {
+    # One field manager for good, and it wins: otherwise each up has a manager of its own, and fields that a
+    # killed up or a hand on kubectl has set conflict or stay behind (provider docs, "Managing Resources with
+    # Server-Side Apply").
+    "pulumi.com/patchFieldManager": FIELD_MANAGER,
+    "pulumi.com/patchForce": "true",
+    # The program waits for rollouts itself (see cluster/rollout.py), and a deletion waits for nobody: with a
+    # drain of hours the provider's wait for the pods would end in its time-out.
+    "pulumi.com/skipAwait": "true",
+    "pulumi.com/deletionPropagationPolicy": "background",
+}
+
+
+def metadata(
+    name: str,
+    namespace: pulumi.Input[str] | None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> ObjectMetaArgsDict:
+    """Metadata of an object of this stack. namespace: None for objects that have none."""
+    meta: ObjectMetaArgsDict = {
+        "name": name,
+        "labels": {
+            "app.kubernetes.io/part-of": "srs",
+            "app.kubernetes.io/managed-by": "pulumi",
+            **(labels or {}),
+        },
+        "annotations": {**_PULUMI, **(annotations or {})},
+    }
+    if namespace is not None:
+        meta["namespace"] = namespace
+    return meta
+
+
+POD_SECURITY: PodSecurityContextArgsDict = {
+    "run_as_non_root": True,
+    "run_as_user": 1000,
+    "run_as_group": 1000,
+    "fs_group": 1000,
+    "seccomp_profile": {"type": "RuntimeDefault"},
+}
+"""SRS needs no privilege: its ports are above 1024 and its pid file goes to /tmp."""
+
+CONTAINER_SECURITY: SecurityContextArgsDict = {
+    "allow_privilege_escalation": False,
+    "read_only_root_filesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def resources(settings: Resources) -> ResourceRequirementsArgsDict:
+    """Requests and limits of a container; no CPU limit, because throttling stalls every viewer of the pod."""
+    return {
+        "requests": {"cpu": settings.cpu, "memory": settings.memory},
+        "limits": {"memory": settings.memory},
+    }
+
+
+def srs_container(image: str, settings: Resources, mounts: Sequence[VolumeMountArgsDict] = ()) -> ContainerArgsDict:
+    """The SRS container; edges and origins differ in how they end, which they add themselves.
+
+    The command is explicit: since 4.0.168 the image's own one reads another file than the mounted one.
+    """
+    return {
+        "name": "srs",
+        "image": image,
+        "image_pull_policy": "IfNotPresent",
+        "command": ["./objs/srs", "-c", "conf/srs.conf"],
+        "working_dir": SRS_HOME,
+        "ports": [
+            {"name": "rtmp", "container_port": RTMP_PORT, "protocol": "TCP"},
+            {"name": "api", "container_port": API_PORT, "protocol": "TCP"},
+            {"name": "http", "container_port": HTTP_PORT, "protocol": "TCP"},
+        ],
+        "resources": resources(settings),
+        "security_context": CONTAINER_SECURITY,
+        "readiness_probe": _api_probe(period=2, failures=15, timeout=2),
+        # SRS looks names up blocking in its only thread, so slow cluster DNS makes every edge miss probes at
+        # once; killing them all would cut everybody. A probe-level grace, because without it a liveness kill
+        # takes the pod's grace of hours (kubernetes/kubernetes #64715).
+        "liveness_probe": {
+            **_api_probe(period=30, failures=10, timeout=10),
+            "termination_grace_period_seconds": 5,
+        },
+        "termination_message_policy": "FallbackToLogsOnError",
+        "volume_mounts": [
+            {"name": "config", "mount_path": f"{SRS_HOME}/conf", "read_only": True},
+            {"name": "tmp", "mount_path": "/tmp"},
+            *mounts,
+        ],
+    }
+
+
+def _api_probe(period: int, failures: int, timeout: int) -> ProbeArgsDict:
+    # /api/v1/versions exactly: SRS answers 200 to any unknown path below /api/v1.
+    return {
+        "http_get": {"path": "/api/v1/versions", "port": "api"},
+        "period_seconds": period,
+        "failure_threshold": failures,
+        "timeout_seconds": timeout,
+    }
+
+
+def srs_pod(
+    container: ContainerArgsDict, config: pulumi.Input[str], app: str, volumes: Sequence[VolumeArgsDict] = ()
+) -> PodSpecArgsDict:
+    """The pod around an SRS container. config: name of the ConfigMap with srs.conf. app: value of its `app` label."""
+    return {
+        "automount_service_account_token": False,
+        "enable_service_links": False,
+        "security_context": POD_SECURITY,
+        "containers": [container],
+        # Few and short tries, and full names first: each try blocks SRS.
+        "dns_config": {
+            "options": [
+                {"name": "ndots", "value": "2"},
+                {"name": "timeout", "value": "1"},
+                {"name": "attempts", "value": "2"},
+            ]
+        },
+        "topology_spread_constraints": spread(app),
+        "volumes": [
+            {"name": "config", "config_map": {"name": config}},
+            {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
+            *volumes,
+        ],
+    }
+
+
+def spread(app: str) -> list[TopologySpreadConstraintArgsDict]:
+    """Over zones and nodes by preference, never as a must: draining pods multiply, and would keep new ones out."""
+    return [
+        {
+            "max_skew": 1,
+            "topology_key": key,
+            "when_unsatisfiable": "ScheduleAnyway",
+            "label_selector": {"match_labels": {"app": app}},
+        }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]
+
+
+def owned_by(anchor: ServiceAccount) -> list[OwnerReferenceArgsDict]:
+    """Owner references that make garbage collection take an object together with `anchor`."""
+    return [
+        {
+            "api_version": "v1",
+            "kind": "ServiceAccount",
+            "name": anchor.metadata["name"],
+            "uid": anchor.metadata["uid"],
+        }
+    ]

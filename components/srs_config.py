@@ -1,0 +1,32 @@
+"""An srs.conf as a ConfigMap that outlives the change of it."""
+
+import pulumi
+from pulumi_kubernetes.core.v1 import ConfigMap, ServiceAccount
+
+from components.manifest import metadata, owned_by
+from model.names import config_hash
+
+
+def srs_config(
+    owner: str, text: str, namespace: pulumi.Input[str], anchor: ServiceAccount, parent: pulumi.Resource
+) -> ConfigMap:
+    """Declare the ConfigMap `<owner>-<hash of text>`.
+
+    It is immutable and named by its content: edited in place it would reload every pod that mounts it, old
+    and new alike (SRS's auto_reload_for_docker). The hash is part of the Pulumi name as well, so a change is
+    a create and a delete and never a replacement: one that a failed up leaves pending deletes the ConfigMap
+    in use when the config is reverted.
+
+    Pulumi forgets it when the config changes but leaves it in the cluster, because older ReplicaSets need it
+    (`kubectl rollout undo`, a held rollout). Garbage collection takes it together with `anchor`.
+    """
+    name = f"{owner}-{config_hash(text)}"
+    meta = metadata(name, namespace, labels={"app": owner})
+    meta["owner_references"] = owned_by(anchor)
+    return ConfigMap(
+        name,
+        metadata=meta,
+        data={"srs.conf": text},
+        immutable=True,
+        opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=True),
+    )

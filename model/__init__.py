@@ -1,0 +1,1 @@
+"""What can be decided without a resource: settings, srs.conf, replica shares, names. Nothing here does I/O."""

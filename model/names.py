@@ -1,0 +1,43 @@
+"""Names of objects. Those of the SRS project's article are kept, so its commands work as they stand."""
+
+import hashlib
+
+EDGE_APP = "srs-edge"
+"""Value of the `app` label that all releases share; the edge Service selects it."""
+
+EDGE_SERVICE = "srs-edge-service"
+ORIGIN_SERVICE = "socs"
+ORIGIN = "srs-origin"
+HLS = "nginx-origin"
+DEMO = "srs-demo"
+
+RTMP_PORT = 1935
+API_PORT = 1985
+HTTP_PORT = 8080
+
+CONFIG_HASH_LENGTH = 10
+"""Hex digits; 40 bits are plenty to tell the configs of one release apart."""
+
+
+def config_hash(text: str) -> str:
+    """A short name for the content of an srs.conf."""
+    return hashlib.sha256(text.encode()).hexdigest()[:CONFIG_HASH_LENGTH]
+
+
+def edge_deployment(release: str) -> str:
+    """The Deployment of a release."""
+    return f"srs-edge-{release}-deploy"
+
+
+def edge_run(release: str) -> str:
+    """Value of the `run` label of a release, which is its Deployment's own selector."""
+    return f"srs-edge-{release}"
+
+
+def origin_hosts(replicas: int, namespace: str, cluster_domain: str) -> list[str]:
+    """The fully qualified names of the origin pods.
+
+    Fully qualified because SRS looks names up blocking in its only thread: each search domain that is
+    tried in vain stalls every viewer of that edge.
+    """
+    return [f"{ORIGIN}-{i}.{ORIGIN_SERVICE}.{namespace}.svc.{cluster_domain}" for i in range(replicas)]

@@ -1,0 +1,168 @@
+"""From what pydantic finds to messages for an operator: path, value, what is allowed, and a guess at typos."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from model.values import format_duration
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where, what stands there, and what is allowed instead."""
+
+    path: tuple[str | int, ...]
+    value: Any
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{_dotted(self.path)}: {_shown(self.value)} {self.allowed}"
+
+
+class RuleBroken(PydanticCustomError):
+    """Problems that a model finds between its own fields; their paths are relative to the model.
+
+    pydantic gives a model's validator only one error with the model's own path; this one carries any number
+    and says which field is meant.
+    """
+
+    def __new__(cls, problems: Sequence[Problem]) -> "RuleBroken":
+        """Make the error that pydantic collects."""
+        return super().__new__(
+            cls, "rule_broken", "; ".join(str(problem) for problem in problems), {"problems": list(problems)}
+        )
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Keep what `__new__` was given."""
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Every problem in a validation error of `model`, with full paths."""
+    return [problem for detail in error.errors() for problem in _problems(detail, model)]
+
+
+def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
+    path = tuple(part for part in detail["loc"] if part not in ("[key]",))
+    value = detail["input"]
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "rule_broken":
+            for problem in context["problems"]:
+                yield Problem((*_without_tag(path, model), *problem.path), problem.value, problem.allowed)
+            return
+        case "extra_forbidden":
+            allowed = _unknown_key(path, model)
+        case "missing":
+            value, allowed = _ABSENT, "is required"
+        case "value_error":
+            allowed = str(context["error"])
+        case "union_tag_invalid" | "union_tag_not_found":
+            key = str(context["discriminator"]).strip("'")
+            path = (*path, key)
+            if isinstance(value, dict):
+                value = cast("dict[str, Any]", value).get(key, _ABSENT)
+            allowed = f"must be one of {context.get('expected_tags', _TAGS)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            allowed = "must be a map of keys and values"
+        case _:
+            allowed = detail["msg"].replace("Input should", "must").replace("String should", "must")
+    yield Problem(_without_tag(path, model), value, allowed)
+
+
+_TAGS = "'none', 'nodePort'"
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "(absent)"
+
+
+_ABSENT = _Absent()
+
+
+def _without_tag(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[str | int, ...]:
+    """The path without the discriminator's value, which pydantic puts behind a tagged union's own path."""
+    shown: list[str | int] = []
+    here: list[Any] = [model]
+    for part in path:
+        tags = [tag for each in here for tag in _tags_of(each)] if len(here) > 1 else []
+        if part in tags:
+            here = [each for each in here if part in _tags_of(each)]
+            continue
+        shown.append(part)
+        here = [child for each in here for child in _child(each, part)]
+    return tuple(shown)
+
+
+def _tags_of(candidate: Any) -> tuple[Any, ...]:
+    if isinstance(candidate, type) and issubclass(candidate, BaseModel) and "kind" in candidate.model_fields:
+        return typing.get_args(candidate.model_fields["kind"].annotation)
+    return ()
+
+
+def _child(candidate: Any, part: str | int) -> list[Any]:
+    """What may stand at key `part` of a value of type `candidate`."""
+    if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+        for name, field in candidate.model_fields.items():
+            if part in (field.alias, name):
+                return _alternatives(field.annotation)
+    elif typing.get_origin(candidate) is dict:
+        return _alternatives(typing.get_args(candidate)[1])
+    return []
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _alternatives(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return [each for part in typing.get_args(annotation) for each in _alternatives(part)]
+    return [annotation]
+
+
+def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    """What to say of a key that no model knows."""
+    here: list[Any] = [model]
+    for part in path[:-1]:
+        chosen = [each for each in here if part in _tags_of(each)]
+        here = chosen or [child for each in here for child in _child(each, part)]
+    known = sorted(
+        {
+            field.alias or name
+            for each in here
+            if isinstance(each, type) and issubclass(each, BaseModel)
+            for name, field in each.model_fields.items()
+        }
+    )
+    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    return (
+        f"is at an unknown key; did you mean {close[0]!r}?"
+        if close
+        else f"is at an unknown key; known are {', '.join(known)}"
+    )
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    text = ""
+    for part in path:
+        plain = isinstance(part, str) and "." not in part
+        text += (f".{part}" if text else str(part)) if plain else f'["{part}"]'
+    return f"srs:{text}"
+
+
+def _shown(value: Any) -> str:
+    """A value as a line of YAML would have it, cut where it is long."""
+    if isinstance(value, timedelta):
+        text = format_duration(value)
+    elif isinstance(value, BaseModel):
+        text = value.model_dump_json(by_alias=True)
+    else:
+        text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}…"

@@ -1,0 +1,403 @@
+"""The stack config as typed settings: every key, its default, and every rule that holds between keys."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+from model import srs_conf
+from model.names import config_hash, edge_deployment, origin_hosts
+from model.problems import Problem, RuleBroken
+from model.replicas import Share, shares
+from model.srs_version import (
+    Version,
+    capabilities,
+    check_supported,
+    format_version,
+    parse_version,
+)
+from model.values import DnsLabel, Duration, Image, Quantity, ReleaseName, natural_key, parse_image, seconds
+
+DRAIN_MARGIN = timedelta(seconds=30)
+"""Between the end of the drain time and SIGKILL (ACK advises at least 30 s after preStop)."""
+
+PositiveInt = Annotated[int, Field(strict=True, ge=1)]
+Weight = Annotated[int, Field(strict=True, ge=0)]
+Switch = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, StringConstraints(strict=True)]
+NonEmpty = Annotated[str, StringConstraints(strict=True, min_length=1)]
+NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
+"""The default range of `--service-node-port-range` (Kubernetes docs, "Type: NodePort")."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: camelCase in YAML, snake_case in Python, unknown keys refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, validate_default=True)
+
+
+class KubernetesSettings(Settings):
+    """The cluster that the stack is deployed to."""
+
+    kubeconfig: NonEmpty = Field(
+        description="Path of the kubeconfig file, relative to the project. Never its content: "
+        "a path keeps credentials out of the stack's state."
+    )
+    context: NonEmpty | None = Field(
+        default=None, description="Context in that file; default: the file's current context."
+    )
+    cluster_id: NonEmpty = Field(
+        description="A name for the cluster that never changes, such as ACK's cluster id. With it, another API "
+        "address of the same cluster changes nothing. Changing it later replaces every object."
+    )
+    namespace: DnsLabel = Field(default="live", description="Namespace of all objects.")
+    create_namespace: Switch = Field(
+        default=True, description="Whether the stack makes (and deletes) the namespace or finds it there."
+    )
+    cluster_domain: NonEmpty = Field(default="cluster.local", description="DNS domain of the cluster.")
+    namespace_timeout: Duration = Field(
+        default=timedelta(minutes=1),
+        description="How long `up` waits for a namespace that is still terminating before it gives up.",
+    )
+
+
+class Resources(Settings):
+    """Requests and limits of a container. No CPU limit: throttling stalls every viewer of that pod."""
+
+    cpu: Quantity = Field(default="100m", description="CPU request, in cores.")
+    memory: Quantity = Field(default="256Mi", description="Memory request and limit, in bytes.")
+
+
+class SrsSettings(Settings):
+    """What can be set in an srs.conf besides what the program writes itself."""
+
+    max_connections: Annotated[int, Field(strict=True, ge=1, le=65535)] = Field(
+        default=1000, description="Connections that one SRS takes; needs an open-files limit a little above."
+    )
+    directives: Text = Field(
+        default="", description="More directives for the top level of srs.conf, as SRS writes them."
+    )
+    vhost_directives: Text = Field(
+        default="", description="More directives for `vhost __defaultVhost__`, as SRS writes them."
+    )
+
+    @model_validator(mode="after")
+    def _directives_are_whole(self) -> Self:
+        broken: list[Problem] = []
+        for field, scope in (("directives", "global"), ("vhost_directives", "vhost")):
+            text: str = getattr(self, field)
+            try:
+                srs_conf.check_directives(text, scope)
+            except ValueError as error:
+                broken.append(Problem((to_camel(field),), text, str(error)))
+        if broken:
+            raise RuleBroken(broken)
+        return self
+
+
+class ImageSettings(Settings):
+    """An SRS image and the version in it."""
+
+    image: Image = Field(description="SRS image with a tag that names a version, or with a digest and `version`.")
+    version: NonEmpty | None = Field(
+        default=None,
+        description="SRS version in the image, such as 4.0.6; needed where the tag does not say it.",
+    )
+
+    @model_validator(mode="after")
+    def _version_is_known(self) -> Self:
+        reference = parse_image(self.image)
+        if self.version is not None:
+            path, value, version = "version", self.version, parse_version(self.version)
+            unknown = "must be an SRS version such as 4.0.6"
+        else:
+            path, value, version = "image", self.image, parse_version(reference.tag or "")
+            unknown = (
+                "has no tag that names one SRS version (such as v4.0.6), and what is written into srs.conf depends "
+                "on the version; name such a tag, or give `version`"
+            )
+        if version is None:
+            raise RuleBroken([Problem((path,), value, unknown)])
+        try:
+            check_supported(version)
+        except ValueError as error:
+            raise RuleBroken([Problem((path,), value, str(error))]) from error
+        return self
+
+    @property
+    def srs_version(self) -> Version:
+        """The SRS version in the image."""
+        version = parse_version(self.version or parse_image(self.image).tag or "")
+        assert version is not None  # checked above
+        return version
+
+
+class OriginSettings(ImageSettings):
+    """The origins: they take the streams."""
+
+    replicas: PositiveInt = Field(default=3, description="Number of origins. Another number rolls every edge.")
+    min_ready: Duration = Field(
+        default=timedelta(seconds=15),
+        description="How long an origin must be ready before the next one changes.",
+    )
+    rollout_timeout: Duration = Field(
+        default=timedelta(minutes=10),
+        description="`up` fails when the origins are not ready after this time.",
+    )
+    srs: SrsSettings = Field(default_factory=SrsSettings, description="More srs.conf settings.")
+    resources: Resources = Field(default_factory=Resources, description="Resources of each origin.")
+    pod_annotations: dict[NonEmpty, Text] = Field(
+        default_factory=dict, description="More annotations of the origin pods."
+    )
+
+
+class DrainSettings(Settings):
+    """How an edge pod goes."""
+
+    deregister: Duration = Field(
+        default=timedelta(seconds=5),
+        description="How long a pod that is to go serves on, so that every load balancer learns of it first.",
+    )
+    timeout: Duration = Field(
+        default=timedelta(hours=12),
+        description="How long open connections may then last. It must outlast the longest stream.",
+    )
+
+    @model_validator(mode="after")
+    def _timeout_outlasts_deregister(self) -> Self:
+        if self.timeout < self.deregister:
+            raise RuleBroken(
+                [Problem(("timeout",), self.timeout, "must not be shorter than drain.deregister")],
+            )
+        return self
+
+    @property
+    def grace_seconds(self) -> int:
+        """`terminationGracePeriodSeconds` of an edge pod."""
+        return seconds(self.deregister + self.timeout + DRAIN_MARGIN)
+
+
+class ReleaseSettings(ImageSettings):
+    """One release of the edges: an image, its config and its weight."""
+
+    weight: Weight = Field(
+        description="Share of the edge replicas, relative to the other releases' weights (not per cent). "
+        "0 keeps the release without pods."
+    )
+    srs: SrsSettings = Field(default_factory=SrsSettings, description="More srs.conf settings.")
+    resources: Resources = Field(default_factory=Resources, description="Resources of each edge.")
+    pod_annotations: dict[NonEmpty, Text] = Field(
+        default_factory=dict, description="More annotations of the edge pods."
+    )
+    paused: Switch = Field(
+        default=False,
+        description="Holds a rolling update of this release (`kubectl rollout pause`); `up` then does not wait for it.",
+    )
+    allow_cuts: Switch = Field(
+        default=False,
+        description="Accepts an SRS version that cannot drain: every update of it cuts its connections.",
+    )
+
+    @model_validator(mode="after")
+    def _version_can_drain(self) -> Self:
+        if not capabilities(self.srs_version).drains and not self.allow_cuts:
+            raise RuleBroken(
+                [
+                    Problem(
+                        ("image",),
+                        self.image,
+                        f"is SRS {format_version(self.srs_version)}, which cuts every connection when it quits "
+                        "(ossrs/srs #3805); take 4.0.x or 6.0.132 and later, or set allowCuts: true",
+                    )
+                ]
+            )
+        return self
+
+
+class EdgeSettings(Settings):
+    """The edges: they serve the viewers, and encoders may push through them."""
+
+    replicas: PositiveInt = Field(description="Number of edges, all releases together.")
+    drain: DrainSettings = Field(default_factory=DrainSettings, description="How an edge pod goes.")
+    min_ready: Duration = Field(
+        default=timedelta(seconds=10),
+        description="How long an edge must be ready before it counts, so that a crash after the start stops a rollout.",
+    )
+    rollout_timeout: Duration = Field(
+        default=timedelta(minutes=10), description="`up` fails when a release is not ready after this time."
+    )
+    releases: dict[ReleaseName, ReleaseSettings] = Field(
+        min_length=1, description="The releases by name; normally one, two while a canary runs."
+    )
+
+    @model_validator(mode="after")
+    def _releases_fit_together(self) -> Self:
+        broken: list[Problem] = []
+        weights = self.weights
+        served = [name for name, weight in weights.items() if weight > 0]
+        if not served:
+            broken.append(Problem(("releases",), weights, "at least one release must have a weight above 0"))
+        elif self.replicas < len(served):
+            broken.append(
+                Problem(
+                    ("replicas",),
+                    self.replicas,
+                    f"must be at least {len(served)}: that many releases have a weight, and each needs a replica",
+                )
+            )
+        first_of: dict[object, str] = {}
+        for name in self.releases:
+            first = first_of.setdefault(natural_key(name), name)
+            if first != name:
+                broken.append(
+                    Problem(
+                        ("releases", name),
+                        name,
+                        f"is the same name as {first!r} in natural order; rename one of them",
+                    )
+                )
+        if broken:
+            raise RuleBroken(broken)
+        return self
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Weight of each release, in natural order."""
+        return {name: self.releases[name].weight for name in sorted(self.releases, key=natural_key)}
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """Replicas and shares of each release, in natural order."""
+        return shares(self.replicas, self.weights)
+
+
+class NoLoadBalancer(Settings):
+    """The edge Service is of type ClusterIP: it is reached from inside the cluster, or by an own Ingress."""
+
+    kind: Literal["none"]
+
+    host: None = None
+
+
+class NodePortLoadBalancer(Settings):
+    """The edge Service is of type NodePort: viewers, or a load balancer of one's own, connect to the nodes."""
+
+    kind: Literal["nodePort"]
+    rtmp_port: NodePort = Field(default=31935, description="Node port for RTMP.")
+    http_port: NodePort = Field(default=30080, description="Node port for HTTP-FLV.")
+    host: NonEmpty | None = Field(
+        default=None,
+        description="Host name or address for the URLs in the stack's outputs; changes nothing else.",
+    )
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.rtmp_port == self.http_port:
+            raise RuleBroken([Problem(("httpPort",), self.http_port, "must differ from rtmpPort")])
+        return self
+
+
+class HlsSettings(Settings):
+    """HLS: written by the origins to a shared volume, served by nginx."""
+
+    enabled: Switch = Field(default=False, description="Whether HLS is written and served.")
+    storage_class: NonEmpty | None = Field(
+        default=None, description="Storage class of the shared volume; it must offer ReadWriteMany."
+    )
+    size: Quantity = Field(default="10Gi", description="Size of the shared volume, in bytes.")
+    image: Image = Field(
+        default="nginxinc/nginx-unprivileged:1.28.0", description="nginx image that runs without root."
+    )
+    replicas: PositiveInt = Field(default=1, description="Number of nginx pods.")
+
+    @model_validator(mode="after")
+    def _storage_is_named(self) -> Self:
+        if self.enabled and self.storage_class is None:
+            raise RuleBroken(
+                [
+                    Problem(
+                        ("storageClass",),
+                        None,
+                        "must name a storage class with ReadWriteMany while hls.enabled is true: "
+                        "a cluster's default class hardly ever has it",
+                    )
+                ]
+            )
+        return self
+
+
+class DemoSettings(Settings):
+    """A demo stream, so that a new cluster can be looked at."""
+
+    enabled: Switch = Field(default=False, description="Whether a demo stream is published.")
+    image: Image = Field(default="ossrs/srs:encoder", description="Image with ffmpeg and a sample file.")
+    source: Annotated[str, StringConstraints(strict=True, pattern=r"^[\w./-]+$")] = Field(
+        default="./doc/source.flv", description="File in the image that is published in a loop."
+    )
+    stream: Annotated[str, StringConstraints(strict=True, pattern=r"^[\w-]+/[\w-]+$")] = Field(
+        default="live/livestream", description="Application and stream name."
+    )
+
+
+LoadBalancerSettings = Annotated[NoLoadBalancer | NodePortLoadBalancer, Field(discriminator="kind")]
+
+
+class StackSettings(Settings):
+    """The whole stack config; each field is a key `srs:<name>`."""
+
+    kubernetes: KubernetesSettings = Field(description="The cluster that the stack is deployed to.")
+    origin: OriginSettings = Field(description="The origins: they take the streams.")
+    edge: EdgeSettings = Field(description="The edges: they serve the viewers.")
+    load_balancer: LoadBalancerSettings = Field(
+        default=NoLoadBalancer(kind="none"), description="What stands in front of the edges."
+    )
+    hls: HlsSettings = Field(default_factory=HlsSettings, description="HLS: written by the origins, served by nginx.")
+    demo: DemoSettings = Field(default_factory=DemoSettings, description="A demo stream.")
+
+    @property
+    def origins(self) -> list[str]:
+        """Host names of the origins."""
+        return origin_hosts(self.origin.replicas, self.kubernetes.namespace, self.kubernetes.cluster_domain)
+
+    @property
+    def origin_conf(self) -> str:
+        """srs.conf of the origins."""
+        srs = self.origin.srs
+        return srs_conf.render_origin(
+            self.origins, self.hls.enabled, srs.max_connections, srs.directives, srs.vhost_directives
+        )
+
+    def edge_conf(self, release: str) -> str:
+        """srs.conf of a release."""
+        settings = self.edge.releases[release]
+        return srs_conf.render_edge(
+            settings.srs_version,
+            self.origins,
+            settings.srs.max_connections,
+            settings.srs.directives,
+            settings.srs.vhost_directives,
+        )
+
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """What is told of each release in the stack's outputs, in natural order."""
+        return {
+            name: {
+                "image": self.edge.releases[name].image,
+                "deployment": edge_deployment(name),
+                "replicas": share.replicas,
+                "weight": self.edge.releases[name].weight,
+                "wishedPercent": round(share.wished, 1),
+                "realPercent": round(share.real, 1),
+                "configHash": config_hash(self.edge_conf(name)),
+                "paused": self.edge.releases[name].paused,
+            }
+            for name, share in self.edge.shares.items()
+        }
+
+
+CONFIG_KEYS: Mapping[str, str] = {
+    field.alias or name: field.description or "" for name, field in StackSettings.model_fields.items()
+}
+"""The keys of the stack config with their descriptions; `Pulumi.yaml` declares the same ones."""

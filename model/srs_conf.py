@@ -1,0 +1,173 @@
+"""srs.conf for edges and origins, rendered for the SRS version of the image.
+
+SRS refuses to start on a directive that it does not know, so a directive is written only for versions
+that know it (`srs_version`).
+"""
+
+import re
+from collections.abc import Sequence
+
+from model.names import API_PORT, HTTP_PORT, RTMP_PORT
+from model.srs_version import Version, capabilities
+
+GRACE_START_WAIT = 700
+"""Milliseconds between SIGTERM and the closing of the listeners; SRS serves on meanwhile."""
+
+GRACE_FINAL_WAIT = 800
+"""Milliseconds between the end of the last connection and the exit."""
+
+Statement = str | tuple[str, "Block"]
+Block = Sequence[Statement]
+
+_OURS = {
+    "global": {
+        "listen": "edges and origins listen on 1935",
+        "daemon": "a container ends when its first process goes to the background",
+        "pid": "it must be writable without root",
+        "max_connections": "set maxConnections",
+        "srs_log_tank": "logs go to the console",
+        "force_grace_quit": "without it an update cuts every connection",
+        "grace_start_wait": "it is part of the drain",
+        "grace_final_wait": "it is part of the drain",
+        "http_api": "probes use it on 1985",
+        "http_server": "viewers use it on 8080",
+        "vhost": "use vhostDirectives for __defaultVhost__",
+    },
+    "vhost": {
+        "cluster": "it makes the edge an edge and the origin an origin",
+        "http_remux": "HTTP-FLV is always on",
+        "hls": "see srs:hls",
+    },
+}
+"""Directives that the program writes itself, and why they cannot be given by hand."""
+
+
+def check_directives(text: str, scope: str) -> None:
+    """Check additional directives before SRS does.
+
+    scope: `global` or `vhost`, where the text is put.
+    Raises ValueError if braces do not match, a statement does not end, or a directive is the program's own.
+    """
+    depth = 0
+    statement: list[str] = []
+    for token in re.findall(r"#[^\n]*|\"[^\"]*\"|'[^']*'|[{};]|[^\s{};#\"']+", text):
+        if token.startswith("#"):
+            continue
+        if token in "{;":
+            if not statement:
+                raise ValueError(f"has {token!r} without a directive before it")
+            if depth == 0 and statement[0] in _OURS[scope]:
+                raise ValueError(f"must not set {statement[0]!r}: {_OURS[scope][statement[0]]}")
+            depth += token == "{"
+            statement = []
+        elif token == "}":
+            depth -= 1
+            if depth < 0:
+                raise ValueError("has a '}' too many")
+            if statement:
+                raise ValueError(f"has a directive without ';' at its end: {' '.join(statement)}")
+        else:
+            statement.append(token)
+    if statement:
+        raise ValueError(f"has a directive without ';' at its end: {' '.join(statement)}")
+    if depth:
+        raise ValueError("has a '{' that is not closed")
+
+
+def render_edge(
+    version: Version,
+    origins: Sequence[str],
+    max_connections: int = 1000,
+    directives: str = "",
+    vhost_directives: str = "",
+) -> str:
+    """srs.conf of an edge that pulls from, and pushes to, these origins (host names)."""
+    known = capabilities(version)
+    return _render(
+        [
+            *_basics(max_connections),
+            *([f"grace_start_wait {GRACE_START_WAIT}"] if known.grace_start_wait else []),
+            f"grace_final_wait {GRACE_FINAL_WAIT}",
+            "force_grace_quit on",
+            *_http(),
+            *_lines(directives),
+            (
+                "vhost __defaultVhost__",
+                [
+                    ("cluster", ["mode remote", f"origin {' '.join(origins)}"]),
+                    ("http_remux", ["enabled on"]),
+                    *_lines(vhost_directives),
+                ],
+            ),
+        ]
+    )
+
+
+def render_origin(
+    coworkers: Sequence[str],
+    hls: bool,
+    max_connections: int = 1000,
+    directives: str = "",
+    vhost_directives: str = "",
+) -> str:
+    """srs.conf of an origin; coworkers are all origins (host names), itself included (harmless, ossrs/srs #1608).
+
+    No grace directives: an origin is to end quickly. One that drains keeps its publishers but refuses the
+    pulls of edges, so that new viewers see nothing.
+    """
+    addresses = " ".join(f"{host}:{API_PORT}" for host in coworkers)
+    return _render(
+        [
+            *_basics(max_connections),
+            *_http(),
+            *_lines(directives),
+            (
+                "vhost __defaultVhost__",
+                [
+                    ("cluster", ["origin_cluster on", f"coworkers {addresses}"]),
+                    ("http_remux", ["enabled on"]),
+                    *([("hls", ["enabled on"])] if hls else []),
+                    *_lines(vhost_directives),
+                ],
+            ),
+        ]
+    )
+
+
+def _basics(max_connections: int) -> list[Statement]:
+    return [
+        f"listen {RTMP_PORT}",
+        f"max_connections {max_connections}",
+        "daemon off",
+        "pid /tmp/srs.pid",
+        "srs_log_tank console",
+    ]
+
+
+def _http() -> list[Statement]:
+    return [
+        ("http_api", ["enabled on", f"listen {API_PORT}"]),
+        ("http_server", ["enabled on", f"listen {HTTP_PORT}"]),
+    ]
+
+
+class _Verbatim(str):
+    """A line that was given in the config and is written as it stands."""
+
+    __slots__ = ()
+
+
+def _lines(text: str) -> list[Statement]:
+    return [_Verbatim(line) for line in text.strip().splitlines()]
+
+
+def _render(block: Block, indent: str = "") -> str:
+    text = ""
+    for statement in block:
+        if isinstance(statement, tuple):
+            text += f"{indent}{statement[0]} {{\n{_render(statement[1], indent + '    ')}{indent}}}\n"
+        elif isinstance(statement, _Verbatim):
+            text += f"{indent}{statement}\n"
+        else:
+            text += f"{indent}{statement};\n"
+    return text

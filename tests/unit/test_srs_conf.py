@@ -1,0 +1,135 @@
+"""srs.conf is written for the SRS version of the image, and bad additions are refused before SRS sees them."""
+
+import pytest
+
+from model.srs_conf import check_directives, render_edge, render_origin
+from model.srs_version import capabilities, check_supported, parse_version
+
+ORIGINS = ["srs-origin-0.socs.live.svc.cluster.local", "srs-origin-1.socs.live.svc.cluster.local"]
+
+EDGE_4_0_6 = """\
+listen 1935;
+max_connections 1000;
+daemon off;
+pid /tmp/srs.pid;
+srs_log_tank console;
+grace_start_wait 700;
+grace_final_wait 800;
+force_grace_quit on;
+http_api {
+    enabled on;
+    listen 1985;
+}
+http_server {
+    enabled on;
+    listen 8080;
+}
+vhost __defaultVhost__ {
+    cluster {
+        mode remote;
+        origin srs-origin-0.socs.live.svc.cluster.local srs-origin-1.socs.live.svc.cluster.local;
+    }
+    http_remux {
+        enabled on;
+    }
+}
+"""
+
+
+def test_edge_as_in_the_article() -> None:
+    assert render_edge((4, 0, 6), ORIGINS) == EDGE_4_0_6
+
+
+def test_a_directive_is_written_only_for_versions_that_know_it() -> None:
+    old = render_edge((4, 0, 5), ORIGINS)
+    assert old == EDGE_4_0_6.replace("grace_start_wait 700;\n", "")
+
+
+def test_additions_stand_where_they_belong() -> None:
+    text = render_edge((4, 0, 6), ORIGINS, 500, "chunk_size 60000;\nwork_dir /tmp;", "play {\n    gop_cache off;\n}")
+    assert "max_connections 500;\n" in text
+    assert "\nchunk_size 60000;\nwork_dir /tmp;\nvhost __defaultVhost__ {\n" in text
+    assert text.endswith("    play {\n        gop_cache off;\n    }\n}\n")
+
+
+def test_origins_know_each_other_and_end_quickly() -> None:
+    text = render_origin(ORIGINS, hls=True)
+    assert f"coworkers {ORIGINS[0]}:1985 {ORIGINS[1]}:1985;" in text
+    assert "origin_cluster on;" in text
+    assert "hls {\n        enabled on;" in text
+    assert "grace" not in text
+    assert "hls" not in render_origin(ORIGINS, hls=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "scope", "message"),
+    [
+        ("listen 1936;", "global", "must not set 'listen'"),
+        ("force_grace_quit off;", "global", "cuts every connection"),
+        ("vhost x { }", "global", "vhostDirectives"),
+        ("cluster { mode local; }", "vhost", "must not set 'cluster'"),
+        ("chunk_size 60000", "global", "without ';'"),
+        ("play { gop_cache off }", "vhost", "without ';'"),
+        ("play { gop_cache off;", "vhost", "not closed"),
+        ("play gop_cache off; }", "vhost", "'}' too many"),
+        ("{ }", "vhost", "without a directive"),
+        (";", "global", "without a directive"),
+    ],
+)
+def test_bad_additions(text: str, scope: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_directives(text, scope)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "chunk_size 60000;", "# listen 1936;\nchunk_size 60000;", "play { gop_cache off; }", 'work_dir "a;b";'],
+)
+def test_good_additions(text: str) -> None:
+    check_directives(text, "global")
+
+
+def test_a_directive_of_ours_inside_a_block_is_another_directive() -> None:
+    check_directives("rtc_server { listen 8000; }", "global")
+
+
+@pytest.mark.parametrize(
+    ("tag", "version"),
+    [
+        ("v4.0.6", (4, 0, 6)),
+        ("4.0.271", (4, 0, 271)),
+        ("v4.0-r5", (4, 0, 271)),
+        ("v5.0-r3", (5, 0, 213)),
+        ("v4.0-r0", (4, 0, 252)),
+        ("v4", None),
+        ("4.0", None),
+        ("develop", None),
+        ("v4.0.6-debug", None),
+        ("v9.9-r0", None),
+    ],
+)
+def test_version_of_a_tag(tag: str, version: tuple[int, int, int] | None) -> None:
+    assert parse_version(tag) == version
+
+
+@pytest.mark.parametrize(
+    ("version", "start_wait", "drains", "exporter"),
+    [
+        ((4, 0, 5), False, True, False),
+        ((4, 0, 6), True, True, False),
+        ((4, 0, 271), True, True, False),
+        ((5, 0, 66), True, False, False),
+        ((5, 0, 213), True, False, True),
+        ((6, 0, 131), True, False, True),
+        ((6, 0, 132), True, True, True),
+    ],
+)
+def test_what_versions_can_do(version: tuple[int, int, int], start_wait: bool, drains: bool, exporter: bool) -> None:
+    known = capabilities(version)
+    assert (known.grace_start_wait, known.drains, known.exporter) == (start_wait, drains, exporter)
+
+
+@pytest.mark.parametrize("version", [(4, 0, 4), (3, 0, 160), (7, 0, 18)])
+def test_versions_that_are_not_supported(version: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"4\.0\.5 up to 6\.x"):
+        check_supported(version)
