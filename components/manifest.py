@@ -168,11 +168,6 @@ def spread(app: str) -> list[TopologySpreadConstraintArgsDict]:
 
 def owned_by(anchor: ServiceAccount) -> list[OwnerReferenceArgsDict]:
     """Owner references that make garbage collection take an object together with `anchor`."""
-    return [
-        {
-            "api_version": "v1",
-            "kind": "ServiceAccount",
-            "name": anchor.metadata["name"],
-            "uid": anchor.metadata["uid"],
-        }
-    ]
+    # A preview knows no uid of what it would create; it does know that the id is unknown then.
+    uid = pulumi.Output.all(anchor.id, anchor.metadata).apply(lambda known: str(known[1]["uid"]))
+    return [{"api_version": "v1", "kind": "ServiceAccount", "name": anchor.metadata["name"], "uid": uid}]

@@ -102,7 +102,7 @@ BAD_CONFIGS = [
     put(f"{R6}/weight", True, "True", "must be a valid integer"),
     put(f"{R6}/paused", "yes", "'yes'", "must be a valid boolean"),
     put("hls/enabled", 1, "1", "must be a valid boolean"),
-    put(f"{R6}/podAnnotations", {"a": 1}, "1", "must be a valid string", at=f"edge.releases.r6.podAnnotations.a"),
+    put(f"{R6}/podAnnotations", {"a": 1}, "1", "must be a valid string", at="edge.releases.r6.podAnnotations.a"),
     # Numbers out of range.
     put(f"{R6}/weight", -1, "-1", "must be greater than or equal to 0"),
     put("edge/replicas", 0, "0", "must be greater than or equal to 1"),

@@ -1,0 +1,95 @@
+"""The reference of the stack config, written from the models so that it cannot drift: `make docs`."""
+
+import types
+import typing
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from model.settings import StackSettings
+from model.values import format_duration
+
+HEAD = """\
+# Stack config
+
+Every key of `Pulumi.<stack>.yaml`. This page is written from the models in `model/settings.py` by `make docs`.
+Durations are whole seconds written as `5s`, `10m`, `12h` or `1h30m`; quantities as Kubernetes writes them.
+A key that is not here is refused.
+"""
+
+
+def config_reference() -> str:
+    """The whole page, in Markdown."""
+    sections = [HEAD]
+    for name, field in StackSettings.model_fields.items():
+        sections.append(f"## `srs:{field.alias or name}`\n\n{field.description}\n")
+        default: Any = None if field.is_required() else field.get_default(call_default_factory=True)
+        models = list(_models(field.annotation))
+        for model in models:
+            if len(models) > 1:
+                kind = typing.get_args(model.model_fields["kind"].annotation)[0]
+                chosen = ", the default" if type(default) is model else ""
+                sections.append(f"### `kind: {kind}`{chosen}\n\n{model.__doc__}\n")
+            rows = list(_rows(model, ""))
+            if rows:
+                sections.append(
+                    "\n".join(["| key | value | default | what it is |", "| --- | --- | --- | --- |", *rows])
+                )
+                sections.append("")
+    return "\n".join(sections)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    else:
+        for part in typing.get_args(annotation):
+            yield from _models(part)
+
+
+def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        below = list(_models(field.annotation))
+        if typing.get_origin(field.annotation) is dict and below:
+            yield f"| `{key}` | map | {_default(field)} | {field.description} |"
+            yield from _rows(below[0], f"{key}.<name>.")
+        elif below:
+            yield from _rows(below[0], f"{key}.")
+        elif field.description:
+            yield f"| `{key}` | {_kind(field)} | {_default(field)} | {field.description} |"
+
+
+def _kind(field: FieldInfo) -> str:
+    annotation = field.annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
+    if typing.get_origin(annotation) is dict:
+        return "map of strings"
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    kinds: dict[Any, str] = {bool: "true or false", timedelta: "duration", str: "string", int: "whole number"}
+    kind = kinds.get(annotation, str(annotation))
+    least = [each.ge for each in field.metadata if isinstance(each, Ge)]
+    most = [each.le for each in field.metadata if isinstance(each, Le)]
+    return f"{kind}{f', at least {least[0]}' if least else ''}{f', at most {most[0]}' if most else ''}"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.get_default(call_default_factory=True)
+    if value is None or value is PydanticUndefined or value in ("", {}):
+        return "none"
+    if isinstance(value, timedelta):
+        return f"`{format_duration(value)}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    print(config_reference(), end="")
