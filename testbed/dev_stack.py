@@ -1,0 +1,149 @@
+"""`make up`: tools, embedded cluster and the dev stack on it, with a summary of what there is now."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from testbed.acquire.progress import Report
+from testbed.cluster import ClusterError, EmbeddedCluster
+from testbed.environment import PROJECT, UNSET, environment
+from testbed.tools import ToolError, ensure_tools
+
+STACK = "dev"
+STATE = PROJECT / ".testbed"
+
+NEXT_STEPS = """\
+Look around:
+  make shell            a shell in which pulumi (preview, up, config set) and kubectl work on this stack
+  make demo             the article's three scenarios: update, canary, rollback
+  make down             remove the cluster and the stack (the tools stay; make clean-tools removes them)
+The nodes are simulated: pods behave as a kubelet would report them, but run no SRS, so the URLs do not play."""
+
+
+class UpFailed(Exception):
+    """`pulumi up` failed; it has said why."""
+
+
+class DevStack:
+    """The dev stack on the running embedded cluster."""
+
+    def __init__(self, variables: Mapping[str, str], console: Console) -> None:
+        self._variables = {name: value for name, value in os.environ.items() if name not in UNSET} | dict(variables)
+        self._console = console
+
+    def select(self) -> None:
+        """Make the stack where there is none yet."""
+        self._pulumi("stack", "select", "--create", STACK, quiet=True)
+
+    def up(self, config: Path | None = None) -> bool:
+        """Bring the stack config about, Pulumi.dev.yaml or another file; True if anything changed.
+
+        Raises UpFailed, after Pulumi has printed the reasons.
+        """
+        options = ["--yes", "--skip-preview", "--stack", STACK, "--suppress-outputs"]
+        if not sys.stdout.isatty():
+            options += ["--suppress-progress", "--color", "never"]
+        if config is not None:
+            options += ["--config-file", str(config)]
+        self._pulumi("up", *options)
+        (last,) = json.loads(self._pulumi("stack", "history", "--stack", STACK, "--json", "--page-size=1", quiet=True))
+        return bool(set(last["resourceChanges"]) - {"same"})
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+        outputs: dict[str, Any] = json.loads(self._pulumi("stack", "output", "--stack", STACK, "--json", quiet=True))
+        return outputs
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl on the cluster; what it printed."""
+        done = subprocess.run(
+            ["kubectl", *arguments], env=self._variables, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return done.stdout
+
+    def show(self) -> None:
+        """Print the releases as they are: what the config wishes, and what is there."""
+        outputs = self.outputs()
+        pods = json.loads(self.kubectl("-n", outputs["namespace"], "get", "pods", "-l", "app=srs-edge", "-o", "json"))
+        table = Table(
+            *("release", "image", "config", "weight", "wished", "real", "ready", "draining"), title="Edge releases"
+        )
+        for name, release in outputs["releases"].items():
+            mine = [pod for pod in pods["items"] if pod["metadata"]["labels"]["run"] == f"srs-edge-{name}"]
+            draining = [pod for pod in mine if "deletionTimestamp" in pod["metadata"]]
+            ready = [pod for pod in mine if pod not in draining and _is_ready(pod)]
+            table.add_row(
+                name,
+                release["image"],
+                release["configHash"],
+                str(release["weight"]),
+                f"{release['wishedPercent']:.0f} %",
+                f"{release['realPercent']:.0f} %",
+                f"{len(ready)}/{release['replicas']}",
+                str(len(draining)),
+            )
+        gone = {pod["metadata"]["labels"]["run"].removeprefix("srs-edge-") for pod in pods["items"]}
+        for name in sorted(gone - set(outputs["releases"])):
+            mine = [pod for pod in pods["items"] if pod["metadata"]["labels"]["run"] == f"srs-edge-{name}"]
+            table.add_row(name, "(removed)", "", "", "", "", "", str(len(mine)))
+        self._console.print(table)
+
+    def _pulumi(self, *arguments: str, quiet: bool = False) -> str:
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            env=self._variables,
+            cwd=PROJECT,
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.PIPE if quiet else None,
+        )
+        if done.returncode:
+            raise UpFailed(f"pulumi {arguments[0]} failed{': ' + done.stderr.strip() if quiet else '; see above'}")
+        return done.stdout or ""
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def started(console: Console) -> DevStack:
+    """Tools and cluster are there and run; the stack on them. Raises ToolError or ClusterError."""
+    report = Report()
+    tools = ensure_tools(report=report)
+    EmbeddedCluster(STATE, tools, report.say).start()
+    stack = DevStack(environment(STATE, tools), console)
+    stack.select()
+    return stack
+
+
+def main() -> int:
+    """`make up`; the exit code."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    begun = time.monotonic()
+    try:
+        stack = started(console)
+        changed = stack.up()
+        stack.show()
+    except (ToolError, ClusterError, UpFailed) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    urls = stack.outputs()["urls"]
+    console.print(f"publish {urls['publish']}\nplay    {urls['rtmp']}\n        {urls['flv']}\n", highlight=False)
+    done = "up" if changed else "up already; nothing was changed"
+    console.print(f"The dev stack is {done} ({time.monotonic() - begun:.0f} s).\n", highlight=False)
+    console.print(NEXT_STEPS, highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
