@@ -70,12 +70,10 @@ def observe(live: LiveCluster, workload: Workload) -> Progress:
         revision = "" if progress.complete else _new_revision(deployment, live.replica_sets(workload.selector))
     if progress.complete:
         return progress
-    pods = live.pods(f"{workload.selector},{revision}") if revision else []
-    stuck = {
-        pod["metadata"]["name"]: reason
-        for pod in pods
-        if "deletionTimestamp" not in pod["metadata"] and (reason := pod_reason(pod))
-    }
+    pods = [pod for pod in live.pods(f"{workload.selector},{revision}") if not _is_going(pod)] if revision else []
+    if workload.kind == "StatefulSet":  # a pod takes the name of its predecessor, and has to wait for it
+        pods += [pod for pod in live.pods(workload.selector) if _is_going(pod)]
+    stuck = {pod["metadata"]["name"]: reason for pod in pods if (reason := pod_reason(pod))}
     for name, reason in stuck.items():
         if reason.startswith("ContainerCreating") and (warnings := live.warnings(name)):
             stuck[name] = f"{reason}: {warnings[-1]}"
@@ -117,6 +115,8 @@ def stateful_set_progress(stateful_set: Object) -> Progress:
 
 def pod_reason(pod: Object) -> str | None:
     """Why a pod is not ready, in its own words; None if it is."""
+    if until := pod["metadata"].get("deletionTimestamp"):
+        return f"Terminating: until {until} at the latest"
     status = pod.get("status", {})
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     scheduled = conditions.get("PodScheduled", {})
@@ -128,6 +128,10 @@ def pod_reason(pod: Object) -> str | None:
         if reason := _container_reason(container):
             return reason
     return f"{status.get('phase', 'Pending')}: not ready yet"
+
+
+def _is_going(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 def _container_reason(container: Object) -> str | None:

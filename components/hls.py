@@ -9,6 +9,9 @@ from components.manifest import CONTAINER_SECURITY, POD_SECURITY, metadata, spre
 from model.names import HLS
 from model.settings import HlsSettings
 
+GRACE_SECONDS = 10
+"""Short, because a destroy waits for the claim (the provider does so whatever it is told), and the claim for its pods."""
+
 NGINX_PORT = 8080
 """The unprivileged nginx image listens here."""
 
@@ -51,6 +54,7 @@ class Hls(pulumi.ComponentResource):
                         "automount_service_account_token": False,
                         "enable_service_links": False,
                         "security_context": POD_SECURITY,
+                        "termination_grace_period_seconds": GRACE_SECONDS,
                         "topology_spread_constraints": spread(HLS),
                         "containers": [
                             {

@@ -31,7 +31,8 @@ def read_settings(config: Mapping[str, str]) -> StackSettings:
         maps as JSON. Keys of other projects (`kubernetes:…`, `pulumi:…`) are left alone.
     Raises BadConfig with every problem at once.
     """
-    values: dict[str, Any] = {}
+    # As Pulumi.yaml has it: a map that is absent is an empty one, and what it lacks is told key by key.
+    values: dict[str, Any] = {name: {} for name, field in StackSettings.model_fields.items() if field.is_required()}
     for key, text in config.items():
         namespace, _, name = key.partition(":")
         if namespace == PROJECT:

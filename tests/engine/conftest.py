@@ -4,9 +4,11 @@ The cluster is one for all workers of a run, with a state folder of its own, so 
 not meet. What a killed run left there is ended by the next one.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -17,10 +19,20 @@ from testbed.tools import ensure_tools
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".testbed-tests"
+HELD = pytest.StashKey[TextIO]()
+
+
+LOCK = ROOT / ".testbed-tests.lock"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
+        lock = LOCK.open("w")
+        session.config.stash[HELD] = lock
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.exit("another test run uses the cluster of this checkout's tests; wait for its end", returncode=1)
         EmbeddedCluster(STATE, say=quiet).delete()
 
 

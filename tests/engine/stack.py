@@ -1,10 +1,13 @@
 """A stack of the program in a folder and a namespace of its own, and what is live in it."""
 
+import contextlib
 import copy
+import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -58,7 +61,9 @@ class DevStack:
     def __init__(self, folder: Path, kubeconfig: Path, name: str) -> None:
         self.folder = folder
         self.kubeconfig = kubeconfig
-        self.namespace = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].rstrip("-")
+        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).removeprefix("test-")[:30].rstrip("-")
+        self.namespace = f"{words}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+        self._begun: list[subprocess.Popen[str]] = []
         for part in PROGRAM:
             (folder / part).symlink_to(ROOT / part)
         (folder / ".venv").symlink_to(ROOT / ".venv")
@@ -150,7 +155,7 @@ class DevStack:
         """Start an up with the plain CLI and do not wait for it."""
         assert self.stack  # made before
         self.write()
-        return subprocess.Popen(
+        up = subprocess.Popen(
             ["pulumi", "up", "--yes", "--skip-preview", "--stack", NAME, "--color", "never", "--non-interactive"],
             cwd=self.folder,
             env={**os.environ, **self.variables},
@@ -159,6 +164,8 @@ class DevStack:
             text=True,
             start_new_session=True,
         )
+        self._begun.append(up)
+        return up
 
     def cancel(self) -> None:
         """`pulumi cancel`, after an up was killed."""
@@ -282,6 +289,10 @@ class DevStack:
 
     def clean_up(self) -> None:
         """Take the namespace away with all its pods."""
+        for up in self._begun:  # a killed CLI leaves its language host and providers behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(up.pid, signal.SIGKILL)
+            up.communicate()
         self.kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found", check=False)
         self.kubectl("delete", "pod", "--all", "--grace-period=0", "--force", check=False)
         shutil.rmtree(self.folder / "backend", ignore_errors=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bad_configs import BAD_CONFIGS, GOOD, BadCase
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bad_configs import BAD_CONFIGS, GOOD, BadCase
 from model.config import BadConfig, read_settings
 from model.settings import StackSettings
 

@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 from bad_configs import GOOD
-
 from cluster.namespace import describe
 from cluster.state import LiveState, consequences, refusals
 from model.config import read_settings

@@ -69,21 +69,23 @@ def test_a_stateful_set_is_complete(change: Status, complete: bool) -> None:
 
 def pod(conditions: dict[str, str] | None = None, **container: Any) -> dict[str, Any]:
     return {
+        "metadata": {"name": "a"},
         "status": {
             "phase": "Running",
             "conditions": [{"type": each, "status": status} for each, status in (conditions or {}).items()],
             "containerStatuses": [{"name": "srs", **container}] if container else [],
-        }
+        },
     }
 
 
 UNSCHEDULABLE = {
+    "metadata": {"name": "a"},
     "status": {
         "phase": "Pending",
         "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes are available"}
         ],
-    }
+    },
 }
 CRASH = {"terminated": {"exitCode": 255, "reason": "Error", "message": "check config : illegal directive foo\n"}}
 
@@ -108,6 +110,10 @@ CRASH = {"terminated": {"exitCode": 255, "reason": "Error", "message": "check co
         ),
         (pod(state={"waiting": {"reason": "ContainerCreating"}}), "ContainerCreating"),
         (pod(state={"running": {}}), "Running: not ready yet"),
+        (
+            {"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}},
+            "Terminating: until 2026-01-01T00:00:00Z at the latest",
+        ),
     ],
 )
 def test_why_a_pod_is_not_ready(given: dict[str, Any], reason: str | None) -> None:

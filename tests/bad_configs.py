@@ -1,5 +1,6 @@
 """Stack configs that must be refused. Each case changes a good one in one place."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ def put(path: str, value: Any, shown: str, allowed: str, at: str | None = None) 
         *parents, last = path.split("/")
         for key in parents:
             config = config[key]
-        config[last] = value
+        config[last] = copy.deepcopy(value)
 
     return BadCase(at or path.replace("/", "."), shown, allowed, change)
 
@@ -81,9 +82,6 @@ BAD_CONFIGS = [
     put("loadBalancer/rtmpport", 31935, "31935", "did you mean 'rtmpPort'?"),
     put("edge/min_ready", "5s", "'5s'", "did you mean 'minReady'?"),
     # What is required.
-    drop("kubernetes"),
-    drop("origin"),
-    drop("edge"),
     drop("kubernetes/kubeconfig"),
     drop("kubernetes/clusterId"),
     drop("origin/image"),
@@ -96,7 +94,7 @@ BAD_CONFIGS = [
     put("edge", ["r5", "r6"], "['r5', 'r6']", "must be a map of keys and values"),
     put("edge/releases", [{"name": "r5"}], "[{'name': 'r5'}]", "must be a map of keys and values"),
     put("hls", "on", "'on'", "must be a map of keys and values"),
-    put("origin", None, "None", "must be a map of keys and values"),
+    put("origin", "", "''", "must be a map of keys and values"),
     put("edge/replicas", "4", "'4'", "must be a valid integer"),
     put("edge/replicas", 2.5, "2.5", "must be a valid integer"),
     put(f"{R6}/weight", True, "True", "must be a valid integer"),

@@ -1,0 +1,1 @@
+"""The embedded Kubernetes cluster: its tools, its processes, its simulated nodes."""

@@ -1,0 +1,121 @@
+"""python -m testbed: the embedded cluster from the command line."""
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from testbed.acquire.progress import Report
+from testbed.cluster import ClusterError, EmbeddedCluster
+from testbed.environment import PROJECT, UNSET, environment
+from testbed.tools import ToolError, clean_tools, ensure_tools
+
+
+def main() -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args()
+    try:
+        return _run(arguments)
+    except (ToolError, ClusterError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m testbed", description="An embedded Kubernetes cluster that needs no root and no containers."
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=PROJECT / ".testbed",
+        metavar="DIR",
+        help="the cluster's folder (default: .testbed)",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("tools", help="get the tools (start does so too)")
+    start = commands.add_parser("start", help="start the cluster, or what of it does not run")
+    start.add_argument(
+        "--nodes", type=_positive, metavar="N", help="have N simulated nodes (default: 4, or as many as there are)"
+    )
+    commands.add_parser("stop", help="stop the cluster and keep its data")
+    commands.add_parser("delete", help="stop the cluster and remove its folder, Pulumi stacks included")
+    commands.add_parser("status", help="show the cluster's processes")
+    commands.add_parser("kubeconfig", help="print the path of the cluster's kubeconfig")
+    commands.add_parser("env", help='print the environment; use: eval "$(python -m testbed env)"')
+    shell = commands.add_parser("shell", help="run a command in that environment, or a shell")
+    shell.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- command")
+    commands.add_parser("clean-tools", help="remove the cache of the tools")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    report = Report()
+    state: Path = arguments.state.absolute()
+    if arguments.command == "clean-tools":
+        clean_tools(report=report)
+    elif arguments.command == "kubeconfig":
+        print(state / "kubeconfig")
+    elif arguments.command == "tools":
+        for name, place in sorted(ensure_tools(report=report).binaries.items()):
+            print(f"{name}\t{place}")
+    elif arguments.command in ("env", "shell"):
+        variables = environment(state, ensure_tools(report=report))
+        if arguments.command == "shell":
+            _shell(arguments.argv, variables)
+        for name in UNSET:
+            print(f"unset {name}")
+        for name, value in variables.items():
+            print(f"export {name}={shlex.quote(value)}")
+    else:
+        _cluster(arguments, state, report)
+    return 0
+
+
+def _cluster(arguments: argparse.Namespace, state: Path, report: Report) -> None:
+    # Only a start needs tools: nobody waits for a build to be told that nothing runs.
+    tools = ensure_tools(report=report) if arguments.command == "start" else None
+    cluster = EmbeddedCluster(state, tools, report.say)
+    if arguments.command == "start":
+        cluster.start(arguments.nodes)
+    elif arguments.command == "stop" and not cluster.stop():
+        report.say("nothing was running")
+    elif arguments.command == "delete":
+        report.say(f"removed {state}" if cluster.delete() else f"nothing to remove: {state} does not exist")
+    elif arguments.command == "status":
+        table = Table("component", "pid", "port", "state", "log", box=None)
+        for each in cluster.status():
+            table.add_row(each.name, str(each.pid or "-"), str(each.port or "-"), each.state, str(each.log))
+        # Into a pipe or a file: no line is cut to the 80 columns that rich would take for granted.
+        Console(width=None if sys.stdout.isatty() else 250).print(table)
+
+
+def _shell(argv: list[str], variables: dict[str, str]) -> NoReturn:
+    """Become the command (or the user's shell), so that signals and the exit code are its own."""
+    command = (argv[1:] if argv[:1] == ["--"] else argv) or [os.environ.get("SHELL", "/bin/sh")]
+    complete = {name: value for name, value in os.environ.items() if name not in UNSET} | variables
+    program = shutil.which(command[0], path=complete["PATH"])
+    if program is None:
+        raise ToolError(f"there is no command {command[0]!r}")
+    os.chdir(PROJECT)
+    os.execve(program, command, complete)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The ways to come by a tool: found on PATH, downloaded as a release, built from source."""

@@ -1,0 +1,43 @@
+"""Tools that the machine has already."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+Version = tuple[int, int, int]
+
+
+def search_path(excluded: Iterable[Path], path: str | None = None) -> str:
+    """PATH (or `path`) without the excluded folders and whatever is inside them.
+
+    The testbed's own environment puts its cache on PATH: what lies there was not brought by the user.
+    """
+    banned = [each.resolve() for each in excluded]
+    folders = (os.environ.get("PATH", os.defpath) if path is None else path).split(os.pathsep)
+    kept = [each for each in folders if each and not any(Path(each).resolve().is_relative_to(b) for b in banned)]
+    return os.pathsep.join(kept)
+
+
+def find_all(binaries: Iterable[str], path: str) -> dict[str, Path] | None:
+    """Each binary's place on `path`; None if one is missing."""
+    found = {name: shutil.which(name, path=path) for name in binaries}
+    return {name: Path(place) for name, place in found.items() if place} if all(found.values()) else None
+
+
+def version_of(binary: Path, arguments: Sequence[str]) -> tuple[Version | None, str]:
+    """The version that a binary says it has, and the text it is from; None if it cannot be run or says none."""
+    environment = os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+    try:
+        result = subprocess.run(
+            [str(binary), *arguments], capture_output=True, text=True, timeout=30, env=environment, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        return None, str(problem)
+    text = (result.stdout + result.stderr).strip()
+    match = re.search(r"v?(\d+)\.(\d+)\.(\d+)[-+.\w]*", text)
+    if match is None or result.returncode:
+        return None, text.splitlines()[-1] if text else f"exit code {result.returncode}"
+    return (int(match[1]), int(match[2]), int(match[3])), match[0]

@@ -1,0 +1,74 @@
+"""What a person sees while tools are fetched: a moving line on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+_HEARTBEAT_SECONDS = 60.0
+"""How often a long step writes a line where there is no terminal, so that nobody takes it for dead."""
+
+
+class Report:
+    """Says what is done, on standard error (standard output belongs to a command's result)."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """One line, as it is."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def step(self, text: str) -> Iterator["Step"]:
+        """Show that `text` is under way, and for how long, until the block ends; then that it is done."""
+        began = time.monotonic()
+        if self.console.is_terminal:
+            columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+            with Progress(*columns, console=self.console, transient=True) as display:
+                yield Step(self, text, display, display.add_task(text, total=None))
+        else:
+            self.say(f"{text} …")
+            yield Step(self, text, None, None)
+        self.say(f"{text}: done in {duration(time.monotonic() - began)}")
+
+
+class Step:
+    """A step under way, which can tell how far it is."""
+
+    def __init__(self, report: Report, text: str, display: Progress | None, task: TaskID | None) -> None:
+        self._report = report
+        self._text = text
+        self._display = display
+        self._task = task
+        self._began = self._spoke = time.monotonic()
+
+    def bytes(self, done: int, total: int | None) -> None:
+        """So many bytes of a download are there."""
+        if self._display and self._task is not None:
+            if len(self._display.columns) == 3:
+                self._display.columns = (*self._display.columns, BarColumn(), DownloadColumn())
+            self._display.update(self._task, completed=done, total=total)
+        else:
+            self._beat(f"{done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB"))
+
+    def note(self, line: str) -> None:
+        """The latest thing that a build said."""
+        if self._display and self._task is not None:
+            self._display.update(self._task, description=f"{self._text} ({line[:60]})")
+        else:
+            self._beat(line)
+
+    def _beat(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._spoke >= _HEARTBEAT_SECONDS:
+            self._spoke = now
+            self._report.say(f"{self._text}: {duration(now - self._began)} so far; {line}")
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min 05 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

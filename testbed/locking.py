@@ -1,0 +1,53 @@
+"""A lock between processes: one run at a time works on a cache or on a cluster's state."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def exclusive(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock file `path` for the block; while another process holds it, `say` who that is and wait.
+
+    The operating system lets go of the lock when its holder ends in whatever way, so none can go stale.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waited = False
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waited:
+                    say(f"waiting for {_holder(path)} (lock {path})")
+                    waited = True
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # The folder may have been deleted, lock file and all, while this one waited: such a lock guards nothing.
+            if not _is_at(handle, path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                continue
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()} {Path(sys.argv[0]).name} {' '.join(sys.argv[1:3])}".encode(), 0)
+            yield
+            return
+        finally:
+            os.close(handle)
+
+
+def _holder(path: Path) -> str:
+    try:
+        pid, _, command = path.read_text().partition(" ")
+    except OSError:
+        pid, command = "", ""
+    return f"process {pid} ({command.strip()})" if pid else "another process"
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,495 @@
+"""The tools of the embedded cluster and of Pulumi: which, in which version, and how each is come by.
+
+`ensure_tools` looks for each on PATH, else downloads its official release, else builds it from the Go modules in
+`testbed/tools`. What it gets it keeps in a cache outside the checkout.
+
+Environment: SRS_TESTBED_CACHE (the cache's folder), SRS_TESTBED_TOOLS (`path`, `download` or `build` forces that way),
+SRS_TESTBED_RELEASES (`name=url` pairs that replace entries of RELEASES), SRS_TESTBED_GO_CACHE (`shared` builds with
+the Go caches of the user instead of private ones that are removed afterwards).
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from testbed.acquire.build import DISK_GIB, Build, GoBuilder
+from testbed.acquire.cache import ToolError, digest, new_folder, remove_partial
+from testbed.acquire.on_path import Version, find_all, search_path, version_of
+from testbed.acquire.progress import Report, Step, duration
+from testbed.acquire.release import RELEASES, Asset, install, reachable
+from testbed.locking import exclusive
+
+__all__ = ["KUBERNETES_VERSION", "TOOLS", "Tool", "ToolError", "ToolSettings", "Tools", "clean_tools", "ensure_tools"]
+
+PULUMI_VERSION = "3.259.0"
+PROVIDER_VERSION = "4.25.0"
+KUBERNETES_VERSION = "v1.34.4"
+ETCD_VERSION = "v3.6.4"
+KWOK_VERSION = "v0.8.0"
+
+_FOLDER = Path(__file__).parent
+_WAYS = ("path", "download", "build")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Tools that are there: each binary's place, the folders to put on PATH, and the Pulumi home of this project.
+
+    The Pulumi home is not the user's: neither his login nor his plugins are touched.
+    """
+
+    binaries: Mapping[str, Path]
+    pulumi_home: Path
+    path: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Binaries that come together, in one version.
+
+    `accepts` says whether a version found on PATH will do, `wanted` says the same in words. `asset` gives the release
+    for an operating system and processor (Go's names for them), None where none is published; `build` is the
+    name of the build that makes the binaries.
+    """
+
+    name: str
+    version: str
+    binaries: tuple[str, ...]
+    version_arguments: tuple[str, ...]
+    accepts: Callable[[Version], bool]
+    wanted: str
+    asset: Callable[[str, str], Asset | None]
+    build: str
+    download_megabytes: int
+
+
+def _pulumi_asset(system: str, processor: str) -> Asset | None:
+    # From GitHub, checksums too: those of the other place have been of another build (pulumi/pulumi#9416).
+    folder = f"pulumi/pulumi/releases/download/v{PULUMI_VERSION}"
+    name = f"pulumi-v{PULUMI_VERSION}-{system}-{'x64' if processor == 'amd64' else processor}.tar.gz"
+    members = ("pulumi/pulumi", "pulumi/pulumi-language-python*")
+    checksums = f"{folder}/pulumi-{PULUMI_VERSION}-checksums.txt"
+    return Asset("github", f"{folder}/{name}", checksums, "github", members)
+
+
+def _etcd_asset(system: str, processor: str) -> Asset | None:
+    folder = f"etcd-io/etcd/releases/download/{ETCD_VERSION}"
+    name = f"etcd-{ETCD_VERSION}-{system}-{processor}.{'tar.gz' if system == 'linux' else 'zip'}"
+    return Asset("github", f"{folder}/{name}", f"{folder}/SHA256SUMS", "github", ("*/etcd",))
+
+
+def _kwok_asset(system: str, processor: str) -> Asset | None:
+    # kwok publishes no checksum file; GitHub itself keeps the digest of every asset.
+    path = f"kubernetes-sigs/kwok/releases/download/{KWOK_VERSION}/kwok-{system}-{processor}"
+    return Asset("github", path, f"repos/kubernetes-sigs/kwok/releases/tags/{KWOK_VERSION}", "github-api")
+
+
+def _kubernetes_tool(name: str, megabytes: int) -> Tool:
+    client = name == "kubectl"
+
+    def asset(system: str, processor: str) -> Asset | None:
+        # Kubernetes publishes its servers for Linux only.
+        if system != "linux" and not client:
+            return None
+        path = f"{KUBERNETES_VERSION}/bin/{system}/{processor}/{name}"
+        return Asset("kubernetes", path, f"{path}.sha256", "kubernetes")
+
+    return Tool(
+        name=name,
+        version=KUBERNETES_VERSION,
+        binaries=(name,),
+        version_arguments=("version", "--client") if client else ("--version",),
+        # https://kubernetes.io/releases/version-skew-policy: a client within one minor of the server.
+        accepts=(lambda v: v[0] == 1 and 33 <= v[1] <= 35) if client else (lambda v: v[:2] == (1, 34)),
+        wanted="1.33 to 1.35" if client else "1.34",
+        asset=asset,
+        build="kubernetes",
+        download_megabytes=megabytes,
+    )
+
+
+TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="pulumi",
+        version=f"v{PULUMI_VERSION}",
+        binaries=("pulumi", "pulumi-language-python", "pulumi-language-python-exec"),
+        version_arguments=("version",),
+        accepts=lambda v: (3, 259, 0) <= v < (4, 0, 0),
+        wanted=f"{PULUMI_VERSION} or newer, below 4, with its Python language host",
+        asset=_pulumi_asset,
+        build="pulumi",
+        download_megabytes=190,
+    ),
+    Tool(
+        name="etcd",
+        version=ETCD_VERSION,
+        binaries=("etcd",),
+        version_arguments=("--version",),
+        accepts=lambda v: v[:2] == (3, 6),
+        wanted="3.6",
+        asset=_etcd_asset,
+        build="kubernetes",
+        download_megabytes=24,
+    ),
+    _kubernetes_tool("kube-apiserver", 85),
+    _kubernetes_tool("kube-controller-manager", 75),
+    _kubernetes_tool("kube-scheduler", 50),
+    _kubernetes_tool("kubectl", 60),
+    Tool(
+        name="kwok",
+        version=KWOK_VERSION,
+        binaries=("kwok",),
+        version_arguments=("--version",),
+        accepts=lambda v: v[:2] == (0, 8),
+        wanted="0.8",
+        asset=_kwok_asset,
+        build="kwok",
+        download_megabytes=85,
+    ),
+)
+
+_PLUGIN = "pulumi-resource-kubernetes"
+_LINKS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+_COMPONENT_BASE = "k8s.io/component-base/version"
+
+_LANGUAGE_HOST = Build(
+    name="pulumi-language-python",
+    version="3.79.0",
+    package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
+    output="pulumi-language-python",
+    minutes=1,
+    files={
+        "pulumi-language-python-exec": ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec")
+    },
+)
+
+BUILDS: Mapping[str, Build] = {
+    build.name: build
+    for build in (
+        Build(
+            name="pulumi",
+            version=PULUMI_VERSION,
+            package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+            output="pulumi",
+            minutes=6,
+            # Pulumi warns at every run about a language host from anywhere but its own folder.
+            beside=(_LANGUAGE_HOST,),
+            variables={"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": PULUMI_VERSION},
+        ),
+        Build(
+            name="kubernetes",
+            version=KUBERNETES_VERSION,
+            package=".",
+            output="kubernetes",
+            minutes=7,
+            variables={
+                f"{_COMPONENT_BASE}.gitVersion": KUBERNETES_VERSION,
+                f"{_COMPONENT_BASE}.gitMajor": "1",
+                f"{_COMPONENT_BASE}.gitMinor": "34",
+            },
+            links=_LINKS,
+        ),
+        Build(
+            name="kwok",
+            version=KWOK_VERSION,
+            package="sigs.k8s.io/kwok/cmd/kwok",
+            output="kwok",
+            minutes=2,
+        ),
+        Build(
+            name=_PLUGIN,
+            version=PROVIDER_VERSION,
+            package=".",
+            output=_PLUGIN,
+            minutes=9,
+            variables={"main.version": PROVIDER_VERSION},
+            sources={
+                "schema.json": (
+                    "github.com/pulumi/pulumi-kubernetes/provider/v4",
+                    "cmd/pulumi-resource-kubernetes/schema.json",
+                )
+            },
+        ),
+    )
+}
+
+
+def _platform() -> tuple[str, str]:
+    processor = platform.machine().lower()
+    return sys.platform, {"x86_64": "amd64", "aarch64": "arm64"}.get(processor, processor)
+
+
+@dataclass(frozen=True)
+class ToolSettings:
+    """What a run of `ensure_tools` goes by; `from_environment` is what a user gets."""
+
+    cache: Path
+    way: str | None = None
+    releases: Mapping[str, str] = field(default_factory=lambda: RELEASES)
+    shared_go_cache: bool = False
+    modules: Path = _FOLDER / "tools"
+    platform: tuple[str, str] = field(default_factory=_platform)
+
+    @staticmethod
+    def from_environment(environment: Mapping[str, str] = os.environ) -> "ToolSettings":
+        """The settings that the environment variables (see above) ask for.
+
+        Raises:
+            ToolError: a variable has a value that it cannot have.
+        """
+        way = environment.get("SRS_TESTBED_TOOLS") or None
+        if way not in (None, "auto", *_WAYS):
+            raise ToolError(f"SRS_TESTBED_TOOLS is {way!r}; it may be auto, {', '.join(_WAYS)}")
+        pairs = [pair.partition("=") for pair in environment.get("SRS_TESTBED_RELEASES", "").split()]
+        if any(name not in RELEASES or not url for name, _, url in pairs):
+            raise ToolError(f"SRS_TESTBED_RELEASES takes pairs name=url, with the names {', '.join(RELEASES)}")
+        default = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srs-testbed"
+        return ToolSettings(
+            cache=Path(environment.get("SRS_TESTBED_CACHE") or default).expanduser().absolute(),
+            way=None if way == "auto" else way,
+            releases={**RELEASES, **{name: url.rstrip("/") for name, _, url in pairs}},
+            shared_go_cache=environment.get("SRS_TESTBED_GO_CACHE") == "shared",
+        )
+
+
+def ensure_tools(
+    settings: ToolSettings | None = None,
+    report: Report | None = None,
+    tools: Sequence[Tool] = TOOLS,
+    *,
+    plugin: bool = True,
+) -> Tools:
+    """Have all `tools` (and Pulumi's Kubernetes provider, if `plugin`) on this machine, and say where they are.
+
+    Safe to call from several processes at once: one works, the others wait for it.
+
+    Raises:
+        ToolError: one of them cannot be had.
+    """
+    return _Shelf(settings or ToolSettings.from_environment(), report or Report(), tools, plugin).fill()
+
+
+def clean_tools(settings: ToolSettings | None = None, report: Report | None = None) -> None:
+    """Remove the cache: tools, Pulumi home, and what an interrupted build left."""
+    cache = (settings or ToolSettings.from_environment()).cache
+    say = (report or Report()).say
+    if not cache.exists():
+        say(f"nothing to remove: {cache} does not exist")
+        return
+    with exclusive(cache / "lock", say):
+        shutil.rmtree(cache)
+    say(f"removed {cache}")
+
+
+class _Shelf:
+    """One run of `ensure_tools`."""
+
+    def __init__(self, settings: ToolSettings, report: Report, tools: Sequence[Tool], plugin: bool) -> None:
+        self._settings = settings
+        self._cache = settings.cache
+        self._report = report
+        self._tools = tools
+        self._plugin = plugin
+        # A virtual environment may hold a `pulumi` of its own, and the cache is on PATH inside `testbed shell`.
+        self._path = search_path([self._cache, Path(sys.prefix) / "bin"])
+        self._go = GoBuilder(settings.modules, self._cache, shared=settings.shared_go_cache, path=self._path)
+        self._home = self._cache / "pulumi-home"
+        self._reachable: dict[str, bool] = {}
+        self._passed_over: dict[str, str] = {}
+
+    def fill(self) -> Tools:
+        found = {tool.name: place for tool in self._tools if (place := self._on_path(tool) or self._cached(tool))}
+        if len(found) < len(self._tools) or (self._plugin and not self._plugin_installed()):
+            with exclusive(self._cache / "lock", self._report.say):
+                remove_partial(self._cache)
+                self._acquire(found)
+        binaries = {name: place for places in found.values() for name, place in places.items()}
+        folders = [place.parent for place in binaries.values() if place.is_relative_to(self._cache)]
+        return Tools(binaries, self._home, tuple(dict.fromkeys(folders)))
+
+    def _acquire(self, found: dict[str, dict[str, Path]]) -> None:
+        """Fetch what is missing; another process may have done so while this one waited for the lock."""
+        found |= {tool.name: place for tool in self._tools if (place := self._cached(tool)) and tool.name not in found}
+        missing = [tool for tool in self._tools if tool.name not in found]
+        for tool in missing:
+            if tool.name in self._passed_over:
+                self._report.say(self._passed_over[tool.name])
+        plugin = self._plugin and not self._plugin_installed()
+        ways = {tool.name: self._choose(tool) for tool in missing}
+        plugin_way = self._choose_for_plugin() if plugin else ""
+        if not missing and not plugin:
+            return
+        self._announce(missing, ways, plugin_way)
+        done: list[str] = []
+        total = len(missing) + int(plugin)
+        for tool in missing:
+            if place := self._cached(tool):
+                # One build makes several tools.
+                found[tool.name] = place
+                done.append(f"  {tool.name} {tool.version}: {ways[tool.name]}, together with another")
+                continue
+            began = time.monotonic()
+            with self._report.step(f"[{len(done) + 1}/{total}] {ways[tool.name]} {tool.name} {tool.version}") as step:
+                found[tool.name] = (
+                    self._download(tool, step) if ways[tool.name] == "download" else self._build(tool, step)
+                )
+            done.append(f"  {tool.name} {tool.version}: {ways[tool.name]}, {duration(time.monotonic() - began)}")
+        if plugin:
+            began = time.monotonic()
+            with self._report.step(f"[{total}/{total}] {plugin_way} {_PLUGIN} {PROVIDER_VERSION}") as step:
+                self._install_plugin(found["pulumi"]["pulumi"], plugin_way, step)
+            done.append(f"  {_PLUGIN} {PROVIDER_VERSION}: {plugin_way}, {duration(time.monotonic() - began)}")
+        if "build" in (*ways.values(), plugin_way):
+            self._go.clean()
+        self._report.say("tools are ready:\n" + "\n".join(done))
+
+    def _on_path(self, tool: Tool) -> dict[str, Path] | None:
+        if self._settings.way not in (None, "path"):
+            return None
+        places = find_all(tool.binaries, self._path)
+        if places is None:
+            return None
+        main = places[tool.binaries[0]]
+        version, text = version_of(main, tool.version_arguments)
+        if version and tool.accepts(version):
+            return places
+        self._passed_over[tool.name] = f"{tool.name}: {main} is {text}, wanted is {tool.wanted}; it is passed over"
+        return None
+
+    def _cached(self, tool: Tool) -> dict[str, Path] | None:
+        candidates: list[Path] = []
+        if self._settings.way in (None, "download") and (folder := self._release_folder(tool)):
+            candidates.append(folder)
+        if self._settings.way in (None, "build"):
+            candidates.append(self._go.folder(BUILDS[tool.build]))
+        for folder in candidates:
+            if places := find_all(tool.binaries, str(folder)):
+                return places
+        return None
+
+    def _choose(self, tool: Tool) -> str:
+        """The way by which a missing tool will be fetched."""
+        if self._settings.way == "path":
+            raise ToolError(
+                f"{tool.name} {tool.wanted} is not on PATH, and SRS_TESTBED_TOOLS=path allows no other way. "
+                "Install it, or unset SRS_TESTBED_TOOLS"
+            )
+        asset = tool.asset(*self._settings.platform)
+        if self._settings.way == "download" and asset is None:
+            raise ToolError(
+                f"{tool.name}: no release is published for {'/'.join(self._settings.platform)}. "
+                "Unset SRS_TESTBED_TOOLS, then it is built"
+            )
+        if self._settings.way:
+            return self._settings.way
+        return "download" if asset is not None and self._is_reachable(asset.base) else "build"
+
+    def _choose_for_plugin(self) -> str:
+        if self._settings.way == "path":
+            raise ToolError(
+                f"the plugin {_PLUGIN} {PROVIDER_VERSION} is not in {self._home}, and SRS_TESTBED_TOOLS=path allows no "
+                f"way to get it. PULUMI_HOME={self._home} pulumi plugin install resource kubernetes {PROVIDER_VERSION}"
+            )
+        return self._settings.way or ("download" if self._is_reachable("github") else "build")
+
+    def _is_reachable(self, base: str) -> bool:
+        if base not in self._reachable:
+            self._reachable[base] = reachable(self._settings.releases[base])
+            if not self._reachable[base]:
+                self._report.say(f"{self._settings.releases[base]} cannot be reached: its tools are built from source")
+        return self._reachable[base]
+
+    def _announce(self, missing: Sequence[Tool], ways: Mapping[str, str], plugin_way: str) -> None:
+        names = [f"{tool.name} ({ways[tool.name]})" for tool in missing]
+        if plugin_way:
+            names.append(f"{_PLUGIN} ({plugin_way})")
+        costs = []
+        megabytes = sum(tool.download_megabytes for tool in missing if ways[tool.name] == "download")
+        if plugin_way == "download":
+            megabytes += 50
+        if megabytes:
+            costs.append(f"about {megabytes} MB of downloads")
+        builds = {tool.build for tool in missing if ways[tool.name] == "build"}
+        if plugin_way == "build":
+            builds.add(_PLUGIN)
+        if builds := {name for name in builds if not self._go.folder(BUILDS[name]).exists()}:
+            minutes = sum(BUILDS[name].minutes for name in builds)
+            costs.append(
+                f"about {minutes} minutes of building on 2 cores, and up to {DISK_GIB} GB of disk until it is done"
+            )
+            self._go.check_disk()
+        self._report.say(
+            f"tools to get: {', '.join(names)}.\nThat takes {' and '.join(costs) or 'a moment'}. They are kept in "
+            f"{self._cache} (about 1 GB) and used by every checkout; `make clean-tools` removes them."
+        )
+
+    def _release_folder(self, tool: Tool) -> Path | None:
+        asset = tool.asset(*self._settings.platform)
+        if asset is None:
+            return None
+        return self._cache / f"{tool.name}-{tool.version}-{digest('release', asset)}"
+
+    def _download(self, tool: Tool, step: Step) -> dict[str, Path]:
+        asset, folder = tool.asset(*self._settings.platform), self._release_folder(tool)
+        if asset is None or folder is None:
+            raise ToolError(f"{tool.name}: no release is published for {'/'.join(self._settings.platform)}")
+        with new_folder(folder) as scratch:
+            install(asset, self._settings.releases, scratch, tool.name, step.bytes)
+            self._check(tool, scratch)
+        return self._places(tool, folder)
+
+    def _build(self, tool: Tool, step: Step) -> dict[str, Path]:
+        return self._places(tool, self._go.install(BUILDS[tool.build], step.note, partial(self._check, tool)))
+
+    def _places(self, tool: Tool, folder: Path) -> dict[str, Path]:
+        places = find_all(tool.binaries, str(folder))
+        if places is None:
+            raise ToolError(f"{tool.name}: not all of {', '.join(tool.binaries)} came to be in {folder}")
+        return places
+
+    def _check(self, tool: Tool, folder: Path) -> None:
+        """A tool that came whole may still not run here: another processor, a missing library."""
+        main = self._places(tool, folder)[tool.binaries[0]]
+        version, text = version_of(main, tool.version_arguments)
+        if version is None or not tool.accepts(version):
+            raise ToolError(f"{tool.name}: {main.name} does not run as {tool.version} here: {text}")
+
+    def _plugin_folder(self) -> Path:
+        return self._home / "plugins" / f"resource-kubernetes-v{PROVIDER_VERSION}"
+
+    def _receipt(self, way: str) -> Path:
+        # The plugin itself lies in the Pulumi home, whose folder names know no digest: this file says what it is from.
+        key = self._go.folder(BUILDS[_PLUGIN]).name if way == "build" else f"{_PLUGIN}-{PROVIDER_VERSION}-release"
+        return self._home / f"{key}.installed"
+
+    def _plugin_installed(self) -> bool:
+        ways = [self._settings.way] if self._settings.way in ("build", "download") else ["build", "download"]
+        return (self._plugin_folder() / _PLUGIN).exists() and any(self._receipt(way).exists() for way in ways if way)
+
+    def _install_plugin(self, pulumi: Path, way: str, step: Step) -> None:
+        command = [str(pulumi), "plugin", "install", "resource", "kubernetes", PROVIDER_VERSION, "--reinstall"]
+        folder = None
+        if way == "build":
+            folder = self._go.install(BUILDS[_PLUGIN], step.note)
+            command += ["--file", str(folder / _PLUGIN)]
+        self._home.mkdir(parents=True, exist_ok=True)
+        for old in self._home.glob(f"{_PLUGIN}-*.installed"):
+            old.unlink()
+        environment = os.environ | {"PULUMI_HOME": str(self._home), "PULUMI_SKIP_UPDATE_CHECK": "true"}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise ToolError(
+                f"{_PLUGIN}: `pulumi plugin install` failed:\n{(result.stderr or result.stdout).strip()[-2000:]}"
+                + ("" if way == "build" else "\nSRS_TESTBED_TOOLS=build builds it instead")
+            )
+        self._receipt(way).touch()
+        if folder is not None:
+            # Pulumi made its own copy, of 300 MB.
+            shutil.rmtree(folder)

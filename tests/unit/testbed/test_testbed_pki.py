@@ -1,0 +1,131 @@
+import datetime as dt
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from testbed.pki import ADMIN, CLIENTS, Pki, ensure_pki
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return ensure_pki(tmp_path_factory.mktemp("state") / "certs")
+
+
+def certificate(pki: Pki, name: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(Path(pki.crt(name)).read_bytes())
+
+
+def verifies(pki: Pki, name: str, authority: str) -> bool:
+    store = Store([certificate(pki, authority)])
+    verifier = PolicyBuilder().store(store)
+    try:
+        if name in ("server", "etcd"):
+            verifier.build_server_verifier(x509.DNSName("localhost")).verify(certificate(pki, name), [])
+        else:
+            certificate(pki, name).verify_directly_issued_by(certificate(pki, authority))
+    except (VerificationError, ValueError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["server", *[client.name for client in CLIENTS]])
+def test_the_cluster_trusts_its_own_and_the_store_does_not(pki: Pki, name: str) -> None:
+    assert verifies(pki, name, "ca")
+    assert not verifies(pki, name, "etcd-ca")
+
+
+@pytest.mark.parametrize("name", ["etcd", "etcd-client"])
+def test_the_store_trusts_its_own_and_the_cluster_does_not(pki: Pki, name: str) -> None:
+    assert verifies(pki, name, "etcd-ca")
+    assert not verifies(pki, name, "ca")
+
+
+def handshake(pki: Pki, client: str, client_authority: str) -> str:
+    """What the server learns of a client in a TLS connection that both sides check."""
+    at_server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.crt(client_authority))
+    at_server.load_cert_chain(pki.crt("server"), pki.key("server"))
+    at_server.verify_mode = ssl.CERT_REQUIRED
+    at_client = ssl.create_default_context(cafile=pki.crt("ca"))
+    at_client.load_cert_chain(pki.crt(client), pki.key(client))
+    left, right = socket.socketpair()
+    learned: list[object] = []
+
+    def serve() -> None:
+        try:
+            with at_server.wrap_socket(left, server_side=True) as secure:
+                learned.append(secure.getpeercert())
+                secure.send(b"x")
+        except (ssl.SSLError, OSError) as problem:
+            learned.append(problem)
+            left.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with at_client.wrap_socket(right, server_hostname="127.0.0.1") as secure:
+            secure.recv(1)
+    finally:
+        thread.join(5)
+    if isinstance(learned[0], Exception):
+        raise learned[0]
+    return str(learned[0])
+
+
+def test_server_and_client_prove_each_other(pki: Pki) -> None:
+    learned = handshake(pki, "admin", "ca")
+    assert "system:masters" in learned
+    with pytest.raises((ssl.SSLError, OSError)):
+        handshake(pki, "etcd-client", "ca")
+
+
+def test_rbac_finds_user_and_group_in_the_certificate(pki: Pki) -> None:
+    def names(name: str, kind: x509.ObjectIdentifier) -> list[object]:
+        return [each.value for each in certificate(pki, name).subject.get_attributes_for_oid(kind)]
+
+    assert names("admin", NameOID.ORGANIZATION_NAME) == ["system:masters"]
+    assert names("kube-scheduler", NameOID.COMMON_NAME) == ["system:kube-scheduler"]
+    assert names("kube-controller-manager", NameOID.COMMON_NAME) == ["system:kube-controller-manager"]
+    others = [client.name for client in CLIENTS if client is not ADMIN]
+    assert all(names(name, NameOID.ORGANIZATION_NAME) == [] for name in others)
+
+
+def test_certificates_are_good_for_ten_years_and_from_now(pki: Pki) -> None:
+    now = dt.datetime.now(dt.UTC)
+    for name in ["ca", "etcd-ca", "server", "etcd", "etcd-client", *[client.name for client in CLIENTS]]:
+        assert certificate(pki, name).not_valid_before_utc < now
+        assert certificate(pki, name).not_valid_after_utc > now + dt.timedelta(days=3600)
+
+
+def test_private_keys_are_for_their_owner_only(pki: Pki) -> None:
+    keys = list(pki.folder.glob("*.key"))
+    assert len(keys) == 10
+    assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
+
+
+def test_tokens_are_signed_with_the_key_that_they_are_checked_with(pki: Pki) -> None:
+    private = serialization.load_pem_private_key(Path(pki.key("service-account")).read_bytes(), None)
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert Path(pki.service_account_public_key).read_bytes() == public
+
+
+def test_certificates_are_made_once(pki: Pki) -> None:
+    before = Path(pki.crt("ca")).read_bytes()
+    assert Path(ensure_pki(pki.folder).crt("ca")).read_bytes() == before
+
+
+def test_a_kubeconfig_is_complete_in_itself(pki: Pki) -> None:
+    config = yaml.safe_load(pki.kubeconfig(ADMIN, "https://127.0.0.1:6443"))
+    assert config["current-context"] == config["contexts"][0]["name"] == "testbed"
+    assert config["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
+    assert "insecure-skip-tls-verify" not in str(config)
+    assert str(pki.folder) not in str(config)
