@@ -1,4 +1,4 @@
-"""`make bench`: how long a first up, an up without changes and a preview of the dev stack take, as a user waits for them.
+"""`make bench`: how long a first up, an up without changes and a preview of the dev stack take.
 
 The median of several runs of the plain CLI on an embedded cluster of its own. Of a first up, the time that the pods
 themselves must be ready for (minReady) is part.

@@ -10,7 +10,7 @@ from model.names import HLS
 from model.settings import HlsSettings
 
 GRACE_SECONDS = 10
-"""Short, because a destroy waits for the claim (the provider does so whatever it is told), and the claim for its pods."""
+"""Short: a destroy waits for the claim (the provider does so whatever it is told), and the claim for its pods."""
 
 NGINX_PORT = 8080
 """The unprivileged nginx image listens here."""

@@ -144,7 +144,7 @@ class EmbeddedCluster:
     def status(self) -> list[ComponentStatus]:
         """Each component's process, port and state, in the order of their start."""
         try:
-            ports = json.loads((self.state / "ports.json").read_text())
+            ports: dict[str, int] = json.loads((self.state / "ports.json").read_text())
         except FileNotFoundError:
             ports = {}
         pki = Pki(self.state / "certs")
@@ -425,8 +425,10 @@ def _usable(node: Any) -> bool:
     """Whether pods would be scheduled on the node now: Ready, and the taint of its first moments taken off."""
     if node.metadata.deletion_timestamp is not None:
         return True
-    ready = any(each.type == "Ready" and each.status == "True" for each in node.status.conditions or [])
-    return ready and not any(taint.key.startswith("node.kubernetes.io/") for taint in node.spec.taints or [])
+    conditions: list[Any] = node.status.conditions or []
+    taints: list[Any] = node.spec.taints or []
+    ready = any(each.type == "Ready" and each.status == "True" for each in conditions)
+    return ready and not any(taint.key.startswith("node.kubernetes.io/") for taint in taints)
 
 
 def _is_ready(name: str, pki: Pki, ports: Mapping[str, int]) -> bool:

@@ -3,13 +3,13 @@
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def exclusive(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+def exclusive(path: Path, say: Callable[[str], None]) -> Generator[None]:
     """Hold the lock file `path` for the block; while another process holds it, `say` who that is and wait.
 
     The operating system lets go of the lock when its holder ends in whatever way, so none can go stale.

@@ -410,7 +410,7 @@ class _Shelf:
         names = [f"{tool.name} ({ways[tool.name]})" for tool in missing]
         if plugin_way:
             names.append(f"{_PLUGIN} ({plugin_way})")
-        costs = []
+        costs: list[str] = []
         megabytes = sum(tool.download_megabytes for tool in missing if ways[tool.name] == "download")
         if plugin_way == "download":
             megabytes += 50

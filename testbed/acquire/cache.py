@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def digest(*parts: object) -> str:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path) -> Generator[Path]:
     """A scratch folder beside `folder` that becomes `folder` in one step at the block's end, if that is reached.
 
     So a failure, Ctrl-C or a power cut leaves no half tool behind that a later run would take for a whole one.

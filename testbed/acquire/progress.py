@@ -1,7 +1,7 @@
 """What a person sees while tools are fetched: a moving line on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -22,7 +22,7 @@ class Report:
         self.console.print(text, markup=False)
 
     @contextmanager
-    def step(self, text: str) -> Iterator["Step"]:
+    def step(self, text: str) -> Generator["Step"]:
         """Show that `text` is under way, and for how long, until the block ends; then that it is done."""
         began = time.monotonic()
         if self.console.is_terminal:

@@ -3,15 +3,19 @@
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bad_configs import BAD_CONFIGS, GOOD, BadCase
 from model.config import BadConfig, read_settings
 from model.settings import StackSettings
+
+ROOT = Path(__file__).parents[2]
 
 
 def read(config: dict[str, Any]) -> StackSettings:
@@ -66,6 +70,14 @@ def test_all_errors_come_at_once() -> None:
     with pytest.raises(BadConfig, match="has 4 problems; nothing was changed") as refused:
         read(changed(change))
     assert [problem.path[0] for problem in refused.value.problems] == ["edge", "edge", "hsl", "origin"]
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("Pulumi.*.yaml")), ids=lambda file: file.name)
+def test_the_committed_stacks_are_good(file: Path) -> None:
+    config = yaml.safe_load(file.read_text())["config"]
+    settings = read_settings({key: json.dumps(value) for key, value in config.items()})
+    for share in settings.edge.shares.values():
+        assert share.off <= 10
 
 
 def test_config_of_other_projects_is_left_alone() -> None:
