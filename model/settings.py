@@ -248,7 +248,7 @@ class EdgeSettings(Settings):
                 )
             )
         first_of: dict[object, str] = {}
-        for name in self.releases:
+        for name in sorted(self.releases):  # the engine sorts them, too
             first = first_of.setdefault(natural_key(name), name)
             if first != name:
                 broken.append(

@@ -136,7 +136,7 @@ BAD_CONFIGS = [
     put("edge/releases/R7", {"image": "ossrs/srs:v4.0.6", "weight": 1}, "'R7'", "must be a release name"),
     put("edge/releases/a_b", {"image": "ossrs/srs:v4.0.6", "weight": 1}, "'a_b'", "must be a release name"),
     put(f"edge/releases/{'x' * 21}", {"image": "ossrs/srs:v4.0.6", "weight": 1}, f"'{'x' * 21}'", "1 to 20 of a-z"),
-    put("edge/releases", SAME_NAME, "'r05'", "is the same name as 'r5'", at="edge.releases.r05"),
+    put("edge/releases", SAME_NAME, "'r5'", "is the same name as 'r05'", at="edge.releases.r5"),
     put("kubernetes/namespace", "Live", "'Live'", "must be a DNS label"),
     put("kubernetes/kubeconfig", "", "''", "at least 1 character"),
     # The rest.

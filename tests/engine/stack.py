@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -18,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from kubernetes import client, config, watch
 from pulumi import automation as auto
@@ -63,7 +63,7 @@ class DevStack:
         self.kubeconfig = kubeconfig
         words = re.sub(r"[^a-z0-9]+", "-", name.lower()).removeprefix("test-")[:30].rstrip("-")
         self.namespace = f"{words}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-        self._begun: list[subprocess.Popen[str]] = []
+        self._orphans: list[psutil.Process] = []
         for part in PROGRAM:
             (folder / part).symlink_to(ROOT / part)
         (folder / ".venv").symlink_to(ROOT / ".venv")
@@ -155,17 +155,20 @@ class DevStack:
         """Start an up with the plain CLI and do not wait for it."""
         assert self.stack  # made before
         self.write()
-        up = subprocess.Popen(
+        return subprocess.Popen(
             ["pulumi", "up", "--yes", "--skip-preview", "--stack", NAME, "--color", "never", "--non-interactive"],
             cwd=self.folder,
             env={**os.environ, **self.variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             text=True,
-            start_new_session=True,
         )
-        self._begun.append(up)
-        return up
+
+    def kill(self, up: "subprocess.Popen[str]") -> None:
+        """Kill a running up with SIGKILL; what it started runs on, until the test ends."""
+        self._orphans += psutil.Process(up.pid).children(recursive=True)
+        up.kill()
+        up.wait()
 
     def cancel(self) -> None:
         """`pulumi cancel`, after an up was killed."""
@@ -289,10 +292,9 @@ class DevStack:
 
     def clean_up(self) -> None:
         """Take the namespace away with all its pods."""
-        for up in self._begun:  # a killed CLI leaves its language host and providers behind
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(up.pid, signal.SIGKILL)
-            up.communicate()
+        for orphan in self._orphans:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan.kill()
         self.kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found", check=False)
         self.kubectl("delete", "pod", "--all", "--grace-period=0", "--force", check=False)
         shutil.rmtree(self.folder / "backend", ignore_errors=True)

@@ -59,8 +59,7 @@ def test_capacity_holds_in_the_up_that_follows_a_killed_one(stack: DevStack) -> 
         up = stack.begin_up()
         # Killed when r6 is wanted three times in the cluster already, and its new pods are not ready.
         wait_for_wanted(stack, "srs-edge-r6-deploy", 3)
-        up.kill()
-        up.wait()
+        stack.kill(up)
         stack.cancel()
         stack.must_up()
     assert stack.replicas() == {"r5": 1, "r6": 3}

@@ -1,7 +1,6 @@
 """Rollback is putting the earlier stack config back, whatever happened in between."""
 
 import copy
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -39,8 +38,7 @@ def a_killed_up(stack: DevStack) -> None:
     )
     up = stack.begin_up()
     eventually(lambda: "r7" in stack.replicas())
-    up.send_signal(signal.SIGKILL)
-    up.wait()
+    stack.kill(up)
     stack.cancel()
 
 
