@@ -18,7 +18,17 @@ from model.srs_version import (
     format_version,
     parse_version,
 )
-from model.values import DnsLabel, Duration, Image, Quantity, ReleaseName, natural_key, parse_image, seconds
+from model.values import (
+    DnsLabel,
+    Duration,
+    Image,
+    Quantity,
+    ReleaseName,
+    format_duration,
+    natural_key,
+    parse_image,
+    seconds,
+)
 
 DRAIN_MARGIN = timedelta(seconds=30)
 """Between the end of the drain time and SIGKILL (ACK advises at least 30 s after preStop)."""
@@ -134,6 +144,15 @@ class ImageSettings(Settings):
         return version
 
 
+def _rollout_can_end(min_ready: timedelta, rollout_timeout: timedelta) -> list[Problem]:
+    """A pod cannot be available before minReady; the API server refuses a Deployment whose deadline is not later."""
+    if rollout_timeout > min_ready:
+        return []
+    return [
+        Problem(("rolloutTimeout",), rollout_timeout, f"must be longer than minReady ({format_duration(min_ready)})")
+    ]
+
+
 class OriginSettings(ImageSettings):
     """The origins: they take the streams."""
 
@@ -151,6 +170,12 @@ class OriginSettings(ImageSettings):
     pod_annotations: dict[NonEmpty, Text] = Field(
         default_factory=dict, description="More annotations of the origin pods."
     )
+
+    @model_validator(mode="after")
+    def _rollout_can_end(self) -> Self:
+        if problems := _rollout_can_end(self.min_ready, self.rollout_timeout):
+            raise RuleBroken(problems)
+        return self
 
 
 class DrainSettings(Settings):
@@ -234,7 +259,7 @@ class EdgeSettings(Settings):
 
     @model_validator(mode="after")
     def _releases_fit_together(self) -> Self:
-        broken: list[Problem] = []
+        broken = _rollout_can_end(self.min_ready, self.rollout_timeout)
         weights = self.weights
         served = [name for name, weight in weights.items() if weight > 0]
         if not served:

@@ -35,7 +35,7 @@ def parse_duration(value: Any) -> timedelta:
 def format_duration(value: timedelta) -> str:
     """Write a duration the way the stack config has it: 43200 seconds is `12h`."""
     text = str(durationpy.to_str(value))
-    return re.sub(r"(?<=[hm])0[ms](0s)?$", "", text) or "0s"
+    return re.sub(r"(?<=[hm])0[ms](0s)?$", "", text) if value else "0s"
 
 
 def seconds(value: timedelta) -> int:

@@ -32,6 +32,8 @@ def checkout(tmp_path: Path) -> Path:
     (made / ".venv").symlink_to(ROOT / ".venv")
     with (made / ".gitignore").open("a") as ignored:
         ignored.write("/.venv\n")  # a link here, a folder elsewhere
+    dev = made / "Pulumi.dev.yaml"  # less patient, because it is updated a dozen times
+    dev.write_text(dev.read_text().replace("    replicas: 3\n", "    replicas: 3\n    minReady: 2s\n"))
     git(made, "init", "--quiet")
     git(made, "add", "--all")
     git(made, "commit", "--quiet", "--message", "all")
@@ -86,7 +88,7 @@ def test_make_up_shell_demo_and_down(checkout: Path) -> None:
         demo = make(checkout, "demo")
         assert demo.returncode == 0, demo.stdout + demo.stderr
         tables = [table.split("publish")[0] for table in demo.stdout.split("Edge releases")[1:]]
-        rows = [[line.split() for line in table.splitlines() if " r" in line] for table in tables]
+        rows = [[line.split() for line in table.splitlines() if line.startswith("│ r")] for table in tables]
         ready = [{row[1]: row[-4] for row in table if "/" in row[-4]} for table in rows]
         assert ready == [
             {"r5": "3/3"},

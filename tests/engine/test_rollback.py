@@ -80,6 +80,38 @@ def test_the_old_config_gives_the_old_cluster(stack: DevStack, happening: Callab
     assert stack.must_up().changes == {}
 
 
+def test_an_up_whose_state_was_lost_leaves_no_field_behind(stack: DevStack) -> None:
+    """A killed up may have made an object and not have written it into the state; the next up makes it again."""
+    stack.releases(r5=release("v4.0.5", 1))
+    empty = stack.stack.export_stack()
+    stack.releases(r5=release("v4.0.6", 1, podAnnotations={"left": "behind"}, resources={"cpu": "50m"}))
+    stack.must_up()
+    stack.stack.import_stack(empty)
+
+    stack.releases(r5=release("v4.0.5", 1))
+    stack.must_up()
+    template = stack.get("deployment", "srs-edge-r5-deploy")["spec"]["template"]
+    assert "left" not in template["metadata"]["annotations"]
+    assert template["spec"]["containers"][0]["image"] == "ossrs/srs:v4.0.5"
+    stack.assert_successors_are_ready()
+    assert stack.must_up().changes == {}
+
+
+def test_a_removed_release_comes_back_while_its_pods_still_drain(stack: DevStack) -> None:
+    stack.releases(r5=release("v4.0.5", 1), r6=release("v4.0.6", 1))
+    before = copy.deepcopy(stack.config)
+    stack.must_up()
+    snapshot = stack.snapshot()
+    stack.releases(r6=release("v4.0.6", 1))
+    stack.must_up()
+    stack.config = before
+    stack.must_up()
+    assert len(stack.pods("run=srs-edge-r5", terminating=True)) == 2
+    assert stack.snapshot() == snapshot
+    stack.assert_successors_are_ready()
+    assert stack.must_up().changes == {}
+
+
 def test_of_two_releases_with_the_same_srs_conf_one_can_go(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.6", 1), r6=release("v4.0.6", 1))
     stack.must_up()
