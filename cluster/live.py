@@ -98,7 +98,8 @@ class LiveCluster:
             response = self._api.call_api(*request, _request_timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
             body = cast("bytes", response.read())
         except HTTPError as error:
-            raise Unreachable(f"the API server cannot be reached: {error}") from error
+            reason = getattr(error, "reason", error)  # what urllib3 wraps into a sentence about retries
+            raise Unreachable(f"the API server {self._api.configuration.host} does not answer: {reason}") from error
         if response.status == 404:
             return None
         if response.status != 200:
