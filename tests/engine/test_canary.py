@@ -1,5 +1,7 @@
 """The canary of the article, step by step, on live objects."""
 
+import pytest
+
 from stack import READY_AFTER, DevStack, eventually, release
 
 
@@ -51,18 +53,21 @@ def test_a_release_that_takes_over_at_once_is_ready_before_the_old_one_goes(stac
     assert min(ready) >= 4, ready
 
 
-def test_capacity_holds_in_the_up_that_follows_a_killed_one(stack: DevStack) -> None:
+@pytest.mark.parametrize(("r5", "replicas"), [(25, {"r5": 1, "r6": 3}), (None, {"r6": 4})], ids=["shrunk", "removed"])
+def test_capacity_holds_in_the_up_that_follows_a_killed_one(
+    stack: DevStack, r5: int | None, replicas: dict[str, int]
+) -> None:
     canary(stack, 75, 25)
     stack.must_up()
     with stack.watched_endpoints() as ready:
-        canary(stack, 25, 75)
+        canary(stack, r5, 75)
         up = stack.begin_up()
-        # Killed when r6 is wanted three times in the cluster already, and its new pods are not ready.
-        wait_for_wanted(stack, "srs-edge-r6-deploy", 3)
+        # Killed when all of r6 is wanted in the cluster already, and its new pods are not ready.
+        eventually(lambda: stack.get("deployment", "srs-edge-r6-deploy")["spec"]["replicas"] == replicas["r6"])
         stack.kill(up)
         stack.cancel()
         stack.must_up()
-    assert stack.replicas() == {"r5": 1, "r6": 3}
+    assert stack.replicas() == replicas
     assert min(ready) >= 4, ready
 
 
@@ -92,7 +97,3 @@ def test_preview_of_a_weight_change_names_the_deployments_that_change_and_nothin
         "srs-edge-r6-deploy": "update",
     }
     assert stack.replicas() == {"r5": 3, "r6": 1}, "a preview changes nothing"
-
-
-def wait_for_wanted(stack: DevStack, deployment: str, replicas: int) -> None:
-    eventually(lambda: stack.get("deployment", deployment)["spec"]["replicas"] == replicas)
