@@ -68,15 +68,13 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
             path = (*path, key)
             if isinstance(value, dict):
                 value = cast("dict[str, Any]", value).get(key, _ABSENT)
-            allowed = f"must be one of {context.get('expected_tags', _TAGS)}"
+            tags = [repr(tag) for each in _types_at(path[:-1], model) for tag in _tags_of(each)]
+            allowed = f"must be one of {', '.join(tags)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             allowed = "must be a map of keys and values"
         case _:
             allowed = detail["msg"].replace("Input should", "must").replace("String should", "must")
     yield Problem(_without_tag(path, model), value, allowed)
-
-
-_TAGS = "'none', 'nodePort'"
 
 
 class _Absent:
@@ -99,6 +97,15 @@ def _without_tag(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[s
         shown.append(part)
         here = [child for each in here for child in _child(each, part)]
     return tuple(shown)
+
+
+def _types_at(path: tuple[str | int, ...], model: type[BaseModel]) -> list[Any]:
+    """What may stand at a path of `model`, which may hold the values of discriminators."""
+    here: list[Any] = [model]
+    for part in path:
+        chosen = [each for each in here if part in _tags_of(each)]
+        here = chosen or [child for each in here for child in _child(each, part)]
+    return here
 
 
 def _tags_of(candidate: Any) -> tuple[Any, ...]:
@@ -129,14 +136,10 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
     """What to say of a key that no model knows."""
-    here: list[Any] = [model]
-    for part in path[:-1]:
-        chosen = [each for each in here if part in _tags_of(each)]
-        here = chosen or [child for each in here for child in _child(each, part)]
     known = sorted(
         {
             field.alias or name
-            for each in here
+            for each in _types_at(path[:-1], model)
             if isinstance(each, type) and issubclass(each, BaseModel)
             for name, field in each.model_fields.items()
         }
