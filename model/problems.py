@@ -55,7 +55,7 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
     match detail["type"]:
         case "rule_broken":
             for problem in context["problems"]:
-                yield Problem((*_without_tag(path, model), *problem.path), problem.value, problem.allowed)
+                yield Problem((*_walk(path, model)[0], *problem.path), problem.value, problem.allowed)
             return
         case "extra_forbidden":
             allowed = _unknown_key(path, model)
@@ -68,13 +68,13 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
             path = (*path, key)
             if isinstance(value, dict):
                 value = cast("dict[str, Any]", value).get(key, _ABSENT)
-            tags = [repr(tag) for each in _types_at(path[:-1], model) for tag in _tags_of(each)]
+            tags = [repr(tag) for each in _walk(path[:-1], model)[1] for tag in _tags_of(each)]
             allowed = f"must be one of {', '.join(tags)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             allowed = "must be a map of keys and values"
         case _:
             allowed = detail["msg"].replace("Input should", "must").replace("String should", "must")
-    yield Problem(_without_tag(path, model), value, allowed)
+    yield Problem(_walk(path, model)[0], value, allowed)
 
 
 class _Absent:
@@ -85,27 +85,22 @@ class _Absent:
 _ABSENT = _Absent()
 
 
-def _without_tag(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[str | int, ...]:
-    """The path without the discriminator's value, which pydantic puts behind a tagged union's own path."""
+def _walk(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[tuple[str | int, ...], list[Any]]:
+    """Follow a path that pydantic gives.
+
+    Returns the path as an operator knows it, without the discriminator's value that pydantic puts behind a tagged
+    union's own path, and the types that may stand at its end.
+    """
     shown: list[str | int] = []
     here: list[Any] = [model]
     for part in path:
-        tags = [tag for each in here for tag in _tags_of(each)] if len(here) > 1 else []
-        if part in tags:
-            here = [each for each in here if part in _tags_of(each)]
+        chosen = [each for each in here if part in _tags_of(each)] if len(here) > 1 else []
+        if chosen:
+            here = chosen
             continue
         shown.append(part)
         here = [child for each in here for child in _child(each, part)]
-    return tuple(shown)
-
-
-def _types_at(path: tuple[str | int, ...], model: type[BaseModel]) -> list[Any]:
-    """What may stand at a path of `model`, which may hold the values of discriminators."""
-    here: list[Any] = [model]
-    for part in path:
-        chosen = [each for each in here if part in _tags_of(each)]
-        here = chosen or [child for each in here for child in _child(each, part)]
-    return here
+    return tuple(shown), here
 
 
 def _tags_of(candidate: Any) -> tuple[Any, ...]:
@@ -139,7 +134,7 @@ def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
     known = sorted(
         {
             field.alias or name
-            for each in _types_at(path[:-1], model)
+            for each in _walk(path[:-1], model)[1]
             if isinstance(each, type) and issubclass(each, BaseModel)
             for name, field in each.model_fields.items()
         }

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from testbed.acquire.progress import Report
 from testbed.cluster import ClusterError, EmbeddedCluster
-from testbed.environment import PROJECT, UNSET, environment
+from testbed.environment import PROJECT, STATE, UNSET, environment, with_users
 from testbed.tools import ToolError, clean_tools, ensure_tools
 
 
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--state",
         type=Path,
-        default=PROJECT / ".testbed",
+        default=STATE,
         metavar="DIR",
         help="the cluster's folder (default: .testbed)",
     )
@@ -109,7 +109,7 @@ def _cluster(arguments: argparse.Namespace, state: Path, report: Report) -> None
 def _shell(argv: list[str], variables: dict[str, str]) -> NoReturn:
     """Become the command (or the user's shell), so that signals and the exit code are its own."""
     command = (argv[1:] if argv[:1] == ["--"] else argv) or [os.environ.get("SHELL", "/bin/sh")]
-    complete = {name: value for name, value in os.environ.items() if name not in UNSET} | variables
+    complete = with_users(variables)
     program = shutil.which(command[0], path=complete["PATH"])
     if program is None:
         raise ToolError(f"there is no command {command[0]!r}")

@@ -13,10 +13,8 @@ from typing import Any
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from testbed.cluster import ClusterError
-from testbed.dev_stack import DevStack, UpFailed, started
+from testbed.dev_stack import DevStack, on_dev_stack
 from testbed.environment import PROJECT
-from testbed.tools import ToolError
 
 OLD, NEW = "ossrs/srs:v4.0.5", "ossrs/srs:v4.0.6"
 
@@ -81,16 +79,5 @@ def run(stack: DevStack, console: Console) -> None:
     stack.show()
 
 
-def main() -> int:
-    """`make demo`; the exit code."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    try:
-        run(started(console), console)
-    except (ToolError, ClusterError, UpFailed) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(on_dev_stack(run))

@@ -1,11 +1,11 @@
 """`make up`: tools, embedded cluster and the dev stack on it, with a summary of what there is now."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,10 @@ from rich.table import Table
 
 from testbed.acquire.progress import Report
 from testbed.cluster import ClusterError, EmbeddedCluster
-from testbed.environment import PROJECT, UNSET, environment
+from testbed.environment import PROJECT, STATE, environment, with_users
 from testbed.tools import ToolError, ensure_tools
 
 STACK = "dev"
-STATE = PROJECT / ".testbed"
 
 NEXT_STEPS = """\
 Look around:
@@ -36,7 +35,7 @@ class DevStack:
     """The dev stack on the running embedded cluster."""
 
     def __init__(self, variables: Mapping[str, str], console: Console) -> None:
-        self._variables = {name: value for name, value in os.environ.items() if name not in UNSET} | dict(variables)
+        self._variables = with_users(variables)
         self._console = console
 
     def select(self) -> None:
@@ -69,15 +68,18 @@ class DevStack:
         )
         return done.stdout
 
-    def show(self) -> None:
-        """Print the releases as they are: what the config wishes, and what is there."""
+    def show(self) -> dict[str, Any]:
+        """Print the releases as they are: what the config wishes, and what is there. Returns the stack's outputs."""
         outputs = self.outputs()
         pods = json.loads(self.kubectl("-n", outputs["namespace"], "get", "pods", "-l", "app=srs-edge", "-o", "json"))
+        by_release: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for pod in pods["items"]:
+            by_release[pod["metadata"]["labels"]["run"].removeprefix("srs-edge-")].append(pod)
         table = Table(
             *("release", "image", "config", "weight", "wished", "real", "ready", "draining"), title="Edge releases"
         )
         for name, release in outputs["releases"].items():
-            mine = [pod for pod in pods["items"] if pod["metadata"]["labels"]["run"] == f"srs-edge-{name}"]
+            mine = by_release.pop(name, [])
             draining = [pod for pod in mine if "deletionTimestamp" in pod["metadata"]]
             ready = [pod for pod in mine if pod not in draining and _is_ready(pod)]
             table.add_row(
@@ -90,11 +92,10 @@ class DevStack:
                 f"{len(ready)}/{release['replicas']}",
                 str(len(draining)),
             )
-        gone = {pod["metadata"]["labels"]["run"].removeprefix("srs-edge-") for pod in pods["items"]}
-        for name in sorted(gone - set(outputs["releases"])):
-            mine = [pod for pod in pods["items"] if pod["metadata"]["labels"]["run"] == f"srs-edge-{name}"]
-            table.add_row(name, "(removed)", "", "", "", "", "", str(len(mine)))
+        for name in sorted(by_release):
+            table.add_row(name, "(removed)", "", "", "", "", "", str(len(by_release[name])))
         self._console.print(table)
+        return outputs
 
     def _pulumi(self, *arguments: str, quiet: bool = False) -> str:
         done = subprocess.run(
@@ -116,33 +117,35 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def started(console: Console) -> DevStack:
-    """Tools and cluster are there and run; the stack on them. Raises ToolError or ClusterError."""
+def on_dev_stack(action: Callable[[DevStack, Console], None]) -> int:
+    """Have tools, cluster and stack, and do something with it; the exit code, after a message if it went wrong."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
     report = Report()
-    tools = ensure_tools(report=report)
-    EmbeddedCluster(STATE, tools, report.say).start()
-    stack = DevStack(environment(STATE, tools), console)
-    stack.select()
-    return stack
+    try:
+        tools = ensure_tools(report=report)
+        EmbeddedCluster(STATE, tools, report.say).start()
+        stack = DevStack(environment(STATE, tools), console)
+        stack.select()
+        action(stack, console)
+    except (ToolError, ClusterError, UpFailed) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def main() -> int:
     """`make up`; the exit code."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
     begun = time.monotonic()
-    try:
-        stack = started(console)
+
+    def up(stack: DevStack, console: Console) -> None:
         changed = stack.up()
-        stack.show()
-    except (ToolError, ClusterError, UpFailed) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    urls = stack.outputs()["urls"]
-    console.print(f"publish {urls['publish']}\nplay    {urls['rtmp']}\n        {urls['flv']}\n", highlight=False)
-    done = "up" if changed else "up already; nothing was changed"
-    console.print(f"The dev stack is {done} ({time.monotonic() - begun:.0f} s).\n", highlight=False)
-    console.print(NEXT_STEPS, highlight=False)
-    return 0
+        urls = stack.show()["urls"]
+        console.print(f"publish {urls['publish']}\nplay    {urls['rtmp']}\n        {urls['flv']}\n", highlight=False)
+        done = "up" if changed else "up already; nothing was changed"
+        console.print(f"The dev stack is {done} ({time.monotonic() - begun:.0f} s).\n", highlight=False)
+        console.print(NEXT_STEPS, highlight=False)
+
+    return on_dev_stack(up)
 
 
 if __name__ == "__main__":

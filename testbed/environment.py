@@ -1,12 +1,16 @@
 """The environment in which pulumi, kubectl and the tests meet this project's tools and the embedded cluster."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from testbed.tools import Tools
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The folder of Pulumi.yaml."""
+
+STATE = PROJECT / ".testbed"
+"""The state folder of the cluster that `make up` starts."""
 
 UNSET = ("PULUMI_ACCESS_TOKEN",)
 """What must not be taken over from the user: with a token the CLI would ask Pulumi's service."""
@@ -32,3 +36,8 @@ def environment(state: Path, tools: Tools) -> dict[str, str]:
         "PULUMI_CONFIG_PASSPHRASE": "",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
+
+
+def with_users(variables: Mapping[str, str]) -> dict[str, str]:
+    """The user's own environment with these variables in it, less what must not be taken over: for a child process."""
+    return {name: value for name, value in os.environ.items() if name not in UNSET} | dict(variables)
