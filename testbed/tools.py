@@ -26,13 +26,24 @@ from testbed.acquire.progress import Report, Step, duration
 from testbed.acquire.release import RELEASES, Asset, install, reachable
 from testbed.locking import exclusive
 
-__all__ = ["KUBERNETES_VERSION", "TOOLS", "Tool", "ToolError", "ToolSettings", "Tools", "clean_tools", "ensure_tools"]
+__all__ = [
+    "KUBERNETES_VERSION",
+    "NODE_TOOLS",
+    "TOOLS",
+    "Tool",
+    "ToolError",
+    "ToolSettings",
+    "Tools",
+    "clean_tools",
+    "ensure_tools",
+]
 
 PULUMI_VERSION = "3.259.0"
 PROVIDER_VERSION = "4.25.0"
 KUBERNETES_VERSION = "v1.34.4"
 ETCD_VERSION = "v3.6.4"
 KWOK_VERSION = "v0.8.0"
+COREDNS_VERSION = "v1.12.4"
 
 _FOLDER = Path(__file__).parent
 _WAYS = ("path", "download", "build")
@@ -89,6 +100,12 @@ def _kwok_asset(system: str, processor: str) -> Asset | None:
     # kwok publishes no checksum file; GitHub itself keeps the digest of every asset.
     path = f"kubernetes-sigs/kwok/releases/download/{KWOK_VERSION}/kwok-{system}-{processor}"
     return Asset("github", path, f"repos/kubernetes-sigs/kwok/releases/tags/{KWOK_VERSION}", "github-api")
+
+
+def _coredns_asset(system: str, processor: str) -> Asset | None:
+    folder = f"coredns/coredns/releases/download/{COREDNS_VERSION}"
+    name = f"coredns_{COREDNS_VERSION.removeprefix('v')}_{system}_{processor}.tgz"
+    return Asset("github", f"{folder}/{name}", f"{folder}/{name}.sha256", "github", ("coredns",))
 
 
 def _kubernetes_tool(name: str, megabytes: int) -> Tool:
@@ -155,8 +172,34 @@ TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+NODE_TOOLS: tuple[Tool, ...] = (
+    _kubernetes_tool("kubelet", 60),
+    _kubernetes_tool("kube-proxy", 45),
+    Tool(
+        name="coredns",
+        version=COREDNS_VERSION,
+        binaries=("coredns",),
+        version_arguments=("-version",),
+        accepts=lambda v: (1, 12, 0) <= v < (2, 0, 0),
+        wanted="1.12 or newer, below 2",
+        asset=_coredns_asset,
+        build="coredns",
+        download_megabytes=20,
+    ),
+)
+"""What nodes that run containers need on top of TOOLS, as far as it is not the operating system's."""
+
 _PLUGIN = "pulumi-resource-kubernetes"
-_LINKS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+_LINKS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    # Linux only.
+    "kubelet",
+    "kube-proxy",
+)
 _COMPONENT_BASE = "k8s.io/component-base/version"
 
 _LANGUAGE_HOST = Build(
@@ -202,6 +245,13 @@ BUILDS: Mapping[str, Build] = {
             package="sigs.k8s.io/kwok/cmd/kwok",
             output="kwok",
             minutes=2,
+        ),
+        Build(
+            name="coredns",
+            version=COREDNS_VERSION,
+            package=".",
+            output="coredns",
+            minutes=1,
         ),
         Build(
             name=_PLUGIN,

@@ -2,13 +2,16 @@
 //
 // It runs the component whose name it was started under (by a link of that name), so that the links
 // can be used exactly like the official release binaries: kube-apiserver, kubectl and so on.
-// One binary instead of five: they share nearly all their packages, and linking is most of a build.
+// One binary instead of many: they share nearly all their packages, and linking is most of a build.
 package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
@@ -22,22 +25,26 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
-func main() {
-	switch name := filepath.Base(os.Args[0]); name {
-	case "etcd":
-		etcdmain.Main(os.Args)
-	case "kube-apiserver":
-		os.Exit(cli.Run(apiserver.NewAPIServerCommand()))
-	case "kube-controller-manager":
-		os.Exit(cli.Run(controllermanager.NewControllerManagerCommand()))
-	case "kube-scheduler":
-		os.Exit(cli.Run(scheduler.NewSchedulerCommand()))
-	case "kubectl":
+// components is every name that this file can be started under; node_linux.go adds those of a real node.
+var components = map[string]func(){
+	"etcd":                    func() { etcdmain.Main(os.Args) },
+	"kube-apiserver":          func() { os.Exit(cli.Run(apiserver.NewAPIServerCommand())) },
+	"kube-controller-manager": func() { os.Exit(cli.Run(controllermanager.NewControllerManagerCommand())) },
+	"kube-scheduler":          func() { os.Exit(cli.Run(scheduler.NewSchedulerCommand())) },
+	"kubectl": func() {
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			util.CheckErr(err)
 		}
-	default:
-		fmt.Fprintf(os.Stderr, "%s: unknown component; start me as etcd, kube-apiserver, kube-controller-manager, kube-scheduler or kubectl\n", name)
+	},
+}
+
+func main() {
+	name := filepath.Base(os.Args[0])
+	run, known := components[name]
+	if !known {
+		names := strings.Join(slices.Sorted(maps.Keys(components)), ", ")
+		fmt.Fprintf(os.Stderr, "%s: unknown component; start me as one of %s\n", name, names)
 		os.Exit(2)
 	}
+	run()
 }
