@@ -108,7 +108,7 @@ class EdgeRelease(pulumi.ComponentResource):
         )
         config = srs_config(run, conf, namespace, account, self)
 
-        container = srs_container(this.image, this.resources)
+        container = srs_container(this.image, this.resources, warm_up=edge.warm_up)
         if edge.drain.deregister:
             # The pod serves on while load balancers learn that it goes; SIGTERM comes after. `sleep` is the
             # kubelet's own (on by default since Kubernetes 1.30) and needs no shell in the image.

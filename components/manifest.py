@@ -1,6 +1,8 @@
 """The parts that manifests have in common: metadata, probes, security settings, the mounted srs.conf."""
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import pulumi
 from pulumi_kubernetes.core.v1 import (
@@ -21,6 +23,9 @@ from model.names import API_PORT, HTTP_PORT, RTMP_PORT
 from model.settings import Resources
 
 FIELD_MANAGER = "srs"
+
+READINESS_PERIOD = 2
+"""Seconds between two readiness probes."""
 
 SRS_HOME = "/usr/local/srs"
 
@@ -82,9 +87,13 @@ def resources(settings: Resources) -> ResourceRequirementsArgsDict:
     }
 
 
-def srs_container(image: str, settings: Resources, mounts: Sequence[VolumeMountArgsDict] = ()) -> ContainerArgsDict:
+def srs_container(
+    image: str, settings: Resources, mounts: Sequence[VolumeMountArgsDict] = (), warm_up: timedelta = timedelta()
+) -> ContainerArgsDict:
     """The SRS container; edges and origins differ in how they end, which they add themselves.
 
+    warm_up: how long it must have answered before it is ready. Readiness and not minReadySeconds, because those begin
+    when the pod has connections already.
     The command is explicit: since 4.0.168 the image's own one reads another file than the mounted one.
     """
     return {
@@ -100,7 +109,10 @@ def srs_container(image: str, settings: Resources, mounts: Sequence[VolumeMountA
         ],
         "resources": resources(settings),
         "security_context": CONTAINER_SECURITY,
-        "readiness_probe": _api_probe(period=2, failures=15, timeout=2),
+        "readiness_probe": {
+            **_api_probe(period=READINESS_PERIOD, failures=15, timeout=2),
+            "success_threshold": 1 + math.ceil(warm_up.total_seconds() / READINESS_PERIOD),
+        },
         # SRS looks names up blocking in its only thread, so slow cluster DNS makes every edge miss probes at
         # once; killing them all would cut everybody. A probe-level grace, because without it a liveness kill
         # takes the pod's grace of hours (kubernetes/kubernetes #64715).

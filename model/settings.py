@@ -144,13 +144,17 @@ class ImageSettings(Settings):
         return version
 
 
-def _rollout_can_end(min_ready: timedelta, rollout_timeout: timedelta) -> list[Problem]:
-    """A pod cannot be available before minReady; the API server refuses a Deployment whose deadline is not later."""
-    if rollout_timeout > min_ready:
+def _rollout_can_end(
+    min_ready: timedelta, rollout_timeout: timedelta, warm_up: timedelta = timedelta()
+) -> list[Problem]:
+    """A pod cannot be available before warmUp and minReady are over; the API server itself refuses a Deployment
+    whose deadline is not later than minReady."""
+    if rollout_timeout > warm_up + min_ready:
         return []
-    return [
-        Problem(("rolloutTimeout",), rollout_timeout, f"must be longer than minReady ({format_duration(min_ready)})")
-    ]
+    of = f"warmUp and minReady together ({format_duration(warm_up + min_ready)})"
+    if not warm_up:
+        of = f"minReady ({format_duration(min_ready)})"
+    return [Problem(("rolloutTimeout",), rollout_timeout, f"must be longer than {of}")]
 
 
 class OriginSettings(ImageSettings):
@@ -246,9 +250,15 @@ class EdgeSettings(Settings):
 
     replicas: PositiveInt = Field(description="Number of edges, all releases together.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How an edge pod goes.")
-    min_ready: Duration = Field(
+    warm_up: Duration = Field(
         default=timedelta(seconds=10),
-        description="How long an edge must be ready before it counts, so that a crash after the start stops a rollout.",
+        description="How long a new edge must answer its probe before it gets connections: one that crashes within this "
+        "time after its start hurts nobody.",
+    )
+    min_ready: Duration = Field(
+        default=timedelta(seconds=5),
+        description="How long an edge must then be ready before it counts, so that a crash under its first connections "
+        "stops a rollout.",
     )
     rollout_timeout: Duration = Field(
         default=timedelta(minutes=10), description="`up` fails when a release is not ready after this time."
@@ -259,7 +269,7 @@ class EdgeSettings(Settings):
 
     @model_validator(mode="after")
     def _releases_fit_together(self) -> Self:
-        broken = _rollout_can_end(self.min_ready, self.rollout_timeout)
+        broken = _rollout_can_end(self.min_ready, self.rollout_timeout, self.warm_up)
         weights = self.weights
         served = [name for name, weight in weights.items() if weight > 0]
         if not served:

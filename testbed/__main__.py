@@ -6,15 +6,17 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from testbed.acquire.progress import Report
-from testbed.cluster import ClusterError, EmbeddedCluster
+from testbed.cluster import ClusterError, EmbeddedCluster, NodeKind, tools_for
+from testbed.containers.machine import missing_requirements
 from testbed.environment import PROJECT, STATE, UNSET, environment, with_users
-from testbed.tools import ToolError, clean_tools, ensure_tools
+from testbed.guard import guard
+from testbed.tools import NODE_TOOLS, TOOLS, ToolError, clean_tools, ensure_tools
 
 
 def main() -> int:
@@ -32,7 +34,8 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m testbed", description="An embedded Kubernetes cluster that needs no root and no containers."
+        prog="python -m testbed",
+        description="An embedded Kubernetes cluster; with simulated nodes it needs no root and no containers.",
     )
     parser.add_argument(
         "--state",
@@ -47,8 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--nodes", type=_positive, metavar="N", help="have N simulated nodes (default: 4, or as many as there are)"
     )
+    start.add_argument(
+        "--kind",
+        choices=get_args(NodeKind),
+        help="simulated nodes, or nodes that run containers (Linux, root); a cluster keeps its kind",
+    )
     commands.add_parser("stop", help="stop the cluster and keep its data")
     commands.add_parser("delete", help="stop the cluster and remove its folder, Pulumi stacks included")
+    commands.add_parser("guard", help="wait for the end of standard input, then delete (for test runs that get killed)")
     commands.add_parser("status", help="show the cluster's processes")
     commands.add_parser("kubeconfig", help="print the path of the cluster's kubeconfig")
     commands.add_parser("env", help='print the environment; use: eval "$(python -m testbed env)"')
@@ -72,8 +81,11 @@ def _run(arguments: argparse.Namespace) -> int:
         clean_tools(report=report)
     elif arguments.command == "kubeconfig":
         print(state / "kubeconfig")
+    elif arguments.command == "guard":
+        guard(state)
     elif arguments.command == "tools":
-        for name, place in sorted(ensure_tools(report=report).binaries.items()):
+        tools = TOOLS + NODE_TOOLS if missing_requirements() is None else TOOLS
+        for name, place in sorted(ensure_tools(report=report, tools=tools).binaries.items()):
             print(f"{name}\t{place}")
     elif arguments.command in ("env", "shell"):
         variables = environment(state, ensure_tools(report=report))
@@ -90,10 +102,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _cluster(arguments: argparse.Namespace, state: Path, report: Report) -> None:
     # Only a start needs tools: nobody waits for a build to be told that nothing runs.
-    tools = ensure_tools(report=report) if arguments.command == "start" else None
-    cluster = EmbeddedCluster(state, tools, report.say)
+    cluster = EmbeddedCluster(state, say=report.say)
     if arguments.command == "start":
-        cluster.start(arguments.nodes)
+        tools = ensure_tools(report=report, tools=tools_for(arguments.kind or cluster.kind))
+        EmbeddedCluster(state, tools, report.say).start(arguments.nodes, arguments.kind)
     elif arguments.command == "stop" and not cluster.stop():
         report.say("nothing was running")
     elif arguments.command == "delete":

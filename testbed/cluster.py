@@ -1,4 +1,4 @@
-"""The embedded cluster: etcd, the real Kubernetes control plane, and kwok for the nodes; all on 127.0.0.1.
+"""The embedded cluster: etcd and the real Kubernetes control plane on 127.0.0.1, with nodes of one of two kinds.
 
     cluster = EmbeddedCluster(Path(".testbed"), ensure_tools())
     cluster.start()          # blocks until the nodes are Ready
@@ -6,7 +6,8 @@
     cluster.stop()           # keeps the data
     cluster.delete()
 
-It needs no root and no container runtime. Its state folder holds everything: certificates, data, logs, ports.
+Simulated nodes (kwok) need no root and no container runtime. Nodes that run containers live in namespaces of their
+own (`testbed.containers.machine`). The state folder holds everything: certificates, data, logs, ports.
 """
 
 import json
@@ -16,22 +17,31 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import psutil
 import yaml
 
+from testbed.containers.images import machine_images
+from testbed.containers.machine import ALL_NODES, Machine, MachineError
 from testbed.locking import exclusive
 from testbed.pki import ADMIN, CLIENTS, CONTROLLER_MANAGER, KWOK, SCHEDULER, Pki, ensure_pki, write_private
 from testbed.processes import ProcessFolder, listener
-from testbed.tools import KUBERNETES_VERSION, Tools
+from testbed.tools import KUBERNETES_VERSION, NODE_TOOLS, TOOLS, Tool, Tools
+
+NodeKind = Literal["simulated", "containerd"]
 
 NODES = 4
-"""How many nodes a new cluster gets."""
+"""How many simulated nodes a new cluster gets."""
+
+NODE_PORTS = (31935, 30080)
+"""The node ports of the dev stack: on nodes that run containers they are listened on on this machine's 127.0.0.1."""
 
 _FOLDER = Path(__file__).parent
 _START_SECONDS = 120.0
@@ -49,9 +59,19 @@ _HEALTH = {
     "kube-scheduler": "/readyz",
     "kwok": "/healthz",
 }
-"""The components in the order of their start, and where each says that it is ready."""
+"""The control plane in the order of its start, and where each component says that it is ready."""
+
+_MACHINE = ("machine", "forward")
+"""What nodes that run containers need besides, in the order of its start."""
+
+_COMPONENTS = (*_HEALTH, *_MACHINE)
 
 _PORTS = (*_HEALTH, "etcd-peer")
+
+
+def tools_for(kind: NodeKind) -> tuple[Tool, ...]:
+    """The tools that a cluster with nodes of this kind needs."""
+    return TOOLS + NODE_TOOLS if kind == "containerd" else TOOLS
 
 
 @dataclass(frozen=True)
@@ -82,13 +102,35 @@ class EmbeddedCluster:
         """The administrator's kubeconfig; its context is `testbed`."""
         return self.state / "kubeconfig"
 
-    def start(self, nodes: int | None = None) -> bool:
+    @property
+    def kind(self) -> NodeKind:
+        """The kind of nodes; it is chosen when the cluster is new, and stays."""
+        file = self.state / "nodes"
+        return "containerd" if file.exists() and file.read_text().strip() == "containerd" else "simulated"
+
+    @property
+    def machine(self) -> Machine:
+        """The machine of nodes that run containers."""
+        return Machine(self.state / "machine", self._tools, Pki(self.state / "certs"), self.state / "config")
+
+    @property
+    def machine_pid(self) -> int:
+        """The process that the machine was started as. Raises ClusterError if it does not run."""
+        process = self._processes.find("machine")
+        if process is None:
+            raise ClusterError(f"the machine of the nodes does not run. {self._last_words('machine')}")
+        return process.pid
+
+    def start(self, nodes: int | None = None, kind: NodeKind | None = None) -> bool:
         """Start whatever does not run and wait until the nodes are Ready; False if all was running already.
 
         `nodes` makes the cluster have that many simulated nodes; None keeps those it has (a new cluster: NODES).
+        `kind` is the kind of nodes that a new cluster gets (None: simulated ones), and must be its own of one that
+        is there.
 
         Raises:
-            ClusterError: a port is taken, or a component ended or did not get ready in time.
+            ClusterError: a port is taken, a component ended or did not get ready in time, the cluster has nodes of
+                the other kind, or nodes that run containers cannot be had on this machine.
         """
         tools = self._tools
         if tools is None:
@@ -96,11 +138,13 @@ class EmbeddedCluster:
         with self._lock():
             began = time.monotonic()
             self.state.chmod(0o700)
+            self._choose(kind)
             ports = self._ports()
             pki = ensure_pki(self.state / "certs")
             self._write_configs(pki, ports)
             commands = self._commands(tools, pki, ports)
-            missing = [name for name in _HEALTH if self._processes.find(name) is None]
+            wanted = _COMPONENTS if self.kind == "containerd" else tuple(_HEALTH)
+            missing = [name for name in wanted if self._processes.find(name) is None]
             if missing:
                 self._check_ports(missing, ports)
                 self._say(f"starting {', '.join(missing)}")
@@ -108,8 +152,10 @@ class EmbeddedCluster:
             self._bring_up([store], commands, pki, ports)
             self._bring_up([server], commands, pki, ports)
             self._make_objects(tools.binaries["kubectl"])
-            changed = self._make_nodes(nodes)
+            changed = self.kind == "simulated" and self._make_nodes(nodes)
             self._bring_up(others, commands, pki, ports)
+            if self.kind == "containerd":
+                self._bring_up_machine(tools, pki, ports)
             self._wait_for_nodes()
             if not missing and not changed:
                 self._say(f"already running: {self._address(ports)}")
@@ -149,11 +195,11 @@ class EmbeddedCluster:
             ports = {}
         pki = Pki(self.state / "certs")
         statuses = []
-        for name in _HEALTH:
+        for name in _COMPONENTS if self.kind == "containerd" else _HEALTH:
             process = self._processes.find(name)
             state = "stopped"
             if process is not None:
-                state = "ready" if _is_ready(name, pki, ports) else "not ready"
+                state = "ready" if self._is_ready(name, pki, ports) else "not ready"
             pid = process.pid if process else None
             statuses.append(ComponentStatus(name, pid, ports.get(name), state, self._processes.log(name)))
         return statuses
@@ -163,12 +209,24 @@ class EmbeddedCluster:
 
     def _stop(self) -> bool:
         # Against the order of the start: nobody is left talking to a component that is gone.
-        running = [name for name in reversed(_HEALTH) if self._processes.find(name) is not None]
+        running = [name for name in reversed(_COMPONENTS) if self._processes.find(name) is not None]
         if running:
             self._say(f"stopping {', '.join(running)}")
         for name in running:
             self._processes.stop(name)
+        if self.kind == "containerd":
+            self.machine.clean_up()
         return bool(running)
+
+    def _choose(self, kind: NodeKind | None) -> None:
+        file = self.state / "nodes"
+        new = not (self.state / "ports.json").exists()
+        if new:
+            file.write_text(f"{kind or get_args(NodeKind)[0]}\n")
+        elif kind is not None and kind != self.kind:
+            raise ClusterError(
+                f"this cluster has {self.kind} nodes, and a cluster keeps its kind; remove it first (`make down`)"
+            )
 
     def _ports(self) -> dict[str, int]:
         """The ports of this cluster, chosen once: its address is in kubeconfigs and in Pulumi's state."""
@@ -185,7 +243,10 @@ class EmbeddedCluster:
 
     def _check_ports(self, missing: list[str], ports: Mapping[str, int]) -> None:
         wanted = [*missing, "etcd-peer"] if "etcd" in missing else missing
-        taken = [f"{ports[name]} ({name}) by {listener(ports[name])}" for name in wanted if not _is_free(ports[name])]
+        needed = {name: ports[name] for name in wanted if name in ports}
+        if "forward" in missing:
+            needed |= {f"node port {port}": port for port in NODE_PORTS}
+        taken = [f"{port} ({name}) by {listener(port)}" for name, port in needed.items() if not _is_free(port)]
         if taken:
             raise ClusterError(
                 f"ports of this cluster are taken: {'; '.join(taken)}. End that process, "
@@ -262,6 +323,7 @@ class EmbeddedCluster:
                 "--service-cluster-ip-range=10.96.0.0/16",
                 # Else it waits 70 s at its end for load balancers to notice; there are none.
                 "--shutdown-delay-duration=0s",
+                *self._towards_kubelets(pki),
                 "--profiling=false",
             ],
             "kube-controller-manager": [
@@ -315,20 +377,89 @@ class EmbeddedCluster:
         for name in names:
             if self._processes.find(name) is None:
                 self._processes.start(name, commands[name], env=environment, cwd=self.state)
-        deadline = time.monotonic() + _START_SECONDS
         for name in names:
-            while not _is_ready(name, pki, ports):
-                problem = None
-                if self._processes.find(name) is None:
-                    problem = "ended"
-                elif time.monotonic() > deadline:
-                    problem = f"is not ready after {_START_SECONDS:.0f} s"
-                if problem:
-                    raise ClusterError(
-                        f"{name} {problem}. The end of its log ({self._processes.log(name)}):\n"
-                        f"{self._processes.last_lines(name)}"
-                    )
-                time.sleep(0.1)
+            self._wait_for(name, lambda name=name: self._is_ready(name, pki, ports))
+
+    def _bring_up_machine(self, tools: Tools, pki: Pki, ports: Mapping[str, int]) -> None:
+        """Start the machine, give it its images, connect it with this one, and wait until all of it is ready."""
+        machine = self.machine
+        environment = {**os.environ, "PYTHONPATH": str(_FOLDER.parent)}
+        try:
+            if self._processes.find("machine") is None:
+                self._processes.stop("forward")  # it led into a machine that is gone
+                machine.clean_up()
+                machine.prepare(ports["kube-apiserver"])
+                self._processes.start("machine", machine.command(), env=environment, cwd=self.state)
+                for node in ALL_NODES:
+                    self._wait_for("machine", lambda node=node: _answers_at(machine.containerd_socket(node)))
+                    for image in machine_images(tools, self.state / "images", self._say):
+                        machine.import_image(node, image)
+                (machine.folder / "images-are-in").touch()
+            if self._processes.find("forward") is None:
+                self._forwards.unlink(missing_ok=True)
+                command = [sys.executable, "-m", "testbed.containers.forward", str(machine.init(self.machine_pid).pid)]
+                command += [str(ports["kube-apiserver"]), str(self._egress), str(self._forwards)]
+                command += [str(port) for port in NODE_PORTS]
+                self._processes.start("forward", command, env=environment, cwd=self.state)
+        except (MachineError, psutil.NoSuchProcess) as problem:
+            raise ClusterError(f"{problem}\n{self._last_words('machine')}") from None
+        for name in _MACHINE[::-1]:
+            self._wait_for(name, lambda name=name: self._is_ready(name, pki, ports))
+
+    @property
+    def _egress(self) -> Path:
+        """The socket through which the API server reaches kubelets."""
+        return self.state / "egress.sock"
+
+    @property
+    def _forwards(self) -> Path:
+        return self.state / "forward.ready"
+
+    def _towards_kubelets(self, pki: Pki) -> list[str]:
+        """Flags of the API server for nodes that have kubelets."""
+        if self.kind != "containerd":
+            return []
+        selection = {
+            "name": "cluster",
+            "connection": {
+                "proxyProtocol": "HTTPConnect",
+                "transport": {"uds": {"udsName": str(self._egress)}},
+            },
+        }
+        file = self.state / "config" / "egress.yaml"
+        content = {
+            "apiVersion": "apiserver.k8s.io/v1beta1",
+            "kind": "EgressSelectorConfiguration",
+            "egressSelections": [selection],
+        }
+        file.write_text(yaml.safe_dump(content))
+        return [
+            f"--egress-selector-config-file={file}",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--kubelet-client-certificate={pki.crt(ADMIN.name)}",
+            f"--kubelet-client-key={pki.key(ADMIN.name)}",
+        ]
+
+    def _is_ready(self, name: str, pki: Pki, ports: Mapping[str, int]) -> bool:
+        if name in _MACHINE:
+            return (self.machine.ready if name == "machine" else self._forwards).exists()
+        return _is_ready(name, pki, ports)
+
+    def _wait_for(self, name: str, holds: Callable[[], bool]) -> None:
+        """Wait until a component is as it should be. Raises ClusterError if it ends instead, or takes too long."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not holds():
+            problem = None
+            if self._processes.find(name) is None:
+                problem = "ended"
+            elif time.monotonic() > deadline:
+                problem = f"is not ready after {_START_SECONDS:.0f} s"
+            if problem:
+                raise ClusterError(f"{name} {problem}. {self._last_words(name)}")
+            time.sleep(0.1)
+
+    def _last_words(self, name: str) -> str:
+        return f"The end of its log ({self._processes.log(name)}):\n{self._processes.last_lines(name)}"
 
     def _make_objects(self, kubectl: Path) -> None:
         """Create what the testbed itself needs in the cluster, or bring it up to date."""
@@ -363,13 +494,17 @@ class EmbeddedCluster:
         core = self._core()
         deadline = time.monotonic() + _START_SECONDS
         while True:
-            waiting = [node.metadata.name for node in core.list_node().items if not _usable(node)]
+            nodes = core.list_node().items
+            waiting = [node.metadata.name for node in nodes if not _usable(node)]
+            if self.kind == "containerd":  # they come by themselves
+                waiting += sorted({node.name for node in ALL_NODES} - {node.metadata.name for node in nodes})
             if not waiting:
                 return
             if time.monotonic() > deadline:
+                keeper = "machine" if self.kind == "containerd" else "kwok"
                 raise ClusterError(
-                    f"nodes are not ready after {_START_SECONDS:.0f} s: {', '.join(waiting)}. The end of kwok's log:\n"
-                    f"{self._processes.last_lines('kwok')}"
+                    f"nodes are not ready after {_START_SECONDS:.0f} s: {', '.join(waiting)}. "
+                    f"{self._last_words(keeper)}"
                 )
             time.sleep(0.2)
 
@@ -444,6 +579,11 @@ def _is_ready(name: str, pki: Pki, ports: Mapping[str, int]) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def _answers_at(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _is_free(port: int) -> bool:

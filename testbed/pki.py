@@ -39,7 +39,11 @@ ADMIN = Client("admin", "admin", "system:masters")
 CONTROLLER_MANAGER = Client("kube-controller-manager", "system:kube-controller-manager")
 SCHEDULER = Client("kube-scheduler", "system:kube-scheduler")
 KWOK = Client("kwok", "kwok")
-CLIENTS = (ADMIN, CONTROLLER_MANAGER, SCHEDULER, KWOK)
+KUBE_PROXY = Client("kube-proxy", "system:kube-proxy")
+COREDNS = Client("coredns", "coredns")
+KUBELETS = tuple(Client(f"node-{number}", f"system:node:node-{number}", "system:nodes") for number in (1, 2))
+"""Of the nodes that run containers (`testbed.containers.machine`); the simulated ones are kwok's."""
+CLIENTS = (ADMIN, CONTROLLER_MANAGER, SCHEDULER, KWOK, KUBE_PROXY, COREDNS, *KUBELETS)
 
 
 @dataclass(frozen=True)

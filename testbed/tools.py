@@ -44,6 +44,7 @@ KUBERNETES_VERSION = "v1.34.4"
 ETCD_VERSION = "v3.6.4"
 KWOK_VERSION = "v0.8.0"
 COREDNS_VERSION = "v1.12.4"
+STREAMING_VERSION = "v1.0.0"
 
 _FOLDER = Path(__file__).parent
 _WAYS = ("path", "download", "build")
@@ -186,8 +187,20 @@ NODE_TOOLS: tuple[Tool, ...] = (
         build="coredns",
         download_megabytes=20,
     ),
+    Tool(
+        name="streaming",
+        version=STREAMING_VERSION,
+        binaries=("streaming", "rtmp-load"),
+        version_arguments=("version",),
+        accepts=lambda v: v == (1, 0, 0),
+        wanted="1.0.0",
+        asset=lambda _system, _processor: None,  # our own
+        build="streaming",
+        download_megabytes=0,
+    ),
 )
-"""What nodes that run containers need on top of TOOLS, as far as it is not the operating system's."""
+"""What nodes that run containers, and the tests on them, need on top of TOOLS, as far as it is not the operating
+system's."""
 
 _PLUGIN = "pulumi-resource-kubernetes"
 _LINKS = (
@@ -252,6 +265,14 @@ BUILDS: Mapping[str, Build] = {
             package=".",
             output="coredns",
             minutes=1,
+        ),
+        Build(
+            name="streaming",
+            version=STREAMING_VERSION,
+            package=".",
+            output="streaming",
+            minutes=1,
+            links=("rtmp-load",),
         ),
         Build(
             name=_PLUGIN,

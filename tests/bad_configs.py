@@ -132,7 +132,7 @@ BAD_CONFIGS = [
     put("edge/drain/timeout", "-5s", "'-5s'", "must be a duration with a unit"),
     put("edge/drain/deregister", "500ms", "'500ms'", "must be whole seconds"),
     put("edge/drain/timeout", "4s", "4s", "must not be shorter than drain.deregister"),
-    put("edge/rolloutTimeout", "10s", "10s", "must be longer than minReady (10s)"),
+    put("edge/rolloutTimeout", "15s", "15s", "must be longer than warmUp and minReady together (15s)"),
     put("origin/rolloutTimeout", "0s", "0s", "must be longer than minReady (15s)"),
     # Names.
     put("edge/releases/R7", {"image": "ossrs/srs:v4.0.6", "weight": 1}, "'R7'", "must be a release name"),

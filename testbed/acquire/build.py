@@ -132,8 +132,9 @@ class GoBuilder:
         return self._cache / "go"
 
     def _environment(self) -> dict[str, str]:
-        # GOTOOLCHAIN: no other Go than this one is fetched behind the back.
-        environment = dict(os.environ) | {"GOTOOLCHAIN": "local", "GOWORK": "off"}
+        # GOTOOLCHAIN: no other Go than this one is fetched behind the back. CGO_ENABLED: static binaries, as the
+        # official releases are, so that one can also be the only file of an image; and no C compiler is needed.
+        environment = dict(os.environ) | {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
         if not self._shared:
             environment |= {
                 "GOFLAGS": "-mod=readonly -trimpath -modcacherw",

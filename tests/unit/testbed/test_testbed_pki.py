@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from testbed.pki import ADMIN, CLIENTS, Pki, ensure_pki
+from testbed.pki import ADMIN, CLIENTS, KUBELETS, Pki, ensure_pki
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,10 @@ def test_rbac_finds_user_and_group_in_the_certificate(pki: Pki) -> None:
     assert names("admin", NameOID.ORGANIZATION_NAME) == ["system:masters"]
     assert names("kube-scheduler", NameOID.COMMON_NAME) == ["system:kube-scheduler"]
     assert names("kube-controller-manager", NameOID.COMMON_NAME) == ["system:kube-controller-manager"]
-    others = [client.name for client in CLIENTS if client is not ADMIN]
+    # The node authorizer knows a kubelet by both.
+    assert names("node-1", NameOID.COMMON_NAME) == ["system:node:node-1"]
+    assert names("node-1", NameOID.ORGANIZATION_NAME) == ["system:nodes"]
+    others = [client.name for client in CLIENTS if client is not ADMIN and client not in KUBELETS]
     assert all(names(name, NameOID.ORGANIZATION_NAME) == [] for name in others)
 
 
@@ -106,7 +109,7 @@ def test_certificates_are_good_for_ten_years_and_from_now(pki: Pki) -> None:
 
 def test_private_keys_are_for_their_owner_only(pki: Pki) -> None:
     keys = list(pki.folder.glob("*.key"))
-    assert len(keys) == 10
+    assert len(keys) == 6 + len(CLIENTS)
     assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
 
 

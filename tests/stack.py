@@ -22,7 +22,7 @@ import yaml
 from kubernetes import client, config, watch
 from pulumi import automation as auto
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PROGRAM = ["__main__.py", "Pulumi.yaml", "model", "cluster", "components"]
 NAME = "dev"
 
@@ -87,7 +87,7 @@ class DevStack:
     def make_quick(self) -> None:
         """One origin, no HLS, no demo stream, a ClusterIP (node ports are the cluster's, not the namespace's)."""
         self.config["origin"] |= {"replicas": 1, "rolloutTimeout": "60s", **QUICK}
-        self.config["edge"] |= {"replicas": 4, "rolloutTimeout": "60s", **QUICK}
+        self.config["edge"] |= {"replicas": 4, "rolloutTimeout": "60s", "warmUp": "0s", **QUICK}
         self.config["loadBalancer"] = {"kind": "none"}
         self.config["hls"] = {"enabled": False}
         self.config["demo"] = {"enabled": False}

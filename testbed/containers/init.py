@@ -1,0 +1,132 @@
+"""The first process of the machine: makes its network and mounts, starts the components, ends when one ends.
+
+    unshare --net --mount --pid --fork --kill-child --mount-proc -- python -m testbed.containers.init plan.json
+
+It runs as pid 1 of its namespace, so its end is the end of everything.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from testbed.containers.machine import OUTSIDE
+
+_START_SECONDS = 120.0
+
+
+def main() -> int:
+    """Run the machine; the exit code is 1 when a component ended."""
+    plan: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+    # Python ignores nothing as pid 1, but the kernel drops signals without a handler there.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    folder = Path(plan["folder"])
+    _mounts(folder)
+    _network(plan)
+    components: dict[int, str] = {}
+
+    def start(name: str, command: list[str]) -> None:
+        with (folder / "logs" / f"{name}.log").open("wb") as log:
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        components[child.pid] = name
+
+    def wait(what: str, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not holds():
+            _reap(components)
+            if time.monotonic() > deadline:
+                sys.exit(f"{what} is not there after {_START_SECONDS:.0f} s")
+            time.sleep(0.05)
+
+    for node in plan["nodes"]:
+        start(f"containerd-{node['name'][-1]}", node["containerd"])
+    for node in plan["nodes"]:
+        wait(f"containerd of {node['name']}", lambda path=node["socket"]: _listens(socket.AF_UNIX, path))
+    # The images that every pod needs are imported now, from outside.
+    wait("the pause image", (folder / "images-are-in").exists)
+    wait("the API server", lambda: _listens(socket.AF_INET, ("127.0.0.1", plan["api_port"])))
+    for node in plan["nodes"]:
+        start(f"kubelet-{node['name'][-1]}", node["kubelet"])
+    start("kube-proxy", plan["kube-proxy"])
+    start("coredns", plan["coredns"])
+    wait("cluster DNS", lambda: _answers("http://127.0.0.1:8181/ready"))
+    wait("kube-proxy", lambda: _answers("http://127.0.0.1:10256/healthz"))
+    (folder / "ready").touch()
+    while True:
+        _reap(components)
+        time.sleep(0.1)
+
+
+def _end(_number: int, _frame: object) -> None:
+    sys.exit(0)
+
+
+def _reap(components: dict[int, str]) -> None:
+    """Take note of every process that ended; the end of a component is the end of the machine."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in components:
+            sys.exit(f"{components[pid]} ended with exit code {os.waitstatus_to_exitcode(status)}; see its log")
+
+
+def _mounts(folder: Path) -> None:
+    """Have what components write outside of their own folders end up in the machine's."""
+    _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    volume = Path("/run/testbed/volume")  # testbed/nodes/volume.yaml
+    volume.mkdir(parents=True)
+    volume.chmod(0o1777)
+    for target in OUTSIDE:
+        source = folder / "outside" / target.name
+        # What the network of earlier pods was, is gone with that network.
+        shutil.rmtree(source, ignore_errors=True)
+        source.mkdir(parents=True)
+        _run("mount", "--bind", str(source), str(target))
+
+
+def _network(plan: dict[str, Any]) -> None:
+    _run("ip", "link", "set", "lo", "up")
+    for address in (plan["dns_address"], *(node["address"] for node in plan["nodes"])):
+        _run("ip", "address", "add", f"{address}/32", "dev", "lo")
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    # Else a pod that asks a Service for a pod on its own bridge gets the answer from an address it never asked.
+    if (file := Path("/proc/sys/net/bridge/bridge-nf-call-iptables")).exists():
+        file.write_text("1")
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def _listens(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:
+    with socket.socket(family) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(address) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

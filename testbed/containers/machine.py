@@ -1,0 +1,355 @@
+"""The machine on which the nodes run: a network, mount and pid namespace, and what has to be in it.
+
+All of a node lives inside: containerd, kubelet, kube-proxy, cluster DNS, bridges, iptables rules, mounts, pods. Its
+first process (`testbed.containers.init`) starts them. When that ends, in whatever way, the kernel ends every process
+of the namespace and takes bridges, rules and mounts away with it, so nothing can be left behind. Control groups are
+the exception; `clean_up` sees to them.
+
+Linux and root only.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import yaml
+
+from testbed.pki import Pki
+from testbed.tools import Tools
+
+NODES = 2
+DNS_ADDRESS = "169.254.20.10"
+"""Where cluster DNS listens inside the machine: link-local, as node-local DNS caches have it."""
+PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
+
+OUTSIDE = (Path("/var/lib/cni"), Path("/var/log"), Path("/var/lib/kubelet"))
+"""Where components write whatever they are told; inside the machine, folders of its own are mounted there."""
+
+_CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+_CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
+_PROGRAMS = ("containerd", "ctr", "containerd-shim-runc-v2", "runc", "iptables", "ip", "unshare", "nsenter", "mount")
+_DEBIAN = "containerd runc containernetworking-plugins iptables conntrack iproute2"
+_SOCKET_LENGTH = 100
+"""A Unix socket's path has 108 bytes at most (unix(7)); containerd adds a suffix."""
+
+
+class MachineError(Exception):
+    """Nodes that run containers cannot be had here; the message says what is missing and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the machine; `number` counts from 1."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the cluster."""
+        return f"node-{self.number}"
+
+    @property
+    def address(self) -> str:
+        """Its address inside the machine."""
+        return f"172.31.255.{self.number}"
+
+    @property
+    def pod_cidr(self) -> str:
+        """The addresses of its pods."""
+        return f"10.244.{self.number}.0/24"
+
+    @property
+    def zone(self) -> str:
+        """Its zone: two of them, in turn."""
+        return "testbed-a" if self.number % 2 else "testbed-b"
+
+
+ALL_NODES = tuple(Node(number) for number in range(1, NODES + 1))
+
+
+def missing_requirements() -> str | None:
+    """What this machine lacks for nodes that run containers, in one message; None if it has everything."""
+    if sys.platform != "linux":
+        return "nodes that run containers need Linux; use the simulated ones, or a cluster of your own"
+    if os.geteuid() != 0:
+        return "nodes that run containers need root: containerd mounts file systems, and the pods have a network"
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    missing = [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
+    missing += [] if _cni_folder() else [f"CNI plugins ({', '.join(_CNI_PLUGINS)})"]
+    if missing:
+        return (
+            f"nodes that run containers need {', '.join(missing)} from the operating system. "
+            f"On Debian and Ubuntu: apt-get install {_DEBIAN}"
+        )
+    return None
+
+
+def _cni_folder() -> Path | None:
+    for folder in map(Path, _CNI_FOLDERS):
+        if all((folder / name).exists() for name in _CNI_PLUGINS):
+            return folder
+    return None
+
+
+class Machine:
+    """The machine of one cluster; everything it writes is in `folder`."""
+
+    def __init__(self, folder: Path, tools: Tools | None, pki: Pki, kubeconfigs: Path) -> None:
+        self.folder = folder
+        self._tools = tools
+        self._pki = pki
+        self._kubeconfigs = kubeconfigs
+        self._cgroup = f"srs-testbed-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+
+    @property
+    def ready(self) -> Path:
+        """A file that is there while all components run."""
+        return self.folder / "ready"
+
+    def log(self, component: str) -> Path:
+        """The log of a component: `kube-proxy`, `coredns`, `kubelet-1`, `containerd-1` and so on."""
+        return self.folder / "logs" / f"{component}.log"
+
+    def containerd_socket(self, node: Node) -> Path:
+        """Where the node's containerd listens; it can be reached from outside."""
+        return self.folder / node.name / "c.sock"
+
+    def command(self) -> list[str]:
+        """How the machine is started. Ending this process ends everything on it."""
+        namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
+        init = [sys.executable, "-m", "testbed.containers.init", str(self.folder / "plan.json")]
+        return ["unshare", *namespaces, "--", *init]
+
+    def prepare(self, api_port: int) -> None:
+        """Write everything that the machine is started from.
+
+        api_port: where the API server listens on 127.0.0.1, inside the machine as outside.
+        Raises MachineError if something is missing.
+        """
+        problem = missing_requirements()
+        if problem is None and len(str(self.containerd_socket(ALL_NODES[0]))) > _SOCKET_LENGTH:
+            problem = f"the path {self.folder} is too long for a socket in it; check the project out nearer to the root"
+        if problem:
+            raise MachineError(problem)
+        self.ready.unlink(missing_ok=True)
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        for node in ALL_NODES:
+            (self.folder / node.name / "cni").mkdir(parents=True, exist_ok=True)
+            self._write_node(node)
+        (self.folder / "Corefile").write_text(_corefile(self._kubeconfigs / "coredns.kubeconfig"))
+        (self.folder / "kube-proxy.yaml").write_text(yaml.safe_dump(self._kube_proxy()))
+        (self.folder / "resolv.conf").write_text("# Pods ask cluster DNS only.\n")
+        self._make_control_groups()
+        made = [target for target in OUTSIDE if not target.exists()]
+        for target in made:
+            target.mkdir()
+        if made:
+            (self.folder / "made.json").write_text(json.dumps([str(target) for target in made]))
+        (self.folder / "plan.json").write_text(json.dumps(self._plan(api_port), indent=2))
+
+    def enter(self, pid: int, argv: Sequence[str]) -> list[str]:
+        """The command that runs `argv` in the machine's network. pid: of the process that `command` started."""
+        return ["nsenter", f"--net=/proc/{self.init(pid).pid}/ns/net", "--", *argv]
+
+    @staticmethod
+    def init(pid: int) -> psutil.Process:
+        """The machine's first process. pid: of the process that `command` started. Raises psutil.NoSuchProcess."""
+        children = psutil.Process(pid).children()
+        if not children:
+            raise psutil.NoSuchProcess(pid)
+        return children[0]
+
+    def import_image(self, node: Node, archive: Path) -> None:
+        """Put a docker-archive (tar) into the node's containerd, under the names that it carries."""
+        self._ctr(node, "images", "import", str(archive))
+
+    def pull_image(self, node: Node, name: str) -> None:
+        """Have the node's containerd pull an image from its registry."""
+        self._ctr(node, "images", "pull", name)
+
+    def _ctr(self, node: Node, *arguments: str) -> None:
+        command = ["ctr", "--address", str(self.containerd_socket(node)), "--namespace", "k8s.io", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise MachineError(f"{node.name}: `ctr {' '.join(arguments)}` failed: {done.stderr.strip()[-500:]}")
+
+    def clean_up(self) -> None:
+        """Remove what is left outside of the folder when the machine has ended: control groups, mount points."""
+        if (self.folder / "made.json").exists():
+            for target in json.loads((self.folder / "made.json").read_text()):
+                with suppress(OSError):  # somebody else may use it by now
+                    Path(target).rmdir()
+        for root in _control_group_roots():
+            for folder, _, _ in os.walk(root / self._cgroup, topdown=False):
+                Path(folder).rmdir()
+
+    def _make_control_groups(self) -> None:
+        for root in _control_group_roots():
+            for node in ALL_NODES:
+                (root / self._cgroup / node.name).mkdir(parents=True, exist_ok=True)
+            # cpuset (cgroup v1): a new group has no CPU and no memory until it is given some.
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                if (root / file).exists():
+                    for folder in (root / self._cgroup, *(root / self._cgroup / node.name for node in ALL_NODES)):
+                        (folder / file).write_text((root / file).read_text())
+
+    def _plan(self, api_port: int) -> dict[str, object]:
+        """What `init` does, in order."""
+        assert self._tools is not None
+        binaries = self._tools.binaries
+        nodes = [
+            {
+                "name": node.name,
+                "address": node.address,
+                "socket": str(self.containerd_socket(node)),
+                "containerd": ["containerd", "--config", str(self.folder / node.name / "containerd.toml")],
+                "kubelet": [
+                    str(binaries["kubelet"]),
+                    f"--config={self.folder / node.name / 'kubelet.yaml'}",
+                    f"--kubeconfig={self._kubeconfigs / f'{node.name}.kubeconfig'}",
+                    f"--root-dir={self.folder / node.name / 'kubelet'}",
+                    f"--cert-dir={self.folder / node.name / 'pki'}",
+                    f"--hostname-override={node.name}",
+                    f"--node-ip={node.address}",
+                    f"--node-labels=topology.kubernetes.io/zone={node.zone},topology.kubernetes.io/region=testbed",
+                ],
+            }
+            for node in ALL_NODES
+        ]
+        return {
+            "folder": str(self.folder),
+            "api_port": api_port,
+            "dns_address": DNS_ADDRESS,
+            "nodes": nodes,
+            "kube-proxy": [str(binaries["kube-proxy"]), f"--config={self.folder / 'kube-proxy.yaml'}"],
+            "coredns": [str(binaries["coredns"]), "-conf", str(self.folder / "Corefile")],
+        }
+
+    def _write_node(self, node: Node) -> None:
+        folder = self.folder / node.name
+        cni = {
+            "cniVersion": "0.4.0",
+            "name": node.name,
+            "plugins": [
+                {
+                    "type": "bridge",
+                    "bridge": f"pods{node.number}",
+                    "isGateway": True,
+                    "ipMasq": True,
+                    "hairpinMode": True,
+                    "ipam": {
+                        "type": "host-local",
+                        "ranges": [[{"subnet": node.pod_cidr}]],
+                        "routes": [{"dst": "0.0.0.0/0"}],
+                    },
+                },
+                {"type": "portmap", "capabilities": {"portMappings": True}},
+            ],
+        }
+        (folder / "cni" / "10-bridge.conflist").write_text(json.dumps(cni, indent=2))
+        (folder / "containerd.toml").write_text(self._containerd(node))
+        (folder / "kubelet.yaml").write_text(yaml.safe_dump(self._kubelet(node)))
+
+    def _containerd(self, node: Node) -> str:
+        folder = self.folder / node.name
+        # restrict_oom_score_adj: where CAP_SYS_RESOURCE is missing no sandbox starts otherwise ("can't get final
+        # child's PID from pipe"). `state` is on the machine's own /run.
+        return f"""\
+version = 2
+root = "{folder / "containerd"}"
+state = "/run/{node.name}/containerd"
+
+[grpc]
+  address = "{self.containerd_socket(node)}"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE_IMAGE}"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{_cni_folder()}"
+    conf_dir = "{folder / "cni"}"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"""
+
+    def _kubelet(self, node: Node) -> Mapping[str, object]:
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "cgroupDriver": "cgroupfs",
+            # One of its own for each node: two kubelets that share one remove each other's pods.
+            "cgroupRoot": f"/{self._cgroup}/{node.name}",
+            "containerRuntimeEndpoint": f"unix://{self.containerd_socket(node)}",
+            "address": node.address,
+            "healthzPort": 10248 + 10 * node.number,
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": False},
+                "x509": {"clientCAFile": self._pki.crt("ca")},
+            },
+            "authorization": {"mode": "AlwaysAllow"},  # whoever has a certificate of this cluster
+            "clusterDNS": [DNS_ADDRESS],
+            "clusterDomain": "cluster.local",
+            "resolvConf": str(self.folder / "resolv.conf"),
+            "podLogsDir": str(self.folder / node.name / "pod-logs"),
+            "failSwapOn": False,
+            "enforceNodeAllocatable": [],
+            # The machine is somebody's: its disk may be nearly full without these nodes being the reason.
+            "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "100Mi"},
+            "imageGCHighThresholdPercent": 100,
+            "maxPods": 110,
+            "registryPullQPS": 50,
+            "kubeAPIQPS": 100,
+            "kubeAPIBurst": 200,
+            "nodeStatusUpdateFrequency": "4s",
+            "oomScoreAdj": 0,
+        }
+
+    def _kube_proxy(self) -> Mapping[str, object]:
+        return {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": "iptables",
+            "clientConnection": {"kubeconfig": str(self._kubeconfigs / "kube-proxy.kubeconfig")},
+            "clusterCIDR": "10.244.0.0/16",
+            "hostnameOverride": ALL_NODES[0].name,
+            "conntrack": {"maxPerCore": 0},
+            # A NodePort then answers on 127.0.0.1, too.
+            "nodePortAddresses": ["127.0.0.0/8", "172.31.255.0/24"],
+            "iptables": {"localhostNodePorts": True, "minSyncPeriod": "0s"},
+            "healthzBindAddress": "127.0.0.1:10256",
+            "metricsBindAddress": "127.0.0.1:10249",
+        }
+
+
+def _corefile(kubeconfig: Path) -> str:
+    return f"""\
+.:53 {{
+    bind {DNS_ADDRESS}
+    ready 127.0.0.1:8181
+    errors
+    kubernetes cluster.local in-addr.arpa {{
+        kubeconfig {kubeconfig}
+        ttl 5
+    }}
+}}
+"""
+
+
+def _control_group_roots() -> list[Path]:
+    """Where control groups are made: one folder per controller (v1), or one for all (v2)."""
+    root = Path("/sys/fs/cgroup")
+    if (root / "cgroup.controllers").exists():
+        return [root]
+    return [folder for folder in root.iterdir() if folder.is_dir() and not folder.is_symlink()]
