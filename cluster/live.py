@@ -68,6 +68,14 @@ class LiveCluster:
         """The pods with these labels; terminating ones included."""
         return self._list(f"{self._core}/pods", selector)
 
+    def log(self, pod: str, lines: int) -> str:
+        """The last lines of a pod's log with the kubelet's timestamps; empty if it cannot be read (any more)."""
+        try:
+            body = self._read(f"{self._core}/pods/{pod}/log", tailLines=str(lines), timestamps="true")
+        except Unreachable:
+            return ""
+        return (body or b"").decode(errors="replace")
+
     def warnings(self, pod: str) -> list[str]:
         """The messages of a pod's warning events, oldest first."""
         events = self._list(f"{self._core}/events", fields=f"involvedObject.name={pod},type=Warning")
@@ -87,7 +95,12 @@ class LiveCluster:
         return cast("list[Object]", answer["items"]) if answer else []
 
     def _get(self, path: str, **query: str) -> Object | None:
-        """Read a path as JSON, None if it is not there.
+        """Read a path as JSON, None if it is not there."""
+        body = self._read(path, **query)
+        return None if body is None else cast("Object", json.loads(body))
+
+    def _read(self, path: str, **query: str) -> bytes | None:
+        """Read a path, None if it is not there.
 
         By path and not through the client's typed API: importing that takes most of a second, in every run.
         """
@@ -104,4 +117,4 @@ class LiveCluster:
             return None
         if response.status != 200:
             raise Unreachable(f"the API server answered {response.status} {response.reason} to a read of {path}")
-        return cast("Object", json.loads(body))
+        return body

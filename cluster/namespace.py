@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from cluster.live import LiveCluster, Object
+from cluster.draining import describe, words
+from cluster.live import LiveCluster
 
 POLL = 2.0
 """Seconds between two looks."""
-
-SHOWN = 10
-"""Pods that are named; there may be hundreds."""
 
 
 class StillTerminating(RuntimeError):
@@ -37,19 +35,6 @@ def terminating(live: LiveCluster) -> str | None:
     namespace = live.live_namespace()
     if namespace is None or "deletionTimestamp" not in namespace["metadata"]:
         return None
-    return describe(live.namespace, live.pods())
-
-
-def describe(namespace: str, pods: list[Object]) -> str:
-    """The message for a terminating namespace with these pods left."""
-    # deletionTimestamp is when the grace ends (Kubernetes API, ObjectMeta).
-    left = sorted((pod["metadata"].get("deletionTimestamp") or "?", pod["metadata"]["name"]) for pod in pods)
-    lines = [f"namespace {namespace} is still terminating; it waits for {len(left)} pods:"]
-    lines += [f"  {name} until {until} at the latest" for until, name in left[:SHOWN]]
-    if len(left) > SHOWN:
-        lines.append(f"  and {len(left) - SHOWN} more, the last one until {left[-1][0]}")
-    lines.append(
-        "Their open connections end by themselves until then. To cut them now: "
-        f"kubectl -n {namespace} delete pod --all --grace-period=0 --force"
-    )
-    return "\n".join(lines)
+    pods = live.pods()
+    head = f"namespace {live.namespace} is still terminating; it waits for {len(pods)} pods"
+    return describe(head, live.namespace, pods, words(live, pods))

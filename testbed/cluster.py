@@ -98,6 +98,13 @@ class EmbeddedCluster:
         self._processes = ProcessFolder(self.state / "pids.json", self.state / "logs")
 
     @property
+    def tools(self) -> Tools:
+        """The tools that the cluster was made with."""
+        if self._tools is None:
+            raise ValueError("this cluster was made without tools, which it needs to be started")
+        return self._tools
+
+    @property
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig; its context is `testbed`."""
         return self.state / "kubeconfig"
@@ -132,9 +139,7 @@ class EmbeddedCluster:
             ClusterError: a port is taken, a component ended or did not get ready in time, the cluster has nodes of
                 the other kind, or nodes that run containers cannot be had on this machine.
         """
-        tools = self._tools
-        if tools is None:
-            raise ValueError("this cluster was made without tools, which it needs to be started")
+        tools = self.tools
         with self._lock():
             began = time.monotonic()
             self.state.chmod(0o700)

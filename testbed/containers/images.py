@@ -53,6 +53,10 @@ class SrsImages:
     names: tuple[str, ...]
     real: bool
 
+    def archive_of(self, name: str) -> Path | None:
+        """The archive that an image is in; None if it is pulled."""
+        return next((archive for archive in self.archives if name in image_names(archive)), None)
+
 
 def srs_images(tools: Tools, folder: Path, environment: Mapping[str, str] = os.environ) -> SrsImages:
     """The SRS images that SRS_IMAGES names, or stand-ins made in `folder`.
@@ -193,7 +197,6 @@ def crashing_image(archive: Path, name: str, crashing: str, binary: Path, target
     top = buffer.getvalue()
     config["rootfs"]["diff_ids"].append(f"sha256:{hashlib.sha256(top).hexdigest()}")
     config.pop("history", None)
-    config["config"]["Env"] = [*config["config"].get("Env", []), f"STREAMING_COMMAND={CRASH_AFTER}"]
     text = json.dumps(config).encode()
     paths = [f"layer-{number}.tar" for number in range(len(layers) + 1)]
     name_of_config = f"{hashlib.sha256(text).hexdigest()}.json"

@@ -171,6 +171,11 @@ class Machine:
         """Put a docker-archive (tar) into the node's containerd, under the names that it carries."""
         self._ctr(node, "images", "import", str(archive))
 
+    def export_image(self, node: Node, name: str, archive: Path) -> Path:
+        """Write an image that the node has to `archive` (tar), as a docker-archive; gives it back."""
+        self._ctr(node, "images", "export", str(archive), f"docker.io/{name}" if name.count("/") < 2 else name)
+        return archive
+
     def pull_image(self, node: Node, name: str) -> None:
         """Have the node's containerd pull an image from its registry."""
         self._ctr(node, "images", "pull", name)

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from bad_configs import GOOD
-from cluster.namespace import describe
+from cluster.draining import describe, open_connections
 from cluster.state import LiveState, consequences, refusals
 from model.config import read_settings
 from model.names import config_hash
@@ -80,8 +80,21 @@ def test_a_change_of_the_origins_is_said() -> None:
 
 def test_a_terminating_namespace_names_its_pods() -> None:
     pods = [{"metadata": {"name": f"p{i}", "deletionTimestamp": f"2026-01-01T{i:02}:00:00Z"}} for i in range(12)]
-    lines = describe("live", pods).splitlines()
-    assert lines[0] == "namespace live is still terminating; it waits for 12 pods:"
+    lines = describe("12 pods drain", "live", pods).splitlines()
+    assert lines[0] == "12 pods drain:"
     assert lines[1] == "  p0 until 2026-01-01T00:00:00Z at the latest"
     assert lines[-2] == "  and 2 more, the last one until 2026-01-01T11:00:00Z"
     assert "--grace-period=0 --force" in lines[-1]
+
+
+def test_a_draining_pod_says_how_many_connections_it_has() -> None:
+    log = (
+        "2026-01-01T10:00:00.123456789Z [2026-01-01 10:00:00.123][Trace][1][x] wait for 7 conns to quit\n"
+        "2026-01-01T10:00:09.5Z [2026-01-01 10:00:09.500][Trace][1][x] wait for 3 conns to quit\n"
+        "2026-01-01T10:00:10Z [2026-01-01 10:00:10.000][Trace][1][x] client finished\n"
+    )
+    assert open_connections(log) == "3 connections open at 2026-01-01T10:00:09Z"
+    assert open_connections("2026-01-01T10:00:00Z [Trace] listeners closed\n") is None
+    pods = [{"metadata": {"name": "p0", "deletionTimestamp": "2026-01-01T12:00:00Z"}}]
+    told = describe("1 pods drain", "live", pods, {"p0": "3 connections open at 2026-01-01T10:00:09Z"})
+    assert "  p0 until 2026-01-01T12:00:00Z at the latest (3 connections open at 2026-01-01T10:00:09Z)" in told

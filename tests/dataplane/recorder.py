@@ -1,0 +1,29 @@
+"""Keeps what a scenario showed, for the report that `make report` makes of it (bench/dataplane.py)."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from testbed.containers.images import SrsImages
+from viewers import Viewers
+
+
+def keep(name: str, title: str, images: SrsImages, viewers: Viewers) -> None:
+    """Write `<name>.json` into the folder that SRS_REPORT names; nothing where it is not set."""
+    if not (folder := os.environ.get("SRS_REPORT")):
+        return
+    story = viewers.story
+    content = {
+        "scenario": name,
+        "title": title,
+        "real": images.real,
+        "size": asdict(viewers.size),
+        "least_ready": viewers.least_ready,
+        "steps": story.steps,
+        "ticks": story.of("tick"),
+        "summary": story.summary,
+    }
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / f"{name}.json").write_text(json.dumps(content))

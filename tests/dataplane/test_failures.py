@@ -1,0 +1,75 @@
+"""What fails by itself hurts as little as it can: an origin, an edge, cluster DNS."""
+
+import signal
+import time
+
+import psutil
+
+from expectations import STEADY_SILENCE, assert_nothing_hurt
+from live_stack import EDGES, LiveStack
+from stack import eventually
+
+ORIGIN_SILENCE = 15.0
+"""Seconds that viewers may be without media when an origin goes: the edge retries after 3 s (ossrs/srs), and the
+encoder has to notice and come back first."""
+
+AWAY = 60.0
+"""Seconds that cluster DNS is away."""
+
+
+def test_an_origin_pod_is_deleted(stack: LiveStack, audience) -> None:
+    """An origin pod is deleted: viewers stay, and see a short silence"""
+    stack.must_up()
+    with audience() as viewers:
+        viewers.step("srs-origin-0 deleted")
+        stack.kubectl("delete", "pod", "srs-origin-0", "--wait=false")
+        eventually(lambda: stack.get("statefulset", "srs-origin")["status"].get("readyReplicas") == 2, 60)
+        viewers.step("srs-origin-0 is back")
+        viewers.count(ORIGIN_SILENCE)
+        assert viewers.silent() == 0, "all players have media again"
+    players = [cut for cut in viewers.story.cuts if cut["kind"] != "publish"]
+    assert players == []
+    refused = [each for each in viewers.story.failures if each["what"] == "sample"]
+    assert refused == []
+    assert viewers.story.longest_silence < ORIGIN_SILENCE
+    assert viewers.story.summary["publishers"] == viewers.story.summary["publishers_wanted"]
+
+
+def test_an_edge_is_killed(stack: LiveStack, audience) -> None:
+    """An edge's SRS is ended by SIGKILL: only its own connections are lost, and come back on the others"""
+    stack.must_up()
+    with audience() as viewers:
+        victim = sorted(stack.pod_names())[0]
+        peers = viewers.servers()
+        viewers.step(f"{victim} killed")
+        stack.process(victim).kill()
+        viewers.wait(lambda: len(viewers.story.cuts) > 0, 10, "connections of the killed edge are cut")
+        viewers.count(10)
+        assert viewers.silent() == 0, "all players have media again"
+    cuts = viewers.story.cuts
+    assert len({cut["server_id"] for cut in cuts}) == 1, "of one edge only"
+    assert len(cuts) == peers[cuts[0]["server_id"]], "all of them, and nobody else"
+    assert viewers.story.summary["players"] == viewers.story.summary["players_wanted"]
+    assert viewers.story.summary["publishers"] == viewers.story.summary["publishers_wanted"]
+    assert viewers.least_ready >= EDGES - 1
+
+
+def test_cluster_dns_is_away_for_a_minute(stack: LiveStack, audience) -> None:
+    """Cluster DNS does not answer for 60 s"""
+    stack.must_up()
+    with audience() as viewers:
+        viewers.step("DNS away")
+        (dns,) = [
+            process
+            for process in psutil.Process(stack.cluster.machine_pid).children(recursive=True)
+            if process.name() == "coredns"
+        ]
+        dns.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(AWAY)
+        finally:
+            dns.send_signal(signal.SIGCONT)
+        viewers.step("DNS is back")
+        viewers.count(5)
+    assert_nothing_hurt(viewers.story, STEADY_SILENCE)
+    assert viewers.least_ready >= EDGES

@@ -1,0 +1,97 @@
+"""How edges end: with the last connection or when the drain time is over; a destroy; a version that cannot drain."""
+
+import time
+
+import pytest
+
+from live_stack import LiveStack
+from stack import eventually
+from testbed.containers.images import SrsImages
+from versions import can_drain, version_of
+from viewers import Size, Viewers
+
+MARGIN = 30
+"""Seconds that a pod is given after the drain time (model/settings.py, DRAIN_MARGIN)."""
+
+
+def test_a_pod_lives_until_its_last_connection_ends(stack: LiveStack, audience, old: str) -> None:
+    """Drain: pods live as long as their connections, and not longer"""
+    stack.must_up()
+    with audience() as viewers:
+        viewers.step("another srs.conf")
+        before = stack.pod_names()
+        stack.one_release(old, srs={"maxConnections": 900})
+        stack.must_up()
+        viewers.count(20)
+        assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == before, "they have connections"
+    assert viewers.story.cuts == []
+    assert stack.wait_until_drained() < 40, "they had none any more"
+
+
+def test_connections_are_cut_when_the_drain_time_is_over(stack: LiveStack, audience, old: str) -> None:
+    """Drain: what is open longer than the drain time is cut when it is over"""
+    deregister, timeout = 2, 5
+    stack.config["edge"]["drain"] = {"deregister": f"{deregister}s", "timeout": f"{timeout}s"}
+    stack.must_up()
+    with audience() as viewers:
+        before = stack.pod_names()
+        stack.one_release(old, srs={"maxConnections": 900})
+        begun = time.time()
+        stack.must_up()
+        grace = deregister + timeout + MARGIN
+        viewers.wait(lambda: len(viewers.story.cuts) > 0, grace + 60, "connections are cut")
+        first = viewers.story.cuts[0]["t"]
+        eventually(lambda: not any(stack.is_there(pod) for pod in before), grace + 60)
+        viewers.count(5)
+        assert viewers.silent() == 0, "players have come back on the new pods"
+    assert first - begun > grace - 2, "nobody is cut before"
+    assert len(viewers.story.cuts) == viewers.size.players + 1, "everybody was cut once, the encoder too"
+
+
+def test_destroy_while_connections_are_open(stack: LiveStack, size: Size) -> None:
+    """`pulumi destroy` while connections are open"""
+    stack.must_up()
+    with Viewers(stack.cluster, size) as viewers:
+        before = stack.pod_names()
+        said = stack.destroy_and_tell()
+        assert said.ok, said.output
+        assert said.seconds < 30
+        for pod in before:
+            assert pod in said.output, "it says what still drains"
+        assert "--grace-period=0 --force" in said.output, "and how to cut it"
+        time.sleep(10)
+        assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == before
+        assert [cut for cut in viewers.story.cuts if cut["kind"] != "publish"] == []
+    eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False), 60)
+
+
+def test_open_connections_can_be_cut_at_once_after_a_destroy(stack: LiveStack, size: Size) -> None:
+    """The documented way to cut what still drains"""
+    stack.must_up()
+    with Viewers(stack.cluster, size, reopen=False) as viewers:
+        said = stack.destroy_and_tell()
+        (command,) = [line.strip() for line in said.output.splitlines() if "--grace-period=0 --force" in line]
+        stack.kubectl(*command.partition("kubectl ")[2].split(" "))
+        eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False), 30)
+        viewers.wait(lambda: len(viewers.story.cuts) > size.players, 15, "everybody is cut")
+
+
+def test_a_version_that_cannot_drain_is_refused_or_cuts(
+    stack: LiveStack, audience, images: SrsImages, new: str
+) -> None:
+    """SRS 5.0: refused; with the operator's consent an update cuts connections"""
+    cutting = [name for name in images.names if not can_drain(name)]
+    if not cutting:
+        pytest.skip("SRS_IMAGES has no version that cannot drain, such as v5.0-r3")
+    stack.one_release(cutting[0])
+    refused = stack.up()
+    assert not refused.ok
+    assert "cuts every connection when it quits" in refused.output
+    stack.one_release(cutting[0], allowCuts=True)
+    stack.must_up()
+    with audience() as viewers:
+        viewers.step(f"{version_of(cutting[0])} to {version_of(new)}")
+        stack.one_release(new)
+        stack.must_up()
+        viewers.count(5)
+    assert len([cut for cut in viewers.story.cuts if cut["kind"] != "publish"]) >= viewers.size.players / 2
