@@ -6,7 +6,14 @@ BIN := .venv/bin
 # Tests that wait for pods more than they compute; on two cores three workers are the quickest.
 ENGINE_WORKERS ?= 3
 
-.PHONY: help up demo shell down test test-unit test-engine lint docs lock bench clean-tools
+# What the nodes of a new embedded cluster are: simulated, or containerd (they run containers; Linux and root).
+NODE ?=
+
+# The size of `make report`: players and new connections a second.
+PLAYERS ?= 200
+CONNECTS ?= 100
+
+.PHONY: help up demo shell down test test-unit test-engine test-dataplane report lint docs lock bench clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,8 +26,8 @@ help:  ## list the targets
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
-up: .venv/installed  ## tools, embedded cluster and dev stack; then a summary
-	@$(BIN)/python -m testbed.dev_stack
+up: .venv/installed  ## tools, embedded cluster and dev stack; then a summary (NODE=containerd: with running pods)
+	@$(BIN)/python -m testbed.dev_stack $(if $(NODE),--nodes $(NODE))
 
 demo: .venv/installed  ## the article's three scenarios on the dev stack
 	@$(BIN)/python -m testbed.demo
@@ -31,7 +38,7 @@ shell: .venv/installed  ## a shell in which pulumi and kubectl work on the dev s
 down: .venv/installed  ## remove the embedded cluster and the dev stack
 	@$(BIN)/python -m testbed delete
 
-test: lint test-unit test-engine  ## everything
+test: lint test-unit test-engine test-dataplane  ## everything
 
 test-unit: .venv/installed  ## pure functions and models, components under mocks
 	$(BIN)/python -m pytest tests/unit
@@ -39,6 +46,14 @@ test-unit: .venv/installed  ## pure functions and models, components under mocks
 test-engine: .venv/installed  ## the real engine on the embedded cluster
 	$(BIN)/python -m testbed tools
 	$(BIN)/python -m pytest tests/engine -n $(ENGINE_WORKERS) --dist worksteal
+
+test-dataplane: .venv/installed  ## connections to running pods (Linux, root; SRS_IMAGES gives real SRS images)
+	$(BIN)/python -m testbed tools
+	$(BIN)/python -m pytest tests/dataplane
+
+report: .venv/installed  ## the same scenarios at a size of PLAYERS and CONNECTS, into docs/
+	$(BIN)/python -m testbed tools
+	$(BIN)/python -m bench.dataplane --players $(PLAYERS) --connects $(CONNECTS)
 
 lint: .venv/installed  ## ruff and strict type checking
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """`make up`: tools, embedded cluster and the dev stack on it, with a summary of what there is now."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -7,13 +8,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from testbed.acquire.progress import Report
-from testbed.cluster import ClusterError, EmbeddedCluster
+from testbed.cluster import ClusterError, EmbeddedCluster, NodeKind, tools_for
 from testbed.environment import PROJECT, STATE, environment, with_users
 from testbed.tools import ToolError, ensure_tools
 
@@ -24,7 +25,14 @@ Look around:
   make shell            a shell in which pulumi (preview, up, config set) and kubectl work on this stack
   make demo             the article's three scenarios: update, canary, rollback
   make down             remove the cluster and the stack (the tools stay; make clean-tools removes them)
-The nodes are simulated: pods behave as a kubelet would report them, but run no SRS, so the URLs do not play."""
+"""
+
+ON_NODES: Mapping[NodeKind, str] = {
+    "simulated": "The nodes are simulated: pods behave as a kubelet would report them, but run no SRS, so the URLs do "
+    "not play. `make down` and `make up NODE=containerd` (Linux, root) have nodes that run containers.",
+    "containerd": "The nodes run containers: publish and play with ffmpeg, OBS or VLC through the URLs above. Where no "
+    "image can be pulled, SRS and the demo stream are stand-ins (SRS_IMAGES gives real SRS; see the README).",
+}
 
 
 class UpFailed(Exception):
@@ -117,13 +125,16 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def on_dev_stack(action: Callable[[DevStack, Console], None]) -> int:
-    """Have tools, cluster and stack, and do something with it; the exit code, after a message if it went wrong."""
+def on_dev_stack(action: Callable[[DevStack, Console], None], kind: NodeKind | None = None) -> int:
+    """Have tools, cluster and stack, and do something with it; the exit code, after a message if it went wrong.
+
+    kind: of the nodes; None for those that the cluster has.
+    """
     console = Console(width=None if sys.stdout.isatty() else 120)
     report = Report()
     try:
-        tools = ensure_tools(report=report)
-        EmbeddedCluster(STATE, tools, report.say).start()
+        tools = ensure_tools(report=report, tools=tools_for(kind or EmbeddedCluster(STATE).kind))
+        EmbeddedCluster(STATE, tools, report.say).start(kind=kind)
         stack = DevStack(environment(STATE, tools), console)
         stack.select()
         action(stack, console)
@@ -135,6 +146,9 @@ def on_dev_stack(action: Callable[[DevStack, Console], None]) -> int:
 
 def main() -> int:
     """`make up`; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m testbed.dev_stack", description="What `make up` does.")
+    parser.add_argument("--nodes", choices=get_args(NodeKind), help="kind of the nodes of a new cluster")
+    kind: NodeKind | None = parser.parse_args().nodes
     begun = time.monotonic()
 
     def up(stack: DevStack, console: Console) -> None:
@@ -143,9 +157,9 @@ def main() -> int:
         console.print(f"publish {urls['publish']}\nplay    {urls['rtmp']}\n        {urls['flv']}\n", highlight=False)
         done = "up" if changed else "up already; nothing was changed"
         console.print(f"The dev stack is {done} ({time.monotonic() - begun:.0f} s).\n", highlight=False)
-        console.print(NEXT_STEPS, highlight=False)
+        console.print(NEXT_STEPS + ON_NODES[EmbeddedCluster(STATE).kind], highlight=False)
 
-    return on_dev_stack(up)
+    return on_dev_stack(up, kind)
 
 
 if __name__ == "__main__":

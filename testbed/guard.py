@@ -1,5 +1,6 @@
 """Cleans up after a test run, in whatever way that ended: also when it was killed and could not do so itself."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -20,31 +21,50 @@ MARK = "SRS_TESTBED_RUN"
 def guarded(state: Path) -> Generator[None]:
     """Have a guard for the block; at the block's end, or at the end of this process, the cluster is deleted.
 
-    The guard is a process of its own, in its own session, that waits for this one's end of a pipe to close.
+    The guard is a process of its own, in its own session, that waits for this one's end of a pipe to close. It holds
+    a lock beside the state folder as long as it lives, so two runs never have the same cluster.
+
+    Raises:
+        RuntimeError: another run has the cluster, or it could not be removed at the end.
     """
     environment = {name: value for name, value in os.environ.items() if name != MARK}
     command = [sys.executable, "-m", "testbed", "--state", str(state), "guard"]
+    pipe = subprocess.PIPE
     waiting = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        cwd=PROJECT,
-        env=environment,
-        start_new_session=True,
+        command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=PROJECT, env=environment, start_new_session=True, text=True
     )
+    assert waiting.stdout is not None
+    if waiting.stdout.readline() != READY:
+        raise RuntimeError(waiting.communicate()[1].strip())
     os.environ[MARK] = str(state)
     try:
         yield
     finally:
-        assert waiting.stdin is not None
-        waiting.stdin.close()
-        if waiting.wait() != 0:
-            raise RuntimeError(f"the cluster in {state} could not be removed: see `python -m testbed --state {state}`")
+        _, errors = waiting.communicate()
+        if waiting.returncode:
+            raise RuntimeError(f"the cluster in {state} could not be removed: {errors.strip()}")
+
+
+READY = "guarding\n"
 
 
 def guard(state: Path) -> None:
-    """Wait for the end of standard input; then end what the run has started, and delete its cluster."""
-    sys.stdin.buffer.read()
+    """Wait for the end of standard input; then end what the run has started, and delete its cluster.
+
+    At first it deletes what may be left of a run that was killed together with its guard.
+    """
+    with state.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"another test run uses the cluster in {state}; wait for its end")
+        _clean_up(state)
+        print(READY, end="", flush=True)
+        sys.stdin.read()
+        _clean_up(state)
+
+
+def _clean_up(state: Path) -> None:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get(MARK) == str(state):

@@ -17,6 +17,7 @@ def keep(name: str, title: str, images: SrsImages, viewers: Viewers) -> None:
     content = {
         "scenario": name,
         "title": title,
+        "begun": story.events[0]["t"],
         "real": images.real,
         "size": asdict(viewers.size),
         "least_ready": viewers.least_ready,

@@ -1,44 +1,36 @@
 """The embedded cluster of the tests, and a stack of the program on it for each test.
 
 The cluster is one for all workers of a run, with a state folder of its own, so that `make up` and the tests do
-not meet. What a killed run left there is ended by the next one.
+not meet. It goes with the run, however that ends.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 
 from stack import DevStack
 from testbed.cluster import EmbeddedCluster
 from testbed.environment import environment
+from testbed.guard import guarded
 from testbed.tools import ensure_tools
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".testbed-tests"
-HELD = pytest.StashKey[TextIO]()
-
-
-LOCK = ROOT / ".testbed-tests.lock"
+HELD = pytest.StashKey[ExitStack]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
-        lock = LOCK.open("w")
-        session.config.stash[HELD] = lock
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pytest.exit("another test run uses the cluster of this checkout's tests; wait for its end", returncode=1)
-        EmbeddedCluster(STATE, say=quiet).delete()
+        session.config.stash[HELD] = held = ExitStack()
+        held.enter_context(guarded(STATE))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
-        EmbeddedCluster(STATE, say=quiet).delete()
+        session.config.stash[HELD].close()
 
 
 def quiet(_line: str) -> None:

@@ -1,0 +1,3 @@
+module srs.testbed/tools/streaming
+
+go 1.26

@@ -1,0 +1,73 @@
+// Command streaming is every program of the embedded cluster that has to do with streams, in one file:
+// it runs the one whose name it was started under (by a link of that name).
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"srs.testbed/tools/streaming/companions"
+	"srs.testbed/tools/streaming/crashafter"
+	"srs.testbed/tools/streaming/load"
+	"srs.testbed/tools/streaming/standin"
+)
+
+// programs is every name that this file can be started under.
+var programs = map[string]func(){
+	"crash-after": crashafter.Main,
+	"pause":       pause,
+	"rtmp-load":   load.Main,
+
+	// objs/srs and etc/init.d/srs of the stand-in image; srs.original where crash-after wraps it.
+	"srs":          standin.Main,
+	"srs.original": standin.Main,
+	"srs-stand-in": standin.Main,
+
+	// The other images of the dev stack.
+	"nginx": companions.Nginx,
+	"sh":    companions.Encoder,
+
+	"streaming": func() { fmt.Println("streaming", version) },
+}
+
+// version is asked for by the testbed before it uses the binary.
+const version = "v1.0.0"
+
+func main() {
+	// crash-after takes the name of the program that it wraps; that program lies beside it.
+	if crashafter.Installed(os.Args[0]) {
+		crashafter.Main()
+	}
+	name := filepath.Base(os.Args[0])
+	run, known := programs[name]
+	if !known {
+		names := strings.Join(slices.Sorted(maps.Keys(programs)), ", ")
+		fmt.Fprintf(os.Stderr, "%s: unknown program; start me as one of %s\n", name, names)
+		os.Exit(2)
+	}
+	run()
+}
+
+// pause is the process that holds a pod's namespaces: it waits to be ended, and as process 1 buries
+// the orphans of its pod.
+func pause() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD)
+	for s := range signals {
+		if s != syscall.SIGCHLD {
+			return
+		}
+		// One signal may stand for several children.
+		for {
+			if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 && err != syscall.EINTR {
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain lets the tests start this binary as one of the programs.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_PROGRAM") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func program(t *testing.T, name string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := &bytes.Buffer{}
+	return &exec.Cmd{Path: self, Args: []string{name}, Env: append(os.Environ(), "RUN_PROGRAM=1"), Stderr: said}, said
+}
+
+func TestWrongNamesAndWrongUseAreOneLine(t *testing.T) {
+	for name, want := range map[string]string{"/bin/nonsense": "start me as one of crash-after, ", "/bin/rtmp-load": "nothing to do"} {
+		cmd, said := program(t, name)
+		cmd.Run()
+		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(said.String(), want) || strings.Count(said.String(), "\n") != 1 {
+			t.Errorf("%s: exit %d, %q", name, cmd.ProcessState.ExitCode(), said)
+		}
+	}
+}
+
+func TestPauseWaitsForItsSignal(t *testing.T) {
+	cmd, said := program(t, "/pause")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	time.Sleep(300 * time.Millisecond) // until it listens to signals
+	cmd.Process.Signal(syscall.SIGCHLD)
+	select {
+	case err := <-exited:
+		t.Fatalf("it didn't wait: %v, %s", err, said)
+	case <-time.After(100 * time.Millisecond):
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := <-exited; err != nil {
+		t.Errorf("%v, %s", err, said)
+	}
+}
