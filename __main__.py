@@ -105,8 +105,8 @@ def look_at(live: LiveCluster, settings: StackSettings) -> LiveState:
     preview = pulumi.runtime.is_dry_run()
     try:
         if preview:
-            if message := terminating(live):
-                pulumi.log.warn(message)
+            if found := terminating(live):
+                pulumi.log.warn(found[1])
         else:
             wait_until_gone(live, settings.kubernetes.namespace_timeout, pulumi.log.info)
         state = read_state(live)

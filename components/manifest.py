@@ -1,6 +1,5 @@
 """The parts that manifests have in common: metadata, probes, security settings, the mounted srs.conf."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -21,11 +20,9 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict, OwnerReferenceArgsDict
 
 from model.names import API_PORT, HTTP_PORT, RTMP_PORT
 from model.settings import Resources
+from model.values import seconds
 
 FIELD_MANAGER = "srs"
-
-READINESS_PERIOD = 2
-"""Seconds between two readiness probes."""
 
 SRS_HOME = "/usr/local/srs"
 
@@ -92,8 +89,9 @@ def srs_container(
 ) -> ContainerArgsDict:
     """The SRS container; edges and origins differ in how they end, which they add themselves.
 
-    warm_up: how long it must have answered before it is ready. Readiness and not minReadySeconds, because those begin
-    when the pod has connections already.
+    warm_up: how long it must have run before it can be ready; counted anew when it is restarted. Not minReadySeconds,
+    because those begin when the pod has connections already, and not a success threshold, because the kubelet goes on
+    counting successes over a quick restart.
     The command is explicit: since 4.0.168 the image's own one reads another file than the mounted one.
     """
     return {
@@ -110,8 +108,8 @@ def srs_container(
         "resources": resources(settings),
         "security_context": CONTAINER_SECURITY,
         "readiness_probe": {
-            **_api_probe(period=READINESS_PERIOD, failures=15, timeout=2),
-            "success_threshold": 1 + math.ceil(warm_up.total_seconds() / READINESS_PERIOD),
+            **_api_probe(period=2, failures=15, timeout=2),
+            "initial_delay_seconds": seconds(warm_up),
         },
         # SRS looks names up blocking in its only thread, so slow cluster DNS makes every edge miss probes at
         # once; killing them all would cut everybody. A probe-level grace, because without it a liveness kill

@@ -252,8 +252,8 @@ class EdgeSettings(Settings):
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How an edge pod goes.")
     warm_up: Duration = Field(
         default=timedelta(seconds=10),
-        description="How long a new edge must answer its probe before it gets connections: one that crashes within "
-        "this time after its start hurts nobody.",
+        description="How long a new edge must run before it gets connections: one that crashes within this time after "
+        "its start hurts nobody.",
     )
     min_ready: Duration = Field(
         default=timedelta(seconds=5),

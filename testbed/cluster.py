@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -88,13 +88,21 @@ class ComponentStatus:
 class EmbeddedCluster:
     """One cluster, which lives in the folder `state`; `say` gets what a person who waits wants to read.
 
-    Without `tools` it can be looked at, stopped and deleted, but not started.
+    Without `tools` it can be looked at, stopped and deleted, but not started. `node_ports` of nodes that run
+    containers are listened on on this machine.
     """
 
-    def __init__(self, state: Path, tools: Tools | None = None, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        state: Path,
+        tools: Tools | None = None,
+        say: Callable[[str], None] = print,
+        node_ports: Sequence[int] = NODE_PORTS,
+    ) -> None:
         self.state = state.resolve()
         self._tools = tools
         self._say = say
+        self._node_ports = node_ports
         self._processes = ProcessFolder(self.state / "pids.json", self.state / "logs")
 
     @property
@@ -250,7 +258,7 @@ class EmbeddedCluster:
         wanted = [*missing, "etcd-peer"] if "etcd" in missing else missing
         needed = {name: ports[name] for name in wanted if name in ports}
         if "forward" in missing:
-            needed |= {f"node port {port}": port for port in NODE_PORTS}
+            needed |= {f"node port {port}": port for port in self._node_ports}
         taken = [f"{port} ({name}) by {listener(port)}" for name, port in needed.items() if not _is_free(port)]
         if taken:
             raise ClusterError(
@@ -346,6 +354,9 @@ class EmbeddedCluster:
                 # The defaults (20 and 30 requests a second) make a hundred pods a matter of half a minute.
                 "--kube-api-qps=500",
                 "--kube-api-burst=1000",
+                # A namespace goes after half the grace of its pods, hours here, or at one of these looks (by default
+                # every 5 minutes), even if its pods have gone sooner.
+                "--namespace-sync-period=5s",
                 # A node that gets Ready loses its taint at the next look.
                 "--node-monitor-period=1s",
                 "--profiling=false",
@@ -404,7 +415,7 @@ class EmbeddedCluster:
                 self._forwards.unlink(missing_ok=True)
                 command = [sys.executable, "-m", "testbed.containers.forward", str(machine.init(self.machine_pid).pid)]
                 command += [str(ports["kube-apiserver"]), str(self._egress), str(self._forwards)]
-                command += [str(port) for port in NODE_PORTS]
+                command += [str(port) for port in self._node_ports]
                 self._processes.start("forward", command, env=environment, cwd=self.state)
         except (MachineError, psutil.NoSuchProcess) as problem:
             raise ClusterError(f"{problem}\n{self._last_words('machine')}") from None

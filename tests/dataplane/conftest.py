@@ -26,7 +26,7 @@ STATE = HERE.parents[1] / ".testbed-dataplane"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reason = missing_requirements()
     for item in items:
-        if reason and item.path.is_relative_to(HERE):
+        if reason and item.path.is_relative_to(HERE) and item.path.name != "test_expectations.py":
             item.add_marker(pytest.mark.skip(reason=reason))
 
 

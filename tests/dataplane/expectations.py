@@ -17,6 +17,7 @@ def assert_nothing_hurt(story: Story, silence: float = STEADY_SILENCE) -> None:
     """No connection was cut, no new one was refused, reset or left without an answer or without media."""
     assert story.cuts == [], story.cuts[:5]
     assert story.failures == [], story.failures[:5]
+    assert story.of("nomedia") == [], story.of("nomedia")[:5]
     assert story.summary["players"] == story.summary["players_wanted"], "not all players are connected at the end"
     assert story.summary["publishers"] == story.summary["publishers_wanted"]
     assert story.summary["samples"] > 0

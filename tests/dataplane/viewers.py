@@ -157,9 +157,9 @@ class Viewers:
         return int(self.story.of("tick")[-1]["players_silent"])
 
     def servers(self) -> Counter[str]:
-        """Players and encoders that are connected, by the server that they are connected to; before any was cut."""
+        """RTMP players and encoders that are connected, by the server that they have; before any was cut."""
         assert not self.story.cuts
-        return Counter(opened["server_id"] for opened in self.story.of("open"))
+        return Counter(opened["server_id"] for opened in self.story.of("open") if opened["kind"] != "flv")
 
     def _end(self) -> None:
         process = self._process

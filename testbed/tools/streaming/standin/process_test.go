@@ -37,12 +37,30 @@ func command(version string, args ...string) *exec.Cmd {
 // startProcess starts an origin, with these global directives, and waits until it's ready.
 func startProcess(t *testing.T, version, global string) *process {
 	t.Helper()
+	for range 5 {
+		p := newProcess(t, version, global)
+		await(t, 5*time.Second, "listener", func() bool { return p.accepts() || !p.running() })
+		if p.running() {
+			return p
+		}
+		if code := p.cmd.ProcessState.ExitCode(); code != codeBind&0xff {
+			t.Fatalf("exit code %d", code)
+		}
+		// One of its ports was taken between here and there.
+	}
+	t.Fatal("no free ports")
+	return nil
+}
+
+func newProcess(t *testing.T, version, global string) *process {
+	t.Helper()
 	dir := t.TempDir()
 	p := &process{ports: freePorts(t), output: &syncBuffer{}, pidFile: filepath.Join(dir, "srs.pid"), done: make(chan struct{})}
 	conf := filepath.Join(dir, "srs.conf")
 	write(t, conf, p.conf("pid "+p.pidFile+";"+global, "play { mw_latency 50; }"))
 	p.cmd = command(version, "-c", conf)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	p.release()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +76,6 @@ func startProcess(t *testing.T, version, global string) *process {
 			t.Logf("log of %s:\n%s", version, p.output)
 		}
 	})
-	await(t, 5*time.Second, "listener", func() bool { return p.accepts() })
 	return p
 }
 
@@ -137,7 +154,7 @@ func (a audience) leaves() {
 const (
 	startWait  = 600 * time.Millisecond
 	finalWait  = 300 * time.Millisecond
-	slack      = 400 * time.Millisecond
+	slack      = time.Second // for a busy machine
 	graceForce = "grace_start_wait 600; grace_final_wait 300; force_grace_quit on;"
 )
 
@@ -166,7 +183,7 @@ func TestDrain(t *testing.T) {
 				late := play(t, p.rtmpAddr(), "x")
 				late.awaitMedia(t, 10, c.startWait)
 				defer func() {
-					if n := late.seen(); n < 50 {
+					if n := late.seen(); n < 20 {
 						t.Errorf("a player that came during the start wait got %d frames", n)
 					}
 				}()
@@ -194,15 +211,13 @@ func TestDrain(t *testing.T) {
 				t.Error("nothing says how many connections are open")
 			}
 			a.leaves()
+			await(t, tick+slack, "count of 0", func() bool { return strings.Contains(p.output.String(), "wait for 0 conns to quit") })
 			left := time.Now()
-			if code := p.exits(t, tick+finalWait+slack); code != 0 {
+			if code := p.exits(t, finalWait+slack); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
-			if took := p.ended.Sub(left); took < finalWait {
+			if took := p.ended.Sub(left); took < finalWait-100*time.Millisecond {
 				t.Errorf("it ended after %v, before the final wait is over", took)
-			}
-			if !strings.Contains(p.output.String(), "wait for 0 conns to quit") {
-				t.Error("the last count isn't 0")
 			}
 		})
 	}
@@ -345,6 +360,7 @@ func TestDaemonStaysInContainersOfNewVersions(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := freePorts(t)
+	p.release()
 	conf := filepath.Join(dir, "srs.conf")
 	write(t, conf, strings.Replace(p.conf("pid "+filepath.Join(dir, "pid")+";", ""), "daemon off;", "", 1))
 	for version, stays := range map[string]bool{"4.0.6": false, "4.0.271": true} {

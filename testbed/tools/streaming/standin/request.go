@@ -17,8 +17,7 @@ type request struct {
 	ip               string
 	pageURL, swfURL  string
 	objectEncoding   float64
-	fromEdge         string // how a server that calls introduces itself
-	publishLikeFlash bool   // any command ends its stream
+	publishLikeFlash bool // any command ends its stream
 }
 
 // discover takes tcURL and the stream's name apart.

@@ -292,8 +292,8 @@ func (c *client) deliver(src *source) error {
 	var batch []queued
 	for {
 		s.thread.Lock()
-		if batch = nil; consumer.due() {
-			batch = consumer.take(nil)
+		if batch = batch[:0]; consumer.due() {
+			batch = consumer.take(batch)
 		}
 		consumer.waiting = len(batch) == 0
 		s.thread.Unlock()

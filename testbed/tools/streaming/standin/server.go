@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +26,7 @@ type server struct {
 	log      *logger
 	ids      *ids
 	resolver *net.Resolver
+	announce func(network, address string) (net.Listener, error)
 	id       any    // in the API
 	service  string // this run of it, in the metrics
 	started  time.Time
@@ -47,6 +50,7 @@ func newServer(root *directive, v Version, log *logger) *server {
 		// The pure Go resolver follows resolv.conf; a static binary has no other.
 		service:  randomName(8),
 		resolver: &net.Resolver{PreferGo: true},
+		announce: net.Listen,
 		started:  time.Now(),
 		argv:     strings.Join(os.Args, " "),
 		conns:    map[*conn]bool{},
@@ -235,7 +239,7 @@ func (s *server) listen() error {
 
 func (s *server) open(kind, address string) (net.Listener, error) {
 	host, port := hostPort(address, 0)
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	l, err := s.announce("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return nil, &code{codeBind, fmt.Sprintf("listen : %s listen %s : bind (%v)", kind, address, err)}
 	}
@@ -281,7 +285,7 @@ func (s *server) serveHTTP(kind, address string, handler http.Handler) error {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
-		ErrorLog: nil,
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	// It ends when the listener is closed, and leaves the connections alone.
 	go h.Serve(l)

@@ -17,7 +17,7 @@ type thread struct{ sync.Mutex }
 // pass waits until the thread is free.
 func (t *thread) pass() {
 	t.Lock()
-	t.Unlock() //nolint:staticcheck // to pass is the point
+	defer t.Unlock()
 }
 
 // conn is a connection, a client's or one that the server made, with SRS's kind of time-outs: each read
