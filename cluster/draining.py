@@ -57,10 +57,9 @@ def describe(head: str, namespace: str, pods: Sequence[Object], said: Mapping[st
         lines.append(f"  {name} until {_until(pod)} at the latest{f' ({connections})' if connections else ''}")
     if len(pods) > SHOWN:
         lines.append(f"  and {len(pods) - SHOWN} more, the last one until {max(map(_until, pods))}")
-    lines.append(
-        "Their open connections end by themselves until then. To cut them now: "
-        f"kubectl -n {namespace} delete pod --all --grace-period=0 --force"
-    )
+    # --now and not --force: that takes only the object away, and the node lets SRS drain on, unseen.
+    cut = f"kubectl -n {namespace} delete pod --all --now"
+    lines.append(f"Their open connections end by themselves until then. To cut them now: {cut}")
     return "\n".join(lines)
 
 

@@ -58,7 +58,7 @@ def test_destroy_while_connections_are_open(stack: LiveStack, size: Size) -> Non
         assert said.seconds < 30
         for pod in before:
             assert pod in said.output, "it says what still drains"
-        assert "--grace-period=0 --force" in said.output, "and how to cut it"
+        assert "delete pod --all --now" in said.output, "and how to cut it"
         time.sleep(10)
         assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == before
         assert [cut for cut in viewers.story.cuts if cut["kind"] != "publish"] == []
@@ -70,11 +70,10 @@ def test_open_connections_can_be_cut_at_once_after_a_destroy(stack: LiveStack, s
     stack.must_up()
     with Viewers(stack.cluster, size, reopen=False) as viewers:
         said = stack.destroy_and_tell()
-        (command,) = [line.strip() for line in said.output.splitlines() if "--grace-period=0 --force" in line]
+        (command,) = [line.strip() for line in said.output.splitlines() if "delete pod --all --now" in line]
         stack.kubectl(*command.partition("kubectl ")[2].split(" "))
         eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False), 30)
-        # Not sooner: the network of a pod that is taken away by force goes first, so nobody is told.
-        viewers.wait(lambda: len(viewers.story.cuts) > size.players, 60, "everybody is cut")
+        viewers.wait(lambda: len(viewers.story.cuts) > size.players, 30, "everybody is cut")
 
 
 def test_a_version_that_cannot_drain_is_refused_or_cuts(
