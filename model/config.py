@@ -1,15 +1,27 @@
 """From the stack config, as Pulumi hands it over, to settings. Nothing else reads config."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from model.problems import Problem, problems_of
+from model.load_balancer import SlbLoadBalancer
+from model.problems import HIDDEN, Problem, problems_of
 from model.settings import CONFIG_KEYS, StackSettings
 
 PROJECT = "srs"
+
+CREDENTIALS = ("alicloud:accessKey", "alicloud:secretKey", "alicloud:securityToken")
+"""Settings of the Alibaba Cloud provider that are credentials."""
+
+
+class Hidden:
+    """Stands for a value that must not be seen."""
+
+    def __repr__(self) -> str:
+        return HIDDEN
 
 
 class BadConfig(ValueError):
@@ -24,11 +36,13 @@ class BadConfig(ValueError):
         )
 
 
-def read_settings(config: Mapping[str, str]) -> StackSettings:
+def read_settings(config: Mapping[str, str], secret_keys: Collection[str] = ()) -> StackSettings:
     """Turn the stack config into settings.
 
     config: the full config as the engine passes it to a program: `srs:edge` and so on, each value a string,
-        maps as JSON. Keys of other projects (`kubernetes:…`, `pulumi:…`) are left alone.
+        maps as JSON. Keys of other projects (`kubernetes:…`, `pulumi:…`) are left alone, except that those of
+        `alicloud:…` have to be what the program's use of them needs.
+    secret_keys: the keys that were set with `--secret`; their values appear in no message.
     Raises BadConfig with every problem at once.
     """
     # As Pulumi.yaml has it: a map that is absent is an empty one, and what it lacks is told key by key.
@@ -37,10 +51,45 @@ def read_settings(config: Mapping[str, str]) -> StackSettings:
         namespace, _, name = key.partition(":")
         if namespace == PROJECT:
             values[name] = _value(text) if name in CONFIG_KEYS else text
+    problems = [*_plain_secrets(config, secret_keys)]
+    settings = None
     try:
-        return StackSettings.model_validate(values, by_name=False, by_alias=True)
+        settings = StackSettings.model_validate(values, by_name=False, by_alias=True)
     except ValidationError as error:
-        raise BadConfig(problems_of(error, StackSettings)) from None
+        problems += problems_of(error, StackSettings)
+    else:
+        problems += _cloud_problems(settings, config)
+        if settings.images.registry and f"{PROJECT}:images" not in secret_keys:
+            path = ("images", "registry", "password")
+            command = f"pulumi config set --secret --path {PROJECT}:images.registry.password"
+            problems.append(Problem(path, Hidden(), f"must not stand in the stack file in plain text: `{command}`"))
+    if problems or settings is None:
+        raise BadConfig(
+            [
+                replace(problem, value=Hidden()) if f"{PROJECT}:{problem.path[0]}" in secret_keys else problem
+                for problem in problems
+            ]
+        )
+    return settings
+
+
+def _plain_secrets(config: Mapping[str, str], secret_keys: Collection[str]) -> Iterator[Problem]:
+    for key in CREDENTIALS:
+        if key in config and key not in secret_keys:
+            command = f"pulumi config set --secret {key}"
+            yield Problem((key,), Hidden(), f"must not stand in the stack file in plain text: `{command}`")
+
+
+def _cloud_problems(settings: StackSettings, config: Mapping[str, str]) -> Iterator[Problem]:
+    """The provider would take the region from the environment: the same stack config would give another CLB."""
+    makes_clb = [
+        front
+        for front in settings.fronts
+        if isinstance(front.load_balancer, SlbLoadBalancer) and front.load_balancer.id is None
+    ]
+    if makes_clb and not config.get("alicloud:region"):
+        key = ".".join(makes_clb[0].key)
+        yield Problem(("alicloud:region",), None, f"must name the region, such as cn-beijing: {key} makes a CLB there")
 
 
 def _value(text: str) -> Any:

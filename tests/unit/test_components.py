@@ -15,6 +15,7 @@ from components.hls import Hls
 from components.load_balancer import LoadBalancer
 from components.manifest import FIELD_MANAGER
 from components.origin_cluster import OriginCluster
+from components.pull_secret import registry_secret
 from model.config import read_settings
 
 
@@ -44,14 +45,18 @@ def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
 
     @pulumi.runtime.test
     def run() -> None:
-        LoadBalancer("srs-edge-service", settings.load_balancer, "live")
+        opts = pulumi.ResourceOptions()
+        if settings.images.registry:
+            registry_secret(settings.images.registry, "live", opts)
+        fronts = [LoadBalancer(front.service, front, "live", f"live-{front.service}") for front in settings.fronts]
         fleet = EdgeFleet("srs-edge", settings, "live")
         for release in settings.edge.releases:
             assert fleet.release(release) is fleet.release(release)
-        hls = Hls("nginx-origin", settings.hls, "live") if settings.hls.enabled else None
+        pull = settings.images.secret_names
+        hls = Hls("nginx-origin", settings.hls, "live", fronts[0], pull) if settings.hls.enabled else None
         OriginCluster("srs-origin", settings, "live", hls.claim if hls else None)
         if settings.demo.enabled:
-            DemoStream("srs-demo", settings.demo, "live")
+            DemoStream("srs-demo", settings.demo, "live", pull)
 
     run()
     return recorder.declared
