@@ -22,7 +22,7 @@ class Clb(pulumi.ComponentResource):
     ) -> None:
         """title: the name of the CLB where the settings give none."""
         super().__init__("srs:edge:Clb", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self, protect=settings.protect)
+        child = pulumi.ResourceOptions(parent=self, protect=settings.protected)
         title = settings.name or title
         intranet = settings.address_type == "intranet"
         by_bandwidth = not intranet and settings.internet_charge_type == "PayByBandwidth"

@@ -51,7 +51,7 @@ class LoadBalancer(pulumi.ComponentResource):
             metadata=metadata(front.service, namespace, {"app": front.app}, bind(bound, self.clb_id)),
             spec=_spec(front),
             opts=pulumi.ResourceOptions(
-                parent=self, protect=isinstance(load_balancer, CloudLoadBalancer) and load_balancer.protect
+                parent=self, protect=isinstance(load_balancer, CloudLoadBalancer) and load_balancer.protected
             ),
         )
         self.register_outputs({})

@@ -174,6 +174,11 @@ class CloudLoadBalancer(ServiceSettings):
     )
 
     @property
+    def protected(self) -> bool:
+        """Whether Pulumi is to refuse a deletion."""
+        return self.protect
+
+    @property
     def longest_connection(self) -> timedelta | None:
         """See `alibaba.longest_connection`."""
         return alibaba.longest_connection(self.backend, self.external_traffic_policy, self.connection_drain)
@@ -226,7 +231,9 @@ class SlbLoadBalancer(CloudLoadBalancer):
         default=None, description="Bandwidth in Mbit/s, with PayByBandwidth."
     )
     eip: EipSettings | None = Field(default=None, description="An elastic IP address for an `intranet` CLB.")
-    delete_protection: Switch = Field(default=True, description="Whether the API refuses to delete the CLB.")
+    delete_protection: Switch = Field(
+        default=True, description="Whether the API refuses to delete the CLB (and its EIP); Pulumi then does so, too."
+    )
     modification_protection: Switch = Field(default=True, description="Whether the console refuses to change the CLB.")
     established_timeout: Annotated[Duration, _between("10s", "900s")] = Field(
         default=timedelta(seconds=900), description="How long a connection without data is kept, `10s` to `900s`."
@@ -240,6 +247,11 @@ class SlbLoadBalancer(CloudLoadBalancer):
     def identity(self) -> dict[str, str]:
         """What cannot change on a Service that is in use (clbv1/model_applier.go refuses another id), by config key."""
         return {"kind": self.kind, **self.shared_identity, "id": self.id or "", "vswitchId": self.vswitch_id or ""}
+
+    @property
+    def protected(self) -> bool:
+        """Also where the API would refuse it: a destroy would else stop there, with everything else gone already."""
+        return self.protect or (self.id is None and self.delete_protection)
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
