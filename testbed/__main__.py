@@ -42,7 +42,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the cluster's folder (default: .testbed)",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser("tools", help="get the tools (start does so too)")
+    get = commands.add_parser("tools", help="get the tools (start does so too)")
+    get.add_argument(
+        "--cloud", action="store_true", help="Pulumi's Alibaba Cloud provider as well, for the production stack"
+    )
     start = commands.add_parser("start", help="start the cluster, or what of it does not run")
     start.add_argument(
         "--nodes", type=_positive, metavar="N", help="have N simulated nodes (default: 4, or as many as there are)"
@@ -73,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
     elif arguments.command == "kubeconfig":
         print(state / "kubeconfig")
     elif arguments.command == "tools":
-        for name, place in sorted(ensure_tools(report=report).binaries.items()):
+        for name, place in sorted(ensure_tools(report=report, cloud=arguments.cloud).binaries.items()):
             print(f"{name}\t{place}")
     elif arguments.command in ("env", "shell"):
         variables = environment(state, ensure_tools(report=report))
