@@ -13,7 +13,6 @@ A few rules of the real one (kubernetes/cloud-provider-alibaba-cloud), those tha
 - A finalizer holds a Service that goes until its listeners are gone.
 """
 
-import contextlib
 import datetime
 import json
 import threading
@@ -55,6 +54,8 @@ class CloudController:
     seen: dict[str, list[dict[str, str]]] = field(default_factory=dict[str, list[dict[str, str]]])
     listeners: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
     backends: dict[str, list[set[str]]] = field(default_factory=dict[str, list[set[str]]])
+    trouble: list[str] = field(default_factory=list[str])
+    """What went wrong in the controller itself."""
     away: bool = False
     """Whether it is down."""
 
@@ -78,9 +79,12 @@ class CloudController:
         while not self._done.wait(POLL):
             if self.away:
                 continue
-            with contextlib.suppress(ApiException):  # changed meanwhile: seen again at the next look
-                for service in self._list("services"):
+            for service in self._list("services"):
+                try:
                     self._reconcile(service)
+                except ApiException as problem:
+                    if problem.status not in (404, 409):  # changed meanwhile: seen again at the next look
+                        self.trouble.append(f"{service['metadata']['name']}: {problem}")
 
     def _list(self, kind: str, namespaced: bool = True) -> list[Object]:
         scope = f"namespaces/{self.namespace}/" if namespaced else ""
@@ -125,7 +129,7 @@ class CloudController:
             assert load_balancer_class == "alibabacloud.com/nlb"
             if len(told.get("zone-maps", "").split(",")) < 2:
                 raise Refused("ParameterMissing, zone mappings are required")
-            return {"hostname": f"nlb-{service['metadata']['uid'][:8]}.cn-beijing.nlb.example.com", "ipMode": "VIP"}
+            return {"hostname": f"nlb-{service['metadata']['uid'][:8]}.cn-beijing.nlb.example.com"}
         clb = self.api.clbs.get(told.get("id", ""))
         if clb is None:
             raise Refused("find no loadbalancer by the id that the service has")
@@ -180,7 +184,10 @@ class CloudController:
         )
 
     def _patch(self, service: str, change: Object) -> None:
-        self._core.patch_namespaced_service(service, self.namespace, change)
+        # A merge patch: by the default kind of patch, nothing can be taken out of a list of finalizers.
+        self._core.patch_namespaced_service(
+            service, self.namespace, change, _content_type="application/merge-patch+json"
+        )
 
     def _warn(self, service: Object, message: str) -> None:
         """An event, the first time."""

@@ -40,3 +40,4 @@ def prod(
         made.clean_up()
         controller.away = False
         controller.release()
+        assert not controller.trouble, controller.trouble

@@ -62,7 +62,7 @@ class ProdStack(DevStack):
         self.config["edge"] |= {"replicas": 4, "rolloutTimeout": "60s", **QUICK}
         self.config["hls"] = {"enabled": False}
         self.config["images"] = {}
-        self.lb |= {"protect": False, "deleteProtection": False, "addressTimeout": "30s"}
+        self.lb.update({"protect": False, "deleteProtection": False, "addressTimeout": "30s"})
         self.lb.pop("eip", None)
 
     @property

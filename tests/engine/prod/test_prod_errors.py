@@ -53,7 +53,7 @@ def test_each_refusal_is_told_and_the_next_up_goes_on(prod: ProdStack) -> None:
     assert prod.replicas() == {"r5": 4}
 
     # A change that is refused leaves what is there.
-    prod.lb |= {"instanceChargeType": "PayBySpec", "spec": "slb.s3.large"}
+    prod.lb.update({"instanceChargeType": "PayBySpec", "spec": "slb.s3.large"})
     api.fail("ModifyLoadBalancerInstanceChargeType", "OperationDenied.OnlyOneTimePerDay", "Once a day.", times=10)
     endpoints = prod.endpoints()
     assert_told(prod.up(), CLB, "OperationDenied.OnlyOneTimePerDay")

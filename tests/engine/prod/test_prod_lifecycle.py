@@ -54,7 +54,7 @@ def test_the_clb_is_made_once_and_touched_only_when_it_is_meant(prod: ProdStack)
 
     # A change of the specification.
     before = len(api.calls)
-    prod.lb |= {"instanceChargeType": "PayBySpec", "spec": "slb.s2.small", "scheduler": "rr"}
+    prod.lb.update({"instanceChargeType": "PayBySpec", "spec": "slb.s2.small", "scheduler": "rr"})
     spec = prod.must_up()
     assert spec.changes == {CLB: "update", "srs-edge-service": "update"}, spec.output
     assert "DeleteLoadBalancer" not in changing(prod, spec, before)
@@ -79,7 +79,7 @@ def test_all_of_the_production_stack_and_no_secret_in_the_open(prod: ProdStack) 
     """As it is committed, less the protections and the resources; with a registry and a load balancer for encoders."""
     kubernetes = prod.config["kubernetes"]
     prod.config = prod.dev_config() | {"kubernetes": kubernetes}
-    prod.lb |= {"protect": False, "deleteProtection": False}
+    prod.lb.update({"protect": False, "deleteProtection": False})
     (vswitch,) = prod.api.vswitches
     for pool in (prod.config["origin"], prod.config["edge"]["releases"]["r5"]):
         del pool["resources"]
@@ -149,7 +149,7 @@ def test_all_of_the_production_stack_and_no_secret_in_the_open(prod: ProdStack) 
 
 def test_a_destroy_is_refused_while_anything_is_protected(prod: ProdStack) -> None:
     for protected in ({"deleteProtection": True}, {"protect": True, "deleteProtection": False}):
-        prod.lb |= {"protect": False} | protected
+        prod.lb.update({"protect": False} | protected)
         prod.must_up()
         before, calls = prod.snapshot(), len(prod.api.calls)
         refused = prod.destroy()
@@ -161,7 +161,7 @@ def test_a_destroy_is_refused_while_anything_is_protected(prod: ProdStack) -> No
         assert not [call for call in prod.api.calls[calls:] if call.changes]
 
     # The way to go on by the config.
-    prod.lb |= {"protect": False, "deleteProtection": False}
+    prod.lb.update({"protect": False, "deleteProtection": False})
     prod.must_up()
     gone = prod.destroy()
     assert gone.ok, gone.output
