@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from model.load_balancer import SlbLoadBalancer
-from model.problems import HIDDEN, Problem, problems_of
+from model.problems import ABSENT, HIDDEN, Problem, problems_of
 from model.settings import CONFIG_KEYS, StackSettings
 
 PROJECT = "srs"
@@ -66,7 +66,9 @@ def read_settings(config: Mapping[str, str], secret_keys: Collection[str] = ()) 
     if problems or settings is None:
         raise BadConfig(
             [
-                replace(problem, value=Hidden()) if f"{PROJECT}:{problem.path[0]}" in secret_keys else problem
+                replace(problem, value=Hidden())
+                if f"{PROJECT}:{problem.path[0]}" in secret_keys and problem.value is not ABSENT
+                else problem
                 for problem in problems
             ]
         )

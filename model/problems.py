@@ -78,14 +78,14 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
         case "extra_forbidden":
             allowed = _unknown_key(path, model)
         case "missing":
-            value, allowed = _ABSENT, "is required"
+            value, allowed = ABSENT, "is required"
         case "value_error":
             allowed = str(context["error"])
         case "union_tag_invalid" | "union_tag_not_found":
             key = str(context["discriminator"]).strip("'")
             path = (*path, key)
             if isinstance(value, dict):
-                value = cast("dict[str, Any]", value).get(key, _ABSENT)
+                value = cast("dict[str, Any]", value).get(key, ABSENT)
             tags = [repr(tag) for each in _walk(path[:-1], model)[1] for tag in _tags_of(each)]
             allowed = f"must be one of {', '.join(tags)}"
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -100,7 +100,7 @@ class _Absent:
         return "(absent)"
 
 
-_ABSENT = _Absent()
+ABSENT = _Absent()
 
 
 def _walk(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[tuple[str | int, ...], list[Any]]:

@@ -79,6 +79,7 @@ class ProdStack(DevStack):
 
     def set_secret(self, key: str, value: str, *options: str) -> Any:
         """Run `pulumi config set --secret`, and return what it has written for the key's first part."""
+        self.write()
         command = ["pulumi", "config", "set", "--secret", *options, key, value, "--stack", "dev", "--non-interactive"]
         subprocess.run(command, cwd=self.folder, env={**os.environ, **self.variables}, check=True, capture_output=True)
         written = yaml.safe_load((self.folder / "Pulumi.dev.yaml").read_text())["config"]

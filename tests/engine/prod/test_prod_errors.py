@@ -35,15 +35,21 @@ def test_each_refusal_is_told_and_the_next_up_goes_on(prod: ProdStack) -> None:
     # The vswitch is not there.
     (known,) = api.vswitches
     prod.lb["vswitchId"] = "vsw-elsewhere01"
-    assert_told(prod.up(), CLB, "vsw-elsewhere01")
+    assert_told(prod.up(), CLB, "InvalidVswitchID.NotFound", "Specified vswitch does not exist.")
     prod.lb["vswitchId"] = known
 
     # Throttled: the provider tries again by itself.
     api.fail("CreateLoadBalancer", "Throttling.User", "Request was denied due to user flow control.", times=1)
     prod.lb["eip"] = {"bandwidth": 100}
-    # 500 in the middle: the CLB is there, the address is not bound to it.
-    api.fail("AssociateEipAddress", "InternalError", "The request processing has failed.", 500, times=100)
-    assert_told(prod.up(), "InternalError")
+    # A 500 in the middle, likewise.
+    api.fail("AllocateEipAddress", "InternalError", "The request processing has failed.", 500, times=1)
+    # A refusal in the middle: the CLB is there, the address is not bound to it.
+    api.fail("AssociateEipAddress", "InvalidAssociation.Limit", "The instance has reached its limit.", times=10)
+    assert_told(prod.up(), "InvalidAssociation.Limit")
+    assert {(call.action, call.status) for call in api.calls} >= {
+        ("CreateLoadBalancer", 400),
+        ("AllocateEipAddress", 500),
+    }
     assert (creations(prod, "CreateLoadBalancer"), creations(prod, "AllocateEipAddress")) == (1, 1)
     api.mend()
     prod.must_up()

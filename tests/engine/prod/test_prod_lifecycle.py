@@ -77,8 +77,8 @@ def test_the_clb_is_made_once_and_touched_only_when_it_is_meant(prod: ProdStack)
 
 def test_all_of_the_production_stack_and_no_secret_in_the_open(prod: ProdStack) -> None:
     """As it is committed, less the protections and the resources; with a registry and a load balancer for encoders."""
-    kubernetes = prod.config["kubernetes"]
-    prod.config = prod.dev_config() | {"kubernetes": kubernetes}
+    cloud = prod.cloud
+    prod.config, prod.cloud = prod.dev_config(), cloud
     prod.lb.update({"protect": False, "deleteProtection": False})
     (vswitch,) = prod.api.vswitches
     for pool in (prod.config["origin"], prod.config["edge"]["releases"]["r5"]):
@@ -147,20 +147,24 @@ def test_all_of_the_production_stack_and_no_secret_in_the_open(prod: ProdStack) 
     assert (prod.api.clbs, prod.api.eips) == ({}, {})
 
 
-def test_a_destroy_is_refused_while_anything_is_protected(prod: ProdStack) -> None:
-    for protected in ({"deleteProtection": True}, {"protect": True, "deleteProtection": False}):
-        prod.lb.update({"protect": False} | protected)
-        prod.must_up()
-        before, calls = prod.snapshot(), len(prod.api.calls)
-        refused = prod.destroy()
-        assert not refused.ok
-        assert "protected" in refused.output, refused.output
-        assert CLB in refused.output
-        assert "pulumi state unprotect" in refused.output, "the way to go on"
-        assert prod.snapshot() == before, "nothing else has gone"
-        assert not [call for call in prod.api.calls[calls:] if call.changes]
+def test_a_destroy_leaves_the_address_while_anything_is_protected(prod: ProdStack) -> None:
+    """Pulumi keeps what is protected and takes the rest: connections drain on, and an up brings the edges back."""
+    prod.lb.update({"protect": False, "deleteProtection": True})
+    prod.must_up()
+    service, calls = prod.snapshot()["Service/srs-edge-service"], len(prod.api.calls)
+    serving = prod.pod_names()
+    refused = prod.destroy()
+    assert not refused.ok
+    for word in (CLB, "cannot be deleted", "protected", "pulumi state unprotect"):
+        assert word in refused.output, refused.output
+    assert not [call for call in prod.api.calls[calls:] if call.changes]
+    assert prod.snapshot()["Service/srs-edge-service"] == service
+    assert serving <= {pod["metadata"]["name"] for pod in prod.pods(terminating=True)}
+    prod.must_up()
+    assert prod.replicas() == {"r5": 4}
+    assert prod.snapshot()["Service/srs-edge-service"] == service
 
-    # The way to go on by the config.
+    # The way to go on.
     prod.lb.update({"protect": False, "deleteProtection": False})
     prod.must_up()
     gone = prod.destroy()
