@@ -8,7 +8,9 @@ import copy
 import json
 from typing import Any
 
-from bad_configs import BAD_CONFIGS, GOOD, BadCase
+import pytest
+
+from bad_configs import BAD_CLOUD_CONFIGS, BAD_CONFIGS, GOOD, BadCase
 from model.config import BadConfig, read_settings
 from stack import DevStack
 
@@ -38,10 +40,10 @@ def all_show(cases: list[BadCase]) -> bool:
     return False
 
 
-def batches() -> list[list[BadCase]]:
+def batches(cases: list[BadCase]) -> list[list[BadCase]]:
     """The cases in few configs."""
     made: list[list[BadCase]] = []
-    for case in BAD_CONFIGS:
+    for case in cases:
         batch = next((batch for batch in made if all_show([*batch, case])), None)
         if batch is None:
             made.append([case])
@@ -50,11 +52,12 @@ def batches() -> list[list[BadCase]]:
     return made
 
 
-def test_bad_configs_are_refused_and_change_nothing(stack: DevStack) -> None:
+@pytest.mark.parametrize("cases", [BAD_CONFIGS, BAD_CLOUD_CONFIGS], ids=["program", "cloud"])
+def test_bad_configs_are_refused_and_change_nothing(stack: DevStack, cases: list[BadCase]) -> None:
     stack.must_up()
     before = stack.snapshot()
     tried = 0
-    for batch in batches():
+    for batch in batches(cases):
         # The good config of the unit tests, so that each case finds what it breaks; it is never brought about.
         broken = broken_by(GOOD, batch)
         assert broken is not None
@@ -70,4 +73,4 @@ def test_bad_configs_are_refused_and_change_nothing(stack: DevStack) -> None:
         assert not refused.changes
         assert stack.snapshot() == before
         tried += len(batch)
-    assert tried == len(BAD_CONFIGS) >= 40
+    assert tried == len(cases) >= 30

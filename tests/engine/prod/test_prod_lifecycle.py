@@ -129,11 +129,12 @@ def test_all_of_the_production_stack_and_no_secret_in_the_open(prod: ProdStack) 
     certificates = [value for value in kubeconfig.values() if len(value) > 100]
     assert certificates
     outputs = [up.output, prod.preview().output, str(prod.stack.outputs())]
-    for secret in (*SECRETS, *certificates):
-        for text in (*outputs, prod.state_text(), (prod.folder / "Pulumi.dev.yaml").read_text()):
-            assert secret not in text
     login = base64.b64decode(prod.get("secret", "srs-registry")["data"][".dockerconfigjson"]).decode()
     assert PASSWORD in login, "where it belongs"
+    encoded = [base64.b64encode(text.encode()).decode() for text in (login, f"puller:{PASSWORD}")]
+    for secret in (*SECRETS, *encoded, *certificates):
+        for text in (*outputs, prod.state_text(), (prod.folder / "Pulumi.dev.yaml").read_text()):
+            assert secret not in text
 
     # Another password is an update, and rolls nothing.
     pods = prod.pod_names()
