@@ -1,6 +1,7 @@
 """The SRS cluster: read the config, look at the live cluster, declare things in an order that hurts nobody."""
 
 import asyncio
+import os
 import signal
 
 import pulumi
@@ -18,7 +19,7 @@ from components.manifest import metadata
 from components.origin_cluster import OriginCluster
 from components.pull_secret import registry_secret
 from components.rollouts import Rollout, wait_for, wait_for_addresses
-from model.config import BadConfig, read_settings
+from model.config import BadConfig, open_credentials, read_settings
 from model.names import DEMO, HLS, ORIGIN, edge_deployment, edge_run
 from model.replicas import update_order
 from model.settings import StackSettings
@@ -34,6 +35,8 @@ async def main() -> None:
         config = pulumi.runtime.config.CONFIG.get()
         secrets = [key for key in config if pulumi.runtime.config.is_config_secret(key)]
         settings = read_settings(config, secrets)
+        if said := open_credentials(settings, config, os.environ):
+            pulumi.log.warn(said)
         live = LiveCluster(settings.kubernetes)
         state = await asyncio.to_thread(look_at, live, settings)
     except (ValueError, StillTerminating, Unreachable) as error:

@@ -17,6 +17,10 @@ CREDENTIALS = ("alicloud:accessKey", "alicloud:secretKey", "alicloud:securityTok
 """Settings of the Alibaba Cloud provider that are credentials."""
 
 
+KEY_VARIABLES = ("ALICLOUD_ACCESS_KEY", "ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABACLOUD_ACCESS_KEY_ID")
+"""Environment variables from which the provider takes an access key (alicloud/provider.go)."""
+
+
 class Hidden:
     """Stands for a value that must not be seen."""
 
@@ -82,16 +86,36 @@ def _plain_secrets(config: Mapping[str, str], secret_keys: Collection[str]) -> I
             yield Problem((key,), Hidden(), f"must not stand in the stack file in plain text: `{command}`")
 
 
-def _cloud_problems(settings: StackSettings, config: Mapping[str, str]) -> Iterator[Problem]:
-    """The provider would take the region from the environment: the same stack config would give another CLB."""
-    makes_clb = [
-        front
+def open_credentials(settings: StackSettings, config: Mapping[str, str], environment: Collection[str]) -> str | None:
+    """What to say when the provider takes its credentials from the environment; None if it does not.
+
+    Pulumi blots out the secrets of the config in all that it prints, and knows no others. The provider's message of
+    an API that is away has the whole request in it. environment: names of variables.
+    """
+    found = [name for name in KEY_VARIABLES if name in environment]
+    if not found or CREDENTIALS[0] in config or not _made_here(settings):
+        return None
+    return (
+        f"the access key of Alibaba Cloud comes from {found[0]}: error messages may show its id. "
+        f"`pulumi config set --secret {CREDENTIALS[0]}` hides it"
+    )
+
+
+def _made_here(settings: StackSettings) -> list[str]:
+    """Where in the config a CLB is that the stack makes."""
+    return [
+        ".".join(front.key)
         for front in settings.fronts
         if isinstance(front.load_balancer, SlbLoadBalancer) and front.load_balancer.id is None
     ]
-    if makes_clb and not config.get("alicloud:region"):
-        key = ".".join(makes_clb[0].key)
-        yield Problem(("alicloud:region",), None, f"must name the region, such as cn-beijing: {key} makes a CLB there")
+
+
+def _cloud_problems(settings: StackSettings, config: Mapping[str, str]) -> Iterator[Problem]:
+    """The provider would take the region from the environment: the same stack config would give another CLB."""
+    made = _made_here(settings)
+    if made and not config.get("alicloud:region"):
+        allowed = f"must name the region, such as cn-beijing: {made[0]} makes a CLB there"
+        yield Problem(("alicloud:region",), None, allowed)
 
 
 def _value(text: str) -> Any:

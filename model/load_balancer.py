@@ -250,7 +250,7 @@ class SlbLoadBalancer(CloudLoadBalancer):
 
     @property
     def protected(self) -> bool:
-        """Also where the API would refuse it: a destroy would else stop there, with everything else gone already."""
+        """Also where the API would refuse it: the address is then the last thing that a destroy may stop at."""
         return self.protect or (self.id is None and self.delete_protection)
 
     @model_validator(mode="after")

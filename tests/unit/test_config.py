@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bad_configs import ALICLOUD, BAD_CLOUD_CONFIGS, BAD_CONFIGS, GOOD, LOGIN, SLB, BadCase
-from model.config import CREDENTIALS, BadConfig, read_settings
+from model.config import CREDENTIALS, BadConfig, open_credentials, read_settings
 from model.settings import StackSettings
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +136,18 @@ def test_no_message_shows_a_secret(images: Any) -> None:
         with pytest.raises(BadConfig) as refused:
             read_settings(values(images=images))
         assert LOGIN["password"] not in str(refused.value)
+
+
+def test_credentials_of_the_environment_are_warned_of() -> None:
+    config = values(loadBalancer=SLB)
+    settings = read_settings(config)
+    said = open_credentials(settings, config, {"ALIBABA_CLOUD_ACCESS_KEY_ID", "PATH"})
+    assert said
+    assert "comes from ALIBABA_CLOUD_ACCESS_KEY_ID" in said
+    assert "pulumi config set --secret alicloud:accessKey" in said
+    assert open_credentials(settings, config, {"PATH"}) is None
+    assert open_credentials(settings, config | {CREDENTIALS[0]: "x"}, {"ALICLOUD_ACCESS_KEY"}) is None
+    assert open_credentials(read_settings(values()), values(), {"ALICLOUD_ACCESS_KEY"}) is None
 
 
 def test_the_region_is_part_of_the_config() -> None:
