@@ -83,7 +83,8 @@ class CloudController:
                 try:
                     self._reconcile(service)
                 except ApiException as problem:
-                    if problem.status not in (404, 409):  # changed meanwhile: seen again at the next look
+                    # 404 and 409: changed meanwhile, seen again at the next look. 403: its namespace goes.
+                    if problem.status not in (403, 404, 409):
                         self.trouble.append(f"{service['metadata']['name']}: {problem}")
 
     def _list(self, kind: str, namespaced: bool = True) -> list[Object]:
