@@ -154,6 +154,8 @@ def test_a_destroy_leaves_the_address_while_anything_is_protected(prod: ProdStac
     prod.must_up()
     service, calls = prod.snapshot()["Service/srs-edge-service"], len(prod.api.calls)
     serving = prod.pod_names()
+    resources = prod.stack.export_stack().deployment["resources"]
+    assert {each["urn"].split("::")[-1] for each in resources if each.get("protect")} == {CLB, "srs-edge-service"}
     refused = prod.destroy()
     assert not refused.ok
     for word in (CLB, "cannot be deleted", "protected", "pulumi state unprotect"):
