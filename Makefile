@@ -44,7 +44,7 @@ test-unit: .venv/installed  ## pure functions and models, components under mocks
 	$(BIN)/python -m pytest tests/unit
 
 test-engine: .venv/installed  ## the real engine on the embedded cluster
-	$(BIN)/python -m testbed tools
+	$(BIN)/python -m testbed tools --cloud
 	$(BIN)/python -m pytest tests/engine -n $(ENGINE_WORKERS) --dist worksteal
 
 test-dataplane: .venv/installed  ## connections to running pods (Linux, root; SRS_IMAGES gives real SRS images)

@@ -1,6 +1,7 @@
 """The SRS cluster: read the config, look at the live cluster, declare things in an order that hurts nobody."""
 
 import asyncio
+import os
 import signal
 
 import pulumi
@@ -13,11 +14,12 @@ from cluster.state import LiveState, consequences, read_state, refusals
 from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
 from components.hls import Hls
-from components.load_balancer import LoadBalancer
+from components.load_balancer import LoadBalancer, urls
 from components.manifest import metadata
 from components.origin_cluster import OriginCluster
-from components.rollouts import Rollout, wait_for
-from model.config import BadConfig, read_settings
+from components.pull_secret import registry_secret
+from components.rollouts import Rollout, wait_for, wait_for_addresses
+from model.config import BadConfig, open_credentials, read_settings
 from model.names import DEMO, HLS, ORIGIN, edge_deployment, edge_run
 from model.replicas import update_order
 from model.settings import StackSettings
@@ -30,7 +32,11 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 async def main() -> None:
     """Declare the cluster."""
     try:
-        settings = read_settings(pulumi.runtime.config.CONFIG.get())
+        config = pulumi.runtime.config.CONFIG.get()
+        secrets = [key for key in config if pulumi.runtime.config.is_config_secret(key)]
+        settings = read_settings(config, secrets)
+        if said := open_credentials(settings, config, os.environ):
+            pulumi.log.warn(said)
         live = LiveCluster(settings.kubernetes)
         state = await asyncio.to_thread(look_at, live, settings)
     except (ValueError, StillTerminating, Unreachable) as error:
@@ -42,17 +48,27 @@ async def main() -> None:
         context=settings.kubernetes.context,
         # Else another API address of the same cluster would replace every object.
         cluster_identifier=settings.kubernetes.cluster_id,
+        # Another password of the image registry is an update; replaced, the Secret would be away for a moment.
+        enable_secret_mutable=True,
     )
     opts = pulumi.ResourceOptions(provider=provider)
     namespace = declare_namespace(settings, opts)
-    load_balancer = LoadBalancer("srs-edge-service", settings.load_balancer, namespace, opts)
+    if settings.images.registry:
+        registry_secret(settings.images.registry, namespace, opts)
+    load_balancers = [
+        LoadBalancer(front.service, front, namespace, f"{settings.kubernetes.namespace}-{front.service}", opts)
+        for front in settings.fronts
+    ]
+    # Before any pod is touched: a release cannot get ready behind a load balancer that never came to be.
+    addresses = await wait_for_addresses(live, load_balancers, state.services)
     fleet = EdgeFleet("srs-edge", settings, namespace, opts)
-    hls = Hls(HLS, settings.hls, namespace, opts) if settings.hls.enabled else None
-    demo = DemoStream(DEMO, settings.demo, namespace, opts) if settings.demo.enabled else None
+    pull = settings.images.secret_names
+    hls = Hls(HLS, settings.hls, namespace, load_balancers[0], pull, opts) if settings.hls.enabled else None
+    demo = DemoStream(DEMO, settings.demo, namespace, pull, opts) if settings.demo.enabled else None
 
     for key, value in {
         "namespace": namespace,
-        "urls": load_balancer.urls,
+        "urls": urls(settings.front, settings.publish_front or settings.front, addresses),
         "releases": settings.outputs(),
         "origins": settings.origins,
     }.items():

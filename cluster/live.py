@@ -60,6 +60,14 @@ class LiveCluster:
         """The Deployments with these labels, by name."""
         return {each["metadata"]["name"]: each for each in self._list(f"{self._apps}/deployments", selector)}
 
+    def service(self, name: str) -> Object | None:
+        """A Service, None if it is not there."""
+        return self._get(f"{self._core}/services/{name}")
+
+    def services(self, selector: str) -> dict[str, Object]:
+        """The Services with these labels, by name."""
+        return {each["metadata"]["name"]: each for each in self._list(f"{self._core}/services", selector)}
+
     def replica_sets(self, selector: str) -> list[Object]:
         """The ReplicaSets with these labels."""
         return self._list(f"{self._apps}/replicasets", selector)
@@ -76,9 +84,9 @@ class LiveCluster:
             return ""
         return (body or b"").decode(errors="replace")
 
-    def warnings(self, pod: str) -> list[str]:
-        """The messages of a pod's warning events, oldest first."""
-        events = self._list(f"{self._core}/events", fields=f"involvedObject.name={pod},type=Warning")
+    def warnings(self, name: str) -> list[str]:
+        """The messages of the warning events of a pod or a Service, oldest first."""
+        events = self._list(f"{self._core}/events", fields=f"involvedObject.name={name},type=Warning")
         events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
         return [event["message"] for event in events if event.get("message")]
 

@@ -1,9 +1,12 @@
 """The state of the live cluster that decides the order of an update, and what may not be asked of it now."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from cluster.live import LiveCluster, Object
+from model.load_balancer import IDENTITY
 from model.names import EDGE_APP, ORIGIN, config_hash, edge_deployment
 from model.problems import Problem
 from model.settings import StackSettings
@@ -11,11 +14,13 @@ from model.settings import StackSettings
 
 @dataclass(frozen=True)
 class LiveState:
-    """The origins' StatefulSet and the releases' Deployments as they are; empty where there are none."""
+    """The origins' StatefulSet, the releases' Deployments and the Services as they are; empty where there are none."""
 
     origins: Object | None = None
     edges: Mapping[str, Object] = field(default_factory=dict[str, Object])
     """Deployments by name."""
+    services: Mapping[str, Object] = field(default_factory=dict[str, Object])
+    """Services by name."""
 
     @property
     def origin_replicas(self) -> int:
@@ -31,6 +36,13 @@ class LiveState:
         }
 
 
+def address(service: Object | None) -> str | None:
+    """The address or host name that a load balancer has given a Service, None if it has none yet."""
+    status = service.get("status", {}) if service else {}
+    given = cast("list[dict[str, str]]", status.get("loadBalancer", {}).get("ingress") or [])
+    return next((each.get("ip") or each.get("hostname") for each in given), None)
+
+
 def read_state(live: LiveCluster) -> LiveState:
     """Read the state. Raises Unreachable."""
     # The shared label stands on the pods, so the Deployments are found by the label that all objects have.
@@ -41,6 +53,7 @@ def read_state(live: LiveCluster) -> LiveState:
             for name, deployment in live.deployments("app.kubernetes.io/part-of=srs").items()
             if deployment["spec"]["template"]["metadata"].get("labels", {}).get("app") == EDGE_APP
         },
+        services=live.services("app.kubernetes.io/part-of=srs"),
     )
 
 
@@ -66,7 +79,61 @@ def refusals(settings: StackSettings, state: LiveState) -> list[Problem]:
                     "Kubernetes would spread the change over the old and the new pods; do one after the other",
                 )
             )
-    return problems
+    return [*problems, *_front_problems(settings, state)]
+
+
+def _front_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    """Changes of a load balancer that would cut those who are connected through it."""
+    for front in settings.fronts:
+        service = state.services.get(front.service)
+        now = _identity(service) if service else {}
+        if now.get("kind") in (None, "none"):
+            continue  # nobody outside is connected through it
+        for key, wanted in front.load_balancer.identity.items():
+            if now.get(key, wanted) != wanted:
+                yield Problem(
+                    (*front.key, key),
+                    wanted or None,
+                    f"cannot be changed on Service {front.service}, where it is {now[key] or None!r}: connections "
+                    f"through it would be cut. {_WAY}",
+                )
+    front = settings.front
+    if front.service not in state.services:
+        named = {each.service for each in settings.fronts}
+        for name, service in state.services.items():
+            if name not in named and IDENTITY in _annotations(service) and _selects_edges(service):
+                yield Problem(
+                    (*front.key, "service"),
+                    front.service,
+                    f"is a new Service, and {name} would go with all connections through it. {_WAY}",
+                )
+
+
+_WAY = (
+    "Move the load balancer that is there to srs:formerLoadBalancer, give the new one another `service` name, and "
+    "remove formerLoadBalancer when nobody uses it any more"
+)
+
+
+def _identity(service: Object) -> dict[str, str]:
+    text = _annotations(service).get(IDENTITY)
+    if text is None:  # from a version of this program that did not write it
+        return {"kind": {"ClusterIP": "none", "NodePort": "nodePort"}.get(service["spec"].get("type", ""), "none")}
+    return cast("dict[str, str]", json.loads(text))
+
+
+def _annotations(service: Object) -> dict[str, str]:
+    return service["metadata"].get("annotations") or {}
+
+
+def _selects_edges(service: Object) -> bool:
+    return bool(service["spec"].get("selector", {}).get("app") == EDGE_APP)
+
+
+def removed(settings: StackSettings, state: LiveState) -> Iterator[str]:
+    """Services from outside that are there and in the config no more."""
+    named = {front.service for front in settings.fronts}
+    return (name for name, service in state.services.items() if name not in named and IDENTITY in _annotations(service))
 
 
 def consequences(settings: StackSettings, state: LiveState) -> Iterator[str]:
@@ -77,6 +144,9 @@ def consequences(settings: StackSettings, state: LiveState) -> Iterator[str]:
                 f"release {release} gets {share.replicas} of {settings.edge.replicas} edges, {share.real:.0f} % of new "
                 f"viewers, {share.off:.0f} points off the wished {share.wished:.0f} %; more edges come closer"
             )
+    yield from settings.warnings()
+    for name in removed(settings, state):
+        yield f"Service {name} goes, with its load balancer and all connections through it"
     if state.origins is None:
         return
     if state.origin_replicas != settings.origin.replicas:

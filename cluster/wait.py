@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from cluster.live import LiveCluster, Unreachable
 from cluster.rollout import Progress, Workload, observe
+from cluster.state import address
 from model.values import format_duration
 
 POLL = 0.5
@@ -48,6 +49,42 @@ async def rolled_out(live: LiveCluster, workload: Workload, timeout: timedelta, 
         given_up = any(now - since >= PATIENCE.total_seconds() for since in hopeless_since.values())
         if waited >= timeout or given_up:
             raise RolloutFailed(_message(workload, progress, waited))
+        if os.getppid() != engine:  # the engine was killed; nobody is left to wait for
+            os._exit(1)
+        await asyncio.sleep(POLL)
+
+
+async def addressed(live: LiveCluster, service: str, timeout: timedelta, tell: Callable[[str], None]) -> str:
+    """Wait until a Service has the address of its load balancer, and return it.
+
+    timeout: after this time it has failed. tell: is given a line whenever there is something new.
+    Raises RolloutFailed at the deadline, with what the cluster's controller says of the Service.
+    """
+    engine, begun, told = os.getppid(), time.monotonic(), ""
+    while True:
+        said: list[str] = []
+        try:
+            found = await asyncio.to_thread(live.service, service)
+            if host := address(found):
+                tell("")
+                return host
+            said = await asyncio.to_thread(live.warnings, service)
+        except Unreachable as error:
+            said = [str(error)]
+        line = f"waiting for an address{': ' + said[-1] if said else ''}"
+        if line != told:
+            tell(told := line)
+        if time.monotonic() - begun >= timeout.total_seconds():
+            raise RolloutFailed(
+                "\n".join(
+                    [
+                        f"Service {service} has no address of its load balancer after {format_duration(timeout)}",
+                        *(f"  {each}" for each in list(dict.fromkeys(said))[-3:]),
+                        *([] if said else ["  no event of it says why: is a cloud controller manager running?"]),
+                        f"  kubectl -n {live.namespace} describe service {service}",
+                    ]
+                )
+            )
         if os.getppid() != engine:  # the engine was killed; nobody is left to wait for
             os._exit(1)
         await asyncio.sleep(POLL)

@@ -1,10 +1,12 @@
 """A demo stream, so that a new cluster can be looked at."""
 
+from collections.abc import Sequence
+
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
-from components.manifest import metadata
+from components.manifest import metadata, pull_secrets
 from model.names import DEMO, EDGE_SERVICE, RTMP_PORT
 from model.settings import DemoSettings
 
@@ -19,8 +21,10 @@ class DemoStream(pulumi.ComponentResource):
         name: str,
         settings: DemoSettings,
         namespace: pulumi.Input[str],
+        pull: Sequence[str] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """pull: names of pull secrets."""
         super().__init__("srs:demo:DemoStream", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         labels = {"app": DEMO}
@@ -37,6 +41,7 @@ class DemoStream(pulumi.ComponentResource):
                     "spec": {
                         "automount_service_account_token": False,
                         "enable_service_links": False,
+                        "image_pull_secrets": pull_secrets(pull) or [],
                         "termination_grace_period_seconds": 5,
                         "security_context": {"seccomp_profile": {"type": "RuntimeDefault"}},
                         "containers": [

@@ -6,7 +6,7 @@ from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from components.manifest import metadata, srs_container, srs_pod
+from components.manifest import metadata, place, pull_secrets, srs_container, srs_pod
 from components.srs_config import srs_config
 from model.names import API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, config_hash, edge_deployment, edge_run
 from model.settings import StackSettings
@@ -104,6 +104,8 @@ class EdgeRelease(pulumi.ComponentResource):
             run,
             metadata=metadata(run, namespace, labels),
             automount_service_account_token=False,
+            # Here and not in the pods: another pull secret rolls nothing.
+            image_pull_secrets=pull_secrets(settings.images.secret_names),
             opts=child,
         )
         config = srs_config(run, conf, namespace, account, self)
@@ -116,6 +118,9 @@ class EdgeRelease(pulumi.ComponentResource):
         pod = srs_pod(container, config.metadata["name"], EDGE_APP)
         pod["service_account_name"] = account.metadata["name"]
         pod["termination_grace_period_seconds"] = edge.drain.grace_seconds
+        place(pod, edge)
+        if gates := settings.readiness_gates:
+            pod["readiness_gates"] = [{"condition_type": gate} for gate in gates]
 
         name_in_cluster = edge_deployment(release)
         self.deployment = Deployment(

@@ -1,60 +1,121 @@
-"""What stands in front of the edges: their Service, of the kind that the config asks for."""
+"""What stands in front of the edges: a Service, and the load balancer of the kind that the config asks for."""
+
+from collections.abc import Mapping
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict, ServiceSpecArgsDict
 
 from components.manifest import metadata
-from model.names import EDGE_APP, EDGE_SERVICE, HTTP_PORT, RTMP_PORT
-from model.settings import LoadBalancerSettings, NodePortLoadBalancer, NoLoadBalancer
+from model.alibaba import NLB_CLASS, PREFIX
+from model.load_balancer import (
+    IDENTITY,
+    AnyLoadBalancer,
+    CloudLoadBalancer,
+    Front,
+    NlbLoadBalancer,
+    NodePortLoadBalancer,
+    NoLoadBalancer,
+    SlbLoadBalancer,
+    annotations,
+)
+from model.names import HTTP_PORT, RTMP_PORT
 
 
 class LoadBalancer(pulumi.ComponentResource):
-    """The edge Service. It selects the pods of all releases and offers RTMP and HTTP-FLV, never the HTTP API."""
+    """A Service that is reached from outside, with its load balancer.
 
+    The edge Service selects the pods of all releases and offers RTMP and HTTP-FLV, never the HTTP API.
+    """
+
+    front: Front
     service: Service
-    urls: dict[str, str]
-    """URLs for publishing (`publish`) and playing (`rtmp`, `flv`) the stream `live/livestream`."""
+    clb_id: pulumi.Input[str] | None
+    """Id of the CLB, None for other kinds."""
 
     def __init__(
         self,
         name: str,
-        settings: LoadBalancerSettings,
+        front: Front,
         namespace: pulumi.Input[str],
+        title: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """title: the name of a CLB where the settings give none."""
         super().__init__("srs:edge:LoadBalancer", name, {}, opts)
+        self.front = front
+        load_balancer = front.load_balancer
+        self.clb_id = _clb_id(front.service, load_balancer, title, self)
+        bound = {IDENTITY: front.identity, **annotations(load_balancer)}
         self.service = Service(
-            EDGE_SERVICE,
-            metadata=metadata(EDGE_SERVICE, namespace, {"app": EDGE_APP}),
-            spec=_spec(settings),
-            opts=pulumi.ResourceOptions(parent=self),
+            front.service,
+            metadata=metadata(front.service, namespace, {"app": front.app}, bind(bound, self.clb_id)),
+            spec=_spec(front),
+            opts=pulumi.ResourceOptions(
+                parent=self, protect=isinstance(load_balancer, CloudLoadBalancer) and load_balancer.protected
+            ),
         )
-        self.urls = urls(settings)
         self.register_outputs({})
 
 
-def _spec(settings: LoadBalancerSettings) -> ServiceSpecArgsDict:
-    rtmp: ServicePortArgsDict = {"name": "rtmp", "port": RTMP_PORT, "target_port": "rtmp", "protocol": "TCP"}
-    http: ServicePortArgsDict = {"name": "http", "port": HTTP_PORT, "target_port": "http", "protocol": "TCP"}
-    match settings:
-        case NoLoadBalancer():
-            kind = "ClusterIP"
-        case NodePortLoadBalancer():
-            kind = "NodePort"
-            rtmp["node_port"] = settings.rtmp_port
-            http["node_port"] = settings.http_port
-    return {"type": kind, "selector": {"app": EDGE_APP}, "ports": [rtmp, http]}
+def bind(annotations: Mapping[str, str], clb_id: pulumi.Input[str] | None) -> dict[str, pulumi.Input[str]]:
+    """Annotations of a Service with the id of its CLB among them; they have to be there from its first moment."""
+    return {**annotations, **({} if clb_id is None else {f"{PREFIX}id": clb_id})}
 
 
-def urls(settings: LoadBalancerSettings) -> dict[str, str]:
-    """Where the stream `live/livestream` is published to and played from."""
-    match settings:
-        case NoLoadBalancer():
-            host, rtmp, http = EDGE_SERVICE, RTMP_PORT, HTTP_PORT
-        case NodePortLoadBalancer():
-            host, rtmp, http = settings.host or "<address of a node>", settings.rtmp_port, settings.http_port
-    return {
-        "publish": f"rtmp://{host}:{rtmp}/live/livestream",
-        "rtmp": f"rtmp://{host}:{rtmp}/live/livestream",
-        "flv": f"http://{host}:{http}/live/livestream.flv",
+def _clb_id(
+    service: str, load_balancer: AnyLoadBalancer, title: str, parent: pulumi.Resource
+) -> pulumi.Input[str] | None:
+    if not isinstance(load_balancer, SlbLoadBalancer):
+        return None
+    if load_balancer.id is not None:
+        return load_balancer.id
+    from components.clb import Clb  # not where there is no CLB: half a second in every run
+
+    return Clb(f"{service}-clb", load_balancer, title, pulumi.ResourceOptions(parent=parent)).id
+
+
+def _spec(front: Front) -> ServiceSpecArgsDict:
+    ports: dict[str, ServicePortArgsDict] = {
+        name: {"name": name, "port": port, "target_port": name, "protocol": "TCP"} for name, port in front.ports.items()
     }
+    spec: ServiceSpecArgsDict = {"type": "ClusterIP", "selector": {"app": front.app}, "ports": list(ports.values())}
+    match front.load_balancer:
+        case NoLoadBalancer():
+            pass
+        case NodePortLoadBalancer(rtmp_port=rtmp, http_port=http):
+            spec["type"] = "NodePort"
+            ports["rtmp"]["node_port"] = rtmp
+            ports["http"]["node_port"] = http
+        case (SlbLoadBalancer() | NlbLoadBalancer()) as cloud:
+            spec["type"] = "LoadBalancer"
+            spec["external_traffic_policy"] = cloud.external_traffic_policy
+            if isinstance(cloud, NlbLoadBalancer):
+                spec["load_balancer_class"] = NLB_CLASS
+    return spec
+
+
+def urls(play: Front, publish: Front, addresses: Mapping[str, str]) -> dict[str, str]:
+    """Where the stream `live/livestream` is published to (`publish`) and played from (`rtmp`, `flv`).
+
+    addresses: of the load balancers, by Service.
+    """
+    encoder, viewer = _host(publish, addresses), _host(play, addresses)
+    ports = (RTMP_PORT, HTTP_PORT)
+    if isinstance(play.load_balancer, NodePortLoadBalancer):
+        ports = (play.load_balancer.rtmp_port, play.load_balancer.http_port)
+    publish_port = ports[0] if publish is play else RTMP_PORT
+    return {
+        "publish": f"rtmp://{encoder}:{publish_port}/live/livestream",
+        "rtmp": f"rtmp://{viewer}:{ports[0]}/live/livestream",
+        "flv": f"http://{viewer}:{ports[1]}/live/livestream.flv",
+    }
+
+
+def _host(front: Front, addresses: Mapping[str, str]) -> str:
+    match front.load_balancer:
+        case NoLoadBalancer():
+            return front.service
+        case NodePortLoadBalancer(host=host):
+            return host or "<address of a node>"
+        case SlbLoadBalancer(host=host) | NlbLoadBalancer(host=host):
+            return host or addresses.get(front.service, f"<address of {front.service}>")

@@ -6,12 +6,14 @@ from datetime import timedelta
 import pulumi
 from pulumi_kubernetes.core.v1 import (
     ContainerArgsDict,
+    LocalObjectReferenceArgsDict,
     PodSecurityContextArgsDict,
     PodSpecArgsDict,
     ProbeArgsDict,
     ResourceRequirementsArgsDict,
     SecurityContextArgsDict,
     ServiceAccount,
+    TolerationArgsDict,
     TopologySpreadConstraintArgsDict,
     VolumeArgsDict,
     VolumeMountArgsDict,
@@ -19,7 +21,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict, OwnerReferenceArgsDict
 
 from model.names import API_PORT, HTTP_PORT, RTMP_PORT
-from model.settings import Resources
+from model.settings import Placement, Resources, Toleration
 from model.values import seconds
 
 FIELD_MANAGER = "srs"
@@ -43,7 +45,7 @@ def metadata(
     name: str,
     namespace: pulumi.Input[str] | None,
     labels: Mapping[str, str] | None = None,
-    annotations: Mapping[str, str] | None = None,
+    annotations: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> ObjectMetaArgsDict:
     """Metadata of an object of this stack. namespace: None for objects that have none."""
     meta: ObjectMetaArgsDict = {
@@ -161,6 +163,28 @@ def srs_pod(
             *volumes,
         ],
     }
+
+
+def place(pod: PodSpecArgsDict, settings: Placement) -> None:
+    """Add to a pod which nodes it may run on."""
+    if settings.node_selector:
+        pod["node_selector"] = dict(settings.node_selector)
+    if settings.tolerations:
+        pod["tolerations"] = [_toleration(each) for each in settings.tolerations]
+
+
+def _toleration(settings: Toleration) -> TolerationArgsDict:
+    toleration: TolerationArgsDict = {"key": settings.key, "operator": settings.operator}
+    if settings.value is not None:
+        toleration["value"] = settings.value
+    if settings.effect is not None:
+        toleration["effect"] = settings.effect
+    return toleration
+
+
+def pull_secrets(names: Sequence[str]) -> list[LocalObjectReferenceArgsDict] | None:
+    """References to pull secrets, for a pod or a ServiceAccount."""
+    return [{"name": name} for name in names] or None
 
 
 def spread(app: str) -> list[TopologySpreadConstraintArgsDict]:

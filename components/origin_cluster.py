@@ -12,7 +12,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from components.manifest import SRS_HOME, metadata, srs_container, srs_pod
+from components.manifest import SRS_HOME, metadata, place, pull_secrets, srs_container, srs_pod
 from components.srs_config import srs_config
 from model.names import API_PORT, EDGE_APP, ORIGIN, ORIGIN_SERVICE, RTMP_PORT
 from model.settings import StackSettings
@@ -41,6 +41,8 @@ class OriginCluster(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         origin = settings.origin
         labels = {"app": ORIGIN}
+        publish = settings.publish_front
+        published = publish is not None and publish.app == ORIGIN
 
         service = Service(
             ORIGIN_SERVICE,
@@ -59,6 +61,7 @@ class OriginCluster(pulumi.ComponentResource):
             ORIGIN,
             metadata=metadata(ORIGIN, namespace, labels),
             automount_service_account_token=False,
+            image_pull_secrets=pull_secrets(settings.images.secret_names),
             opts=child,
         )
         config = srs_config(ORIGIN, settings.origin_conf, namespace, account, self)
@@ -72,6 +75,7 @@ class OriginCluster(pulumi.ComponentResource):
         pod = srs_pod(container, config.metadata["name"], ORIGIN, volumes)
         pod["service_account_name"] = account.metadata["name"]
         pod["termination_grace_period_seconds"] = GRACE_SECONDS
+        place(pod, origin)
         self.stateful_set = StatefulSet(
             ORIGIN,
             metadata=metadata(ORIGIN, namespace, labels),
@@ -114,7 +118,8 @@ class OriginCluster(pulumi.ComponentResource):
                             {"port": RTMP_PORT, "protocol": "TCP"},
                             {"port": API_PORT, "protocol": "TCP"},
                         ],
-                    }
+                    },
+                    *([{"ports": [{"port": RTMP_PORT, "protocol": "TCP"}]}] if published else []),
                 ],
             },
             opts=child,

@@ -1,15 +1,19 @@
 """Waiting for what was declared to be ready, so that the next thing may be declared."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
 import pulumi
 
-from cluster.live import LiveCluster
+from cluster.live import LiveCluster, Object
 from cluster.rollout import Workload
-from cluster.wait import RolloutFailed, rolled_out
+from cluster.state import address
+from cluster.wait import RolloutFailed, addressed, rolled_out
+from components.load_balancer import LoadBalancer
+from model.load_balancer import CloudLoadBalancer
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,38 @@ async def wait_for(live: LiveCluster, *rollouts: Rollout) -> None:
             f"not ready: {', '.join(failed)}. Nothing that had to wait for this was changed, and no pod that "
             "serves was taken away. Put it right, or put the earlier stack config back, and run `pulumi up` again."
         )
+
+
+async def wait_for_addresses(
+    live: LiveCluster, load_balancers: Sequence[LoadBalancer], services: Mapping[str, Object]
+) -> dict[str, str]:
+    """Wait until the Services with a load balancer of the cloud have an address, and return the addresses.
+
+    services: those that are live; a preview takes the addresses that it finds there, and does not wait.
+    Raises pulumi.RunError when one has none in time, after the reason has been logged with its Service.
+    """
+    found: dict[str, str] = {}
+    failed: list[str] = []
+    for each in load_balancers:
+        front = each.front
+        if not isinstance(front.load_balancer, CloudLoadBalancer):
+            continue
+        if pulumi.runtime.is_dry_run():
+            if known := address(services.get(front.service)):
+                found[front.service] = known
+            continue
+        await each.service.id.future()  # until the engine has applied it
+        tell = partial(pulumi.log.info, resource=each.service, ephemeral=True)
+        try:
+            found[front.service] = await addressed(live, front.service, front.load_balancer.address_timeout, tell)
+        except RolloutFailed as failure:
+            pulumi.log.error(str(failure), each.service)
+            failed.append(front.service)
+    if failed:
+        raise pulumi.RunError(
+            f"no address: {', '.join(failed)}. No pod was touched. Put it right and run `pulumi up` again."
+        )
+    return found
 
 
 async def _wait(live: LiveCluster, rollout: Rollout) -> None:

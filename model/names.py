@@ -6,6 +6,7 @@ EDGE_APP = "srs-edge"
 """Value of the `app` label that all releases share; the edge Service selects it."""
 
 EDGE_SERVICE = "srs-edge-service"
+PUBLISH_SERVICE = "srs-publish-service"
 ORIGIN_SERVICE = "socs"
 ORIGIN = "srs-origin"
 HLS = "nginx-origin"

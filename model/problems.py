@@ -1,6 +1,7 @@
 """From what pydantic finds to messages for an operator: path, value, what is allowed, and a guess at typos."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,24 @@ class Problem:
     allowed: str
 
     def __str__(self) -> str:
-        return f"{_dotted(self.path)}: {_shown(self.value)} {self.allowed}"
+        secret = any(_SECRET.search(str(part)) for part in self.path)
+        return f"{_dotted(self.path)}: {HIDDEN if secret else _shown(self.value)} {self.allowed}"
+
+
+HIDDEN = "[secret]"
+"""What stands for a value that must not be seen."""
+
+_SECRET = re.compile(r"password|secretkey|accesskey|token", re.IGNORECASE)
+
+
+def hidden(value: Any) -> Any:
+    """The value with whatever a key calls a secret left out."""
+    if isinstance(value, dict):
+        inner = cast("dict[Any, Any]", value)
+        return {key: HIDDEN if _SECRET.search(str(key)) else hidden(each) for key, each in inner.items()}
+    if isinstance(value, str) and "apiVersion" in value:  # the content of a kubeconfig
+        return HIDDEN
+    return [hidden(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 class RuleBroken(PydanticCustomError):
@@ -60,14 +78,14 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
         case "extra_forbidden":
             allowed = _unknown_key(path, model)
         case "missing":
-            value, allowed = _ABSENT, "is required"
+            value, allowed = ABSENT, "is required"
         case "value_error":
             allowed = str(context["error"])
         case "union_tag_invalid" | "union_tag_not_found":
             key = str(context["discriminator"]).strip("'")
             path = (*path, key)
             if isinstance(value, dict):
-                value = cast("dict[str, Any]", value).get(key, _ABSENT)
+                value = cast("dict[str, Any]", value).get(key, ABSENT)
             tags = [repr(tag) for each in _walk(path[:-1], model)[1] for tag in _tags_of(each)]
             allowed = f"must be one of {', '.join(tags)}"
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -82,7 +100,7 @@ class _Absent:
         return "(absent)"
 
 
-_ABSENT = _Absent()
+ABSENT = _Absent()
 
 
 def _walk(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[tuple[str | int, ...], list[Any]]:
@@ -117,6 +135,8 @@ def _child(candidate: Any, part: str | int) -> list[Any]:
                 return _alternatives(field.annotation)
     elif typing.get_origin(candidate) is dict:
         return _alternatives(typing.get_args(candidate)[1])
+    elif typing.get_origin(candidate) is list:
+        return _alternatives(typing.get_args(candidate)[0])
     return []
 
 
@@ -150,9 +170,12 @@ def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
 def _dotted(path: tuple[str | int, ...]) -> str:
     text = ""
     for part in path:
-        plain = isinstance(part, str) and "." not in part
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        plain = "." not in part
         text += (f".{part}" if text else str(part)) if plain else f'["{part}"]'
-    return f"srs:{text}"
+    return text if str(path[0]).startswith("alicloud:") else f"srs:{text}"
 
 
 def _shown(value: Any) -> str:
@@ -162,5 +185,6 @@ def _shown(value: Any) -> str:
     elif isinstance(value, BaseModel):
         text = value.model_dump_json(by_alias=True)
     else:
-        text = repr(value)
+        visible = hidden(value)
+        text = HIDDEN if visible == HIDDEN else repr(visible)
     return text if len(text) <= 120 else f"{text[:117]}…"

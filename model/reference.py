@@ -1,5 +1,6 @@
 """The reference of the stack config, written from the models so that it cannot drift: `make docs`."""
 
+import inspect
 import types
 import typing
 from collections.abc import Iterator
@@ -7,17 +8,20 @@ from datetime import timedelta
 from typing import Any
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from model.load_balancer import AnyLoadBalancer
 from model.settings import StackSettings
 from model.values import format_duration
+
+ANY_LOAD_BALANCER = set(typing.get_args(AnyLoadBalancer))
 
 HEAD = """\
 # Stack config
 
-Every key of `Pulumi.<stack>.yaml`. This page is written from the models in `model/settings.py` by `make docs`.
+Every key of `Pulumi.<stack>.yaml`. This page is written from the models in `model/` by `make docs`.
 Durations are whole seconds written as `5s`, `10m`, `12h` or `1h30m`; quantities as Kubernetes writes them.
 A key that is not here is refused.
 """
@@ -30,11 +34,14 @@ def config_reference() -> str:
         sections.append(f"## `srs:{field.alias or name}`\n\n{field.description}\n")
         default: Any = None if field.is_required() else field.get_default(call_default_factory=True)
         models = list(_models(field.annotation))
+        if name != "load_balancer" and set(models) == ANY_LOAD_BALANCER:
+            sections.append("The keys are those of `srs:loadBalancer`.\n")
+            continue
         for model in models:
             if len(models) > 1:
-                kind = typing.get_args(model.model_fields["kind"].annotation)[0]
+                kind = _tag(model)
                 chosen = ", the default" if type(default) is model else ""
-                sections.append(f"### `kind: {kind}`{chosen}\n\n{model.__doc__}\n")
+                sections.append(f"### `kind: {kind}`{chosen}\n\n{inspect.cleandoc(model.__doc__ or '')}\n")
             rows = list(_rows(model, ""))
             if rows:
                 sections.append(
@@ -42,6 +49,10 @@ def config_reference() -> str:
                 )
                 sections.append("")
     return "\n".join(sections)
+
+
+def _tag(model: type[BaseModel]) -> str:
+    return str(typing.get_args(model.model_fields["kind"].annotation)[0])
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -56,7 +67,16 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         key = f"{prefix}{field.alias or name}"
         below = list(_models(field.annotation))
-        if typing.get_origin(field.annotation) is dict and below:
+        if len(below) > 1:
+            kinds = ", ".join(f"`{_tag(each)}`" for each in below)
+            yield (
+                f"| `{key}` | map with `kind` {kinds} | `kind: {_tag(below[0])}` | {field.description} "
+                "The keys are those of `srs:loadBalancer`. |"
+            )
+        elif typing.get_origin(field.annotation) is list and below:
+            yield f"| `{key}` | list of maps | none | {field.description} |"
+            yield from _rows(below[0], f"{key}[].")
+        elif typing.get_origin(field.annotation) is dict and below:
             yield f"| `{key}` | map | {_default(field)} | {field.description} |"
             yield from _rows(below[0], f"{key}.<name>.")
         elif below:
@@ -71,9 +91,19 @@ def _kind(field: FieldInfo) -> str:
         annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
     if typing.get_origin(annotation) is dict:
         return "map of strings"
+    if typing.get_origin(annotation) is list:
+        return "list of strings"
     while typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
-    kinds: dict[Any, str] = {bool: "true or false", timedelta: "duration", str: "string", int: "whole number"}
+    if typing.get_origin(annotation) is typing.Literal:
+        return " or ".join(f"`{each}`" for each in typing.get_args(annotation))
+    kinds: dict[Any, str] = {
+        bool: "true or false",
+        timedelta: "duration",
+        str: "string",
+        SecretStr: "string, secret",
+        int: "whole number",
+    }
     kind = kinds.get(annotation, str(annotation))
     least = [each.ge for each in field.metadata if isinstance(each, Ge)]
     most = [each.le for each in field.metadata if isinstance(each, Le)]
@@ -84,7 +114,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     value = field.get_default(call_default_factory=True)
-    if value is None or value is PydanticUndefined or value in ("", {}):
+    if value is None or value is PydanticUndefined or value in ("", {}, []):
         return "none"
     if isinstance(value, timedelta):
         return f"`{format_duration(value)}`"

@@ -1,14 +1,47 @@
 """The stack config as typed settings: every key, its default, and every rule that holds between keys."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
-from model import srs_conf
-from model.names import config_hash, edge_deployment, origin_hosts
+from model import alibaba, srs_conf
+from model.base import NonEmpty, PositiveInt, Settings, Switch, Text, Weight
+from model.load_balancer import (
+    CloudLoadBalancer,
+    Front,
+    LoadBalancerSettings,
+    NoLoadBalancer,
+    PublishSettings,
+    SlbLoadBalancer,
+    clashes,
+    drain_problems,
+    warnings,
+)
+from model.names import (
+    API_PORT,
+    EDGE_APP,
+    EDGE_SERVICE,
+    HLS,
+    HTTP_PORT,
+    ORIGIN,
+    ORIGIN_SERVICE,
+    PUBLISH_SERVICE,
+    RTMP_PORT,
+    config_hash,
+    edge_deployment,
+    origin_hosts,
+)
 from model.problems import Problem, RuleBroken
 from model.replicas import Share, shares
 from model.srs_version import (
@@ -33,25 +66,17 @@ from model.values import (
 DRAIN_MARGIN = timedelta(seconds=30)
 """Between the end of the drain time and SIGKILL (ACK advises at least 30 s after preStop)."""
 
-PositiveInt = Annotated[int, Field(strict=True, ge=1)]
-Weight = Annotated[int, Field(strict=True, ge=0)]
-Switch = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, StringConstraints(strict=True)]
-NonEmpty = Annotated[str, StringConstraints(strict=True, min_length=1)]
-NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
-"""The default range of `--service-node-port-range` (Kubernetes docs, "Type: NodePort")."""
 
-
-class Settings(BaseModel):
-    """Base of all settings: camelCase in YAML, snake_case in Python, unknown keys refused."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, validate_default=True)
+def _path(value: str) -> str:
+    if "\n" in value or "apiVersion" in value:
+        raise ValueError("must be the path of a kubeconfig, never its content: that has credentials in it")
+    return value
 
 
 class KubernetesSettings(Settings):
     """The cluster that the stack is deployed to."""
 
-    kubeconfig: NonEmpty = Field(
+    kubeconfig: Annotated[NonEmpty, AfterValidator(_path)] = Field(
         description="Path of the kubeconfig file, relative to the project. Never its content: "
         "a path keeps credentials out of the stack's state."
     )
@@ -70,6 +95,58 @@ class KubernetesSettings(Settings):
     namespace_timeout: Duration = Field(
         default=timedelta(minutes=1),
         description="How long `up` waits for a namespace that is still terminating before it gives up.",
+    )
+
+
+_LABEL = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?")
+
+
+def _label(value: str) -> str:
+    if not _LABEL.fullmatch(value):
+        raise ValueError("must be the key of a label, such as example.com/pool")
+    return value
+
+
+def _label_value(value: str) -> str:
+    if not _LABEL_VALUE.fullmatch(value):
+        raise ValueError("must be the value of a label: at most 63 letters, digits, '-', '_' and '.'")
+    return value
+
+
+LabelKey = Annotated[NonEmpty, AfterValidator(_label)]
+LabelValue = Annotated[Text, AfterValidator(_label_value)]
+
+
+class Toleration(Settings):
+    """A taint of nodes that pods may run on in spite of it."""
+
+    key: LabelKey = Field(description="Key of the taint.")
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Equal", description="Whether the taint's value must be `value`, or may be any."
+    )
+    value: LabelValue | None = Field(default=None, description="Value of the taint, with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; default: all of them."
+    )
+
+    @model_validator(mode="after")
+    def _value_fits_operator(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise RuleBroken([Problem(("value",), self.value, "must be left out with operator Exists")])
+        if self.operator == "Equal" and self.value is None:
+            raise RuleBroken([Problem(("value",), None, "must be given with Equal; or set operator: Exists")])
+        return self
+
+
+class Placement(Settings):
+    """Which nodes pods may run on."""
+
+    node_selector: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, description="Labels that a node must have to run them."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list[Toleration], description="Taints of nodes that they may run on in spite of them."
     )
 
 
@@ -157,7 +234,7 @@ def _rollout_can_end(
     return [Problem(("rolloutTimeout",), rollout_timeout, f"must be longer than {of}")]
 
 
-class OriginSettings(ImageSettings):
+class OriginSettings(ImageSettings, Placement):
     """The origins: they take the streams."""
 
     replicas: PositiveInt = Field(default=3, description="Number of origins. Another number rolls every edge.")
@@ -187,7 +264,8 @@ class DrainSettings(Settings):
 
     deregister: Duration = Field(
         default=timedelta(seconds=5),
-        description="How long a pod that is to go serves on, so that every load balancer learns of it first.",
+        description="How long a pod that is to go serves on, so that every load balancer learns of it first; "
+        "default behind `slb` and `nlb`: `30s`.",
     )
     timeout: Duration = Field(
         default=timedelta(hours=12),
@@ -245,7 +323,7 @@ class ReleaseSettings(ImageSettings):
         return self
 
 
-class EdgeSettings(Settings):
+class EdgeSettings(Placement):
     """The edges: they serve the viewers, and encoders may push through them."""
 
     replicas: PositiveInt = Field(description="Number of edges, all releases together.")
@@ -308,33 +386,7 @@ class EdgeSettings(Settings):
         return shares(self.replicas, self.weights)
 
 
-class NoLoadBalancer(Settings):
-    """The edge Service is of type ClusterIP: it is reached from inside the cluster, or by an own Ingress."""
-
-    kind: Literal["none"]
-
-    host: None = None
-
-
-class NodePortLoadBalancer(Settings):
-    """The edge Service is of type NodePort: viewers, or a load balancer of one's own, connect to the nodes."""
-
-    kind: Literal["nodePort"]
-    rtmp_port: NodePort = Field(default=31935, description="Node port for RTMP.")
-    http_port: NodePort = Field(default=30080, description="Node port for HTTP-FLV.")
-    host: NonEmpty | None = Field(
-        default=None,
-        description="Host name or address for the URLs in the stack's outputs; changes nothing else.",
-    )
-
-    @model_validator(mode="after")
-    def _ports_differ(self) -> Self:
-        if self.rtmp_port == self.http_port:
-            raise RuleBroken([Problem(("httpPort",), self.http_port, "must differ from rtmpPort")])
-        return self
-
-
-class HlsSettings(Settings):
+class HlsSettings(Placement):
     """HLS: written by the origins to a shared volume, served by nginx."""
 
     enabled: Switch = Field(default=False, description="Whether HLS is written and served.")
@@ -346,6 +398,10 @@ class HlsSettings(Settings):
         default="nginxinc/nginx-unprivileged:1.28.0", description="nginx image that runs without root."
     )
     replicas: PositiveInt = Field(default=1, description="Number of nginx pods.")
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = Field(
+        default=None,
+        description="Port of the `slb` load balancer on which HLS is offered; default: only inside the cluster.",
+    )
 
     @model_validator(mode="after")
     def _storage_is_named(self) -> Self:
@@ -376,7 +432,33 @@ class DemoSettings(Settings):
     )
 
 
-LoadBalancerSettings = Annotated[NoLoadBalancer | NodePortLoadBalancer, Field(discriminator="kind")]
+class RegistrySettings(Settings):
+    """An image registry that wants to know who pulls."""
+
+    server: NonEmpty = Field(description="Host of the registry.")
+    username: NonEmpty = Field(description="Who pulls.")
+    password: Annotated[SecretStr, Field(min_length=1)] = Field(
+        description="His password: `pulumi config set --secret --path srs:images.registry.password`."
+    )
+
+
+class ImagesSettings(Settings):
+    """How images are pulled."""
+
+    pull_secrets: list[DnsLabel] = Field(
+        default_factory=list[str], description="Names of pull secrets that are in the namespace already."
+    )
+    registry: RegistrySettings | None = Field(
+        default=None, description="A registry for which the stack makes a pull secret."
+    )
+
+    @property
+    def secret_names(self) -> list[str]:
+        """All pull secrets of the pods."""
+        return [*self.pull_secrets, *([REGISTRY_SECRET] if self.registry else [])]
+
+
+REGISTRY_SECRET = "srs-registry"
 
 
 class StackSettings(Settings):
@@ -388,8 +470,118 @@ class StackSettings(Settings):
     load_balancer: LoadBalancerSettings = Field(
         default=NoLoadBalancer(kind="none"), description="What stands in front of the edges."
     )
+    former_load_balancer: LoadBalancerSettings = Field(
+        default=NoLoadBalancer(kind="none"),
+        description="A load balancer that is being left: it stays as it is until this key is removed, so that nobody "
+        "who is connected through it is cut.",
+    )
+    publish: PublishSettings = Field(
+        default_factory=PublishSettings,
+        description="Where encoders publish to, if not through the load balancer of the viewers.",
+    )
+    images: ImagesSettings = Field(default_factory=ImagesSettings, description="How images are pulled.")
     hls: HlsSettings = Field(default_factory=HlsSettings, description="HLS: written by the origins, served by nginx.")
     demo: DemoSettings = Field(default_factory=DemoSettings, description="A demo stream.")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _deregister_default(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Behind a load balancer of the cloud, a pod that is to go needs more time until all know of it."""
+        settings = handler(data)
+        drain = settings.edge.drain
+        if "deregister" not in drain.model_fields_set and settings.cloud_fronts:
+            drain = drain.model_copy(update={"deregister": alibaba.DEREGISTER})
+            settings = settings.model_copy(update={"edge": settings.edge.model_copy(update={"drain": drain})})
+        if problems := list(settings.front_problems()):
+            raise RuleBroken(problems)
+        return settings
+
+    @property
+    def front(self) -> Front:
+        """The Service of the viewers."""
+        return Front(("loadBalancer",), self.load_balancer.service or EDGE_SERVICE, self.load_balancer)
+
+    @property
+    def former_front(self) -> Front | None:
+        """The Service that is being left, None if there is none."""
+        former = self.former_load_balancer
+        if isinstance(former, NoLoadBalancer):
+            return None
+        return Front(("formerLoadBalancer",), former.service or EDGE_SERVICE, former)
+
+    @property
+    def publish_front(self) -> Front | None:
+        """The Service of encoders, None if they use that of the viewers."""
+        load_balancer = self.publish.load_balancer
+        if isinstance(load_balancer, NoLoadBalancer):
+            return None
+        app = EDGE_APP if self.publish.to == "edges" else ORIGIN
+        service = load_balancer.service or PUBLISH_SERVICE
+        return Front(("publish", "loadBalancer"), service, load_balancer, app, {"rtmp": RTMP_PORT})
+
+    @property
+    def fronts(self) -> list[Front]:
+        """All Services that are reached from outside."""
+        return [front for front in (self.front, self.former_front, self.publish_front) if front]
+
+    @property
+    def cloud_fronts(self) -> list[Front]:
+        """Those with a load balancer of the cloud that leads to edges."""
+        return [
+            front
+            for front in self.fronts
+            if front.app == EDGE_APP and isinstance(front.load_balancer, CloudLoadBalancer)
+        ]
+
+    @property
+    def readiness_gates(self) -> list[str]:
+        """Conditions that an edge needs besides its probes (see `alibaba.readiness_gate`).
+
+        The Service that is being left has none: its pods would never get ready again once it is gone.
+        """
+        return [
+            alibaba.readiness_gate(front.service)
+            for front in (self.front, self.publish_front)
+            if front
+            and front.app == EDGE_APP
+            and isinstance(front.load_balancer, CloudLoadBalancer)
+            and front.load_balancer.backend == "eni"
+        ]
+
+    def front_problems(self) -> Iterator[Problem]:
+        """What does not fit together between load balancers, drain and HLS."""
+        drain = self.edge.drain
+        path = ("edge", "drain", "timeout")
+        yield from drain_problems(self.fronts, drain.deregister, drain.timeout, path)
+        if self.cloud_fronts and drain.timeout < drain.deregister:
+            yield Problem(
+                path,
+                drain.timeout,
+                f"must not be shorter than {format_duration(drain.deregister)}, the default "
+                "of drain.deregister behind a load balancer of the cloud",
+            )
+        yield from clashes(self.fronts, {ORIGIN_SERVICE: "the origins", f"{HLS}-service": "hls"})
+        yield from self._hls_port_problems()
+
+    def _hls_port_problems(self) -> Iterator[Problem]:
+        path, port = ("hls", "port"), self.hls.port
+        if port is None:
+            return
+        if not self.hls.enabled:
+            yield Problem(path, port, "has no effect while hls.enabled is false; leave it out")
+        if not isinstance(self.load_balancer, SlbLoadBalancer):
+            kind = self.load_balancer.kind
+            yield Problem(
+                path, port, f"needs loadBalancer.kind slb (it is {kind}): only a CLB can have several Services"
+            )
+        if port in (RTMP_PORT, HTTP_PORT, API_PORT):
+            yield Problem(path, port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}: they are SRS's")
+
+    def warnings(self) -> Iterator[str]:
+        """What may hurt but is the operator's choice, a line each."""
+        served = [name for name, weight in self.edge.weights.items() if weight > 0]
+        for front in self.fronts:
+            yield from warnings(front, served)
 
     @property
     def origins(self) -> list[str]:

@@ -45,7 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the cluster's folder (default: .testbed)",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser("tools", help="get the tools (start does so too)")
+    get = commands.add_parser("tools", help="get the tools (start does so too)")
+    get.add_argument(
+        "--cloud", action="store_true", help="Pulumi's Alibaba Cloud provider as well, for the production stack"
+    )
     start = commands.add_parser("start", help="start the cluster, or what of it does not run")
     start.add_argument(
         "--nodes", type=_positive, metavar="N", help="have N simulated nodes (default: 4, or as many as there are)"
@@ -85,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
         guard(state)
     elif arguments.command == "tools":
         tools = TOOLS + NODE_TOOLS if missing_requirements() is None else TOOLS
-        for name, place in sorted(ensure_tools(report=report, tools=tools).binaries.items()):
+        for name, place in sorted(ensure_tools(report=report, tools=tools, cloud=arguments.cloud).binaries.items()):
             print(f"{name}\t{place}")
     elif arguments.command in ("env", "shell"):
         variables = environment(state, ensure_tools(report=report))

@@ -35,6 +35,9 @@ def environment(state: Path, tools: Tools) -> dict[str, str]:
         # The stacks of the testbed hold no secrets.
         "PULUMI_CONFIG_PASSPHRASE": "",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # Else each run tries to fetch the plugins of all Pulumi packages in the virtual environment, the one for
+        # Alibaba Cloud included, which the dev stack has no use for. What is needed, `ensure_tools` has put there.
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
 
 

@@ -40,6 +40,7 @@ __all__ = [
 
 PULUMI_VERSION = "3.259.0"
 PROVIDER_VERSION = "4.25.0"
+ALICLOUD_VERSION = "3.97.0"
 KUBERNETES_VERSION = "v1.34.4"
 ETCD_VERSION = "v3.6.4"
 KWOK_VERSION = "v0.8.0"
@@ -202,7 +203,25 @@ NODE_TOOLS: tuple[Tool, ...] = (
 """What nodes that run containers, and the tests on them, need on top of TOOLS, as far as it is not the operating
 system's."""
 
-_PLUGIN = "pulumi-resource-kubernetes"
+
+@dataclass(frozen=True)
+class Plugin:
+    """A provider plugin of Pulumi: it lives in the Pulumi home, and its version is that of the Python package."""
+
+    package: str
+    version: str
+    download_megabytes: int
+
+    @property
+    def name(self) -> str:
+        """Name of the binary, and of the build that makes it."""
+        return f"pulumi-resource-{self.package}"
+
+
+KUBERNETES_PLUGIN = Plugin("kubernetes", PROVIDER_VERSION, 50)
+ALICLOUD_PLUGIN = Plugin("alicloud", ALICLOUD_VERSION, 100)
+"""Only what uses Alibaba Cloud needs it, and its build takes 13 minutes and 6.3 GiB of memory on two cores."""
+
 _LINKS = (
     "etcd",
     "kube-apiserver",
@@ -275,10 +294,10 @@ BUILDS: Mapping[str, Build] = {
             links=("rtmp-load",),
         ),
         Build(
-            name=_PLUGIN,
+            name=KUBERNETES_PLUGIN.name,
             version=PROVIDER_VERSION,
             package=".",
-            output=_PLUGIN,
+            output=KUBERNETES_PLUGIN.name,
             minutes=9,
             variables={"main.version": PROVIDER_VERSION},
             sources={
@@ -287,6 +306,15 @@ BUILDS: Mapping[str, Build] = {
                     "cmd/pulumi-resource-kubernetes/schema.json",
                 )
             },
+        ),
+        Build(
+            name=ALICLOUD_PLUGIN.name,
+            version=ALICLOUD_VERSION,
+            package=".",
+            output=ALICLOUD_PLUGIN.name,
+            minutes=13,
+            memory_gib=6.5,
+            variables={"main.version": ALICLOUD_VERSION},
         ),
     )
 }
@@ -336,15 +364,19 @@ def ensure_tools(
     tools: Sequence[Tool] = TOOLS,
     *,
     plugin: bool = True,
+    cloud: bool = False,
 ) -> Tools:
     """Have all `tools` (and Pulumi's Kubernetes provider, if `plugin`) on this machine, and say where they are.
+
+    cloud: also Pulumi's Alibaba Cloud provider, which the production stack needs.
 
     Safe to call from several processes at once: one works, the others wait for it.
 
     Raises:
         ToolError: one of them cannot be had.
     """
-    return _Shelf(settings or ToolSettings.from_environment(), report or Report(), tools, plugin).fill()
+    plugins = [KUBERNETES_PLUGIN] * plugin + [ALICLOUD_PLUGIN] * cloud
+    return _Shelf(settings or ToolSettings.from_environment(), report or Report(), tools, plugins).fill()
 
 
 def clean_tools(settings: ToolSettings | None = None, report: Report | None = None) -> None:
@@ -362,12 +394,14 @@ def clean_tools(settings: ToolSettings | None = None, report: Report | None = No
 class _Shelf:
     """One run of `ensure_tools`."""
 
-    def __init__(self, settings: ToolSettings, report: Report, tools: Sequence[Tool], plugin: bool) -> None:
+    def __init__(
+        self, settings: ToolSettings, report: Report, tools: Sequence[Tool], plugins: Sequence[Plugin]
+    ) -> None:
         self._settings = settings
         self._cache = settings.cache
         self._report = report
         self._tools = tools
-        self._plugin = plugin
+        self._plugins = plugins
         # A virtual environment may hold a `pulumi` of its own, and the cache is on PATH inside `testbed shell`.
         self._path = search_path([self._cache, Path(sys.prefix) / "bin"])
         self._go = GoBuilder(settings.modules, self._cache, shared=settings.shared_go_cache, path=self._path)
@@ -377,7 +411,7 @@ class _Shelf:
 
     def fill(self) -> Tools:
         found = {tool.name: place for tool in self._tools if (place := self._on_path(tool) or self._cached(tool))}
-        if len(found) < len(self._tools) or (self._plugin and not self._plugin_installed()):
+        if len(found) < len(self._tools) or self._missing_plugins():
             with exclusive(self._cache / "lock", self._report.say):
                 remove_partial(self._cache)
                 self._acquire(found)
@@ -392,14 +426,14 @@ class _Shelf:
         for tool in missing:
             if tool.name in self._passed_over:
                 self._report.say(self._passed_over[tool.name])
-        plugin = self._plugin and not self._plugin_installed()
+        plugins = self._missing_plugins()
         ways = {tool.name: self._choose(tool) for tool in missing}
-        plugin_way = self._choose_for_plugin() if plugin else ""
-        if not missing and not plugin:
+        ways |= {plugin.name: self._choose_for_plugin(plugin) for plugin in plugins}
+        if not missing and not plugins:
             return
-        self._announce(missing, ways, plugin_way)
+        self._announce(missing, plugins, ways)
         done: list[str] = []
-        total = len(missing) + int(plugin)
+        total = len(missing) + len(plugins)
         for tool in missing:
             if place := self._cached(tool):
                 # One build makes several tools.
@@ -412,12 +446,12 @@ class _Shelf:
                     self._download(tool, step) if ways[tool.name] == "download" else self._build(tool, step)
                 )
             done.append(f"  {tool.name} {tool.version}: {ways[tool.name]}, {duration(time.monotonic() - began)}")
-        if plugin:
-            began = time.monotonic()
-            with self._report.step(f"[{total}/{total}] {plugin_way} {_PLUGIN} {PROVIDER_VERSION}") as step:
-                self._install_plugin(found["pulumi"]["pulumi"], plugin_way, step)
-            done.append(f"  {_PLUGIN} {PROVIDER_VERSION}: {plugin_way}, {duration(time.monotonic() - began)}")
-        if "build" in (*ways.values(), plugin_way):
+        for plugin in plugins:
+            began, way = time.monotonic(), ways[plugin.name]
+            with self._report.step(f"[{len(done) + 1}/{total}] {way} {plugin.name} {plugin.version}") as step:
+                self._install_plugin(plugin, found["pulumi"]["pulumi"], way, step)
+            done.append(f"  {plugin.name} {plugin.version}: {way}, {duration(time.monotonic() - began)}")
+        if "build" in ways.values():
             self._go.clean()
         self._report.say("tools are ready:\n" + "\n".join(done))
 
@@ -462,11 +496,12 @@ class _Shelf:
             return self._settings.way
         return "download" if asset is not None and self._is_reachable(asset.base) else "build"
 
-    def _choose_for_plugin(self) -> str:
+    def _choose_for_plugin(self, plugin: Plugin) -> str:
         if self._settings.way == "path":
             raise ToolError(
-                f"the plugin {_PLUGIN} {PROVIDER_VERSION} is not in {self._home}, and SRS_TESTBED_TOOLS=path allows no "
-                f"way to get it. PULUMI_HOME={self._home} pulumi plugin install resource kubernetes {PROVIDER_VERSION}"
+                f"the plugin {plugin.name} {plugin.version} is not in {self._home}, and SRS_TESTBED_TOOLS=path allows "
+                f"no way to get it. PULUMI_HOME={self._home} pulumi plugin install resource {plugin.package} "
+                f"{plugin.version}"
             )
         return self._settings.way or ("download" if self._is_reachable("github") else "build")
 
@@ -477,19 +512,14 @@ class _Shelf:
                 self._report.say(f"{self._settings.releases[base]} cannot be reached: its tools are built from source")
         return self._reachable[base]
 
-    def _announce(self, missing: Sequence[Tool], ways: Mapping[str, str], plugin_way: str) -> None:
-        names = [f"{tool.name} ({ways[tool.name]})" for tool in missing]
-        if plugin_way:
-            names.append(f"{_PLUGIN} ({plugin_way})")
+    def _announce(self, missing: Sequence[Tool], plugins: Sequence[Plugin], ways: Mapping[str, str]) -> None:
+        wanted = [*missing, *plugins]
+        names = [f"{each.name} ({ways[each.name]})" for each in wanted]
         costs: list[str] = []
-        megabytes = sum(tool.download_megabytes for tool in missing if ways[tool.name] == "download")
-        if plugin_way == "download":
-            megabytes += 50
-        if megabytes:
+        if megabytes := sum(each.download_megabytes for each in wanted if ways[each.name] == "download"):
             costs.append(f"about {megabytes} MB of downloads")
         builds = {tool.build for tool in missing if ways[tool.name] == "build"}
-        if plugin_way == "build":
-            builds.add(_PLUGIN)
+        builds |= {plugin.name for plugin in plugins if ways[plugin.name] == "build"}
         if builds := {name for name in builds if not self._go.folder(BUILDS[name]).exists()}:
             minutes = sum(BUILDS[name].minutes for name in builds)
             costs.append(
@@ -532,35 +562,37 @@ class _Shelf:
         if version is None or not tool.accepts(version):
             raise ToolError(f"{tool.name}: {main.name} does not run as {tool.version} here: {text}")
 
-    def _plugin_folder(self) -> Path:
-        return self._home / "plugins" / f"resource-kubernetes-v{PROVIDER_VERSION}"
-
-    def _receipt(self, way: str) -> Path:
+    def _receipt(self, plugin: Plugin, way: str) -> Path:
         # The plugin itself lies in the Pulumi home, whose folder names know no digest: this file says what it is from.
-        key = self._go.folder(BUILDS[_PLUGIN]).name if way == "build" else f"{_PLUGIN}-{PROVIDER_VERSION}-release"
+        release = f"{plugin.name}-{plugin.version}-release"
+        key = self._go.folder(BUILDS[plugin.name]).name if way == "build" else release
         return self._home / f"{key}.installed"
 
-    def _plugin_installed(self) -> bool:
-        ways = [self._settings.way] if self._settings.way in ("build", "download") else ["build", "download"]
-        return (self._plugin_folder() / _PLUGIN).exists() and any(self._receipt(way).exists() for way in ways if way)
+    def _missing_plugins(self) -> list[Plugin]:
+        return [plugin for plugin in self._plugins if not self._is_installed(plugin)]
 
-    def _install_plugin(self, pulumi: Path, way: str, step: Step) -> None:
-        command = [str(pulumi), "plugin", "install", "resource", "kubernetes", PROVIDER_VERSION, "--reinstall"]
+    def _is_installed(self, plugin: Plugin) -> bool:
+        ways = [self._settings.way] if self._settings.way in ("build", "download") else ["build", "download"]
+        binary = self._home / "plugins" / f"resource-{plugin.package}-v{plugin.version}" / plugin.name
+        return binary.exists() and any(self._receipt(plugin, way).exists() for way in ways if way)
+
+    def _install_plugin(self, plugin: Plugin, pulumi: Path, way: str, step: Step) -> None:
+        command = [str(pulumi), "plugin", "install", "resource", plugin.package, plugin.version, "--reinstall"]
         folder = None
         if way == "build":
-            folder = self._go.install(BUILDS[_PLUGIN], step.note)
-            command += ["--file", str(folder / _PLUGIN)]
+            folder = self._go.install(BUILDS[plugin.name], step.note)
+            command += ["--file", str(folder / plugin.name)]
         self._home.mkdir(parents=True, exist_ok=True)
-        for old in self._home.glob(f"{_PLUGIN}-*.installed"):
+        for old in self._home.glob(f"{plugin.name}-*.installed"):
             old.unlink()
         environment = os.environ | {"PULUMI_HOME": str(self._home), "PULUMI_SKIP_UPDATE_CHECK": "true"}
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if result.returncode:
             raise ToolError(
-                f"{_PLUGIN}: `pulumi plugin install` failed:\n{(result.stderr or result.stdout).strip()[-2000:]}"
+                f"{plugin.name}: `pulumi plugin install` failed:\n{(result.stderr or result.stdout).strip()[-2000:]}"
                 + ("" if way == "build" else "\nSRS_TESTBED_TOOLS=build builds it instead")
             )
-        self._receipt(way).touch()
+        self._receipt(plugin, way).touch()
         if folder is not None:
-            # Pulumi made its own copy, of 300 MB.
+            # Pulumi made its own copy, of some hundred MB.
             shutil.rmtree(folder)

@@ -7,6 +7,14 @@ from typing import Any
 
 Config = dict[str, Any]
 
+SLB: Config = {"kind": "slb", "addressType": "intranet", "vswitchId": "vsw-2ze0001"}
+NLB: Config = {
+    "kind": "nlb",
+    "addressType": "internet",
+    "zoneMaps": {"cn-beijing-h": "vsw-2ze0001", "cn-beijing-g": "vsw-2ze0002"},
+}
+"""Good load balancers of Alibaba Cloud."""
+
 GOOD: Config = {
     "kubernetes": {
         "kubeconfig": ".testbed/kubeconfig",
@@ -89,7 +97,7 @@ BAD_CONFIGS = [
     drop("edge/releases"),
     drop(f"{R6}/weight"),
     drop(f"{R6}/image"),
-    put("loadBalancer", {}, "(absent)", "must be one of 'none', 'nodePort'", at="loadBalancer.kind"),
+    put("loadBalancer", {}, "(absent)", "must be one of 'none', 'nodePort', 'slb', 'nlb'", at="loadBalancer.kind"),
     # Wrong types.
     put("edge", ["r5", "r6"], "['r5', 'r6']", "must be a map of keys and values"),
     put("edge/releases", [{"name": "r5"}], "[{'name': 'r5'}]", "must be a map of keys and values"),
@@ -142,7 +150,7 @@ BAD_CONFIGS = [
     put("kubernetes/namespace", "Live", "'Live'", "must be a DNS label"),
     put("kubernetes/kubeconfig", "", "''", "at least 1 character"),
     # The rest.
-    put("loadBalancer/kind", "clb", "'clb'", "must be one of 'none', 'nodePort'"),
+    put("loadBalancer/kind", "clb", "'clb'", "must be one of 'none', 'nodePort', 'slb', 'nlb'"),
     put("hls/storageClass", None, "None", "must name a storage class with ReadWriteMany"),
     put("hls/size", "big", "'big'", "must be a Kubernetes quantity above 0"),
     put("origin/resources", {"cpu": "-1"}, "'-1'", "must be a Kubernetes quantity above 0", at="origin.resources.cpu"),
@@ -162,3 +170,192 @@ BAD_CONFIGS = [
         at="origin.srs.vhostDirectives",
     ),
 ]
+
+
+def cloud(change: Config, at: str, shown: str, allowed: str, base: Config = SLB, key: str = "loadBalancer") -> BadCase:
+    """A load balancer of Alibaba Cloud, changed. at: where the message points, below `key`.
+
+    One that another case has changed already is changed further, so that many cases fit into one config.
+    """
+
+    def apply(config: Config) -> None:
+        now = config.get(key)
+        changed = isinstance(now, dict) and base.items() <= now.items()
+        config[key] = copy.deepcopy((now if changed else base) | change)
+
+    return BadCase(f"{key}.{at}", shown, allowed, apply)
+
+
+def without(key: str, of: Config) -> Config:
+    return {name: value for name, value in of.items() if name != key}
+
+
+FORMER = "formerLoadBalancer"
+NOT_OURS = "kubernetes.do.not.delete"
+INTERNET: Config = {"kind": "slb", "addressType": "internet"}
+EXISTING: Config = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
+EIP = '{"bandwidth":5,"chargeType":"PayByTraffic"}'
+TAGS = {f"tag{i}": "x" for i in range(10)}
+POOL = {"key": "pool", "value": "edge"}
+LOGIN = {"server": "registry.example.com", "username": "puller", "password": "hunter2-hunter2"}
+
+BAD_CLOUD_CONFIGS = [
+    # What a kind has and another has not.
+    cloud({"rtmpPort": 31935}, "rtmpPort", "31935", "is at an unknown key"),
+    cloud({"zoneMaps": {}}, "zoneMaps", "{}", "is at an unknown key"),
+    cloud({"vswitchId": "vsw-2ze0001"}, "vswitchId", "'vsw-2ze0001'", "is at an unknown key", NLB, FORMER),
+    cloud({"eip": {"bandwith": 5, "bandwidth": 5}}, "eip.bandwith", "5", "did you mean 'bandwidth'?"),
+    cloud({"Spec": "slb.s2.small"}, "Spec", "'slb.s2.small'", "did you mean 'spec'?"),
+    # What is required.
+    put("loadBalancer", without("addressType", SLB), "(absent)", "is required", at="loadBalancer.addressType"),
+    put("loadBalancer", without("zoneMaps", NLB), "(absent)", "is required", at="loadBalancer.zoneMaps"),
+    put("loadBalancer", without("vswitchId", SLB), "None", "must name the vswitch", at="loadBalancer.vswitchId"),
+    cloud({"eip": {}}, "eip.bandwidth", "(absent)", "is required"),
+    # Values.
+    cloud({"addressType": "vpc"}, "addressType", "'vpc'", "must be 'internet' or 'intranet'"),
+    cloud({"backend": "pod"}, "backend", "'pod'", "must be 'ecs' or 'eni'"),
+    cloud({"scheduler": "random"}, "scheduler", "'random'", "must be 'wrr', 'rr', 'wlc', 'sch' or 'tch'"),
+    cloud({"externalTrafficPolicy": "local"}, "externalTrafficPolicy", "'local'", "must be 'Cluster' or 'Local'"),
+    cloud({"connectionDrain": "9s"}, "connectionDrain", "'9s'", "must be 10s to 900s, or 0s for none"),
+    cloud({"connectionDrain": "901s"}, "connectionDrain", "'901s'", "must be 10s to 900s, or 0s for none"),
+    cloud({"connectionDrain": 900}, "connectionDrain", "900", "must be a duration with a unit"),
+    cloud({"connectionDrain": "12h"}, "connectionDrain", "'12h'", "must be 10s to 900s", NLB, FORMER),
+    cloud({"establishedTimeout": "1h"}, "establishedTimeout", "'1h'", "must be 10s to 900s"),
+    cloud({"idleTimeout": "5s"}, "idleTimeout", "'5s'", "must be 10s to 900s", NLB, FORMER),
+    cloud({"persistenceTimeout": "2h"}, "persistenceTimeout", "'2h'", "must be 0s to 3600s"),
+    cloud({"healthCheck": {"interval": "51s"}}, "healthCheck.interval", "'51s'", "must be 1s to 50s"),
+    cloud({"healthCheck": {"timeout": "0s"}}, "healthCheck.timeout", "'0s'", "must be 1s to 300s"),
+    cloud({"healthCheck": {"healthyThreshold": 1}}, "healthCheck.healthyThreshold", "1", "greater than or equal to 2"),
+    cloud(
+        {"healthCheck": {"unhealthyThreshold": 11}}, "healthCheck.unhealthyThreshold", "11", "less than or equal to 10"
+    ),
+    cloud({"vswitchId": "vpc-2ze0001"}, "vswitchId", "'vpc-2ze0001'", "must be the id of a vswitch"),
+    cloud({"id": "i-2ze0001"}, "id", "'i-2ze0001'", "must be the id of a CLB", EXISTING, FORMER),
+    cloud({"name": "srs edge"}, "name", "'srs edge'", "must be a name of at most 80 letters"),
+    cloud({"spec": "slb.s9.huge"}, "spec", "'slb.s9.huge'", "must be 'slb.s1.small'"),
+    cloud({"deleteProtection": "on"}, "deleteProtection", "'on'", "must be a valid boolean"),
+    cloud({"eip": {"bandwidth": "100"}}, "eip.bandwidth", "'100'", "must be a valid integer"),
+    cloud({"eip": {"bandwidth": 0}}, "eip.bandwidth", "0", "greater than or equal to 1"),
+    cloud({"service": "SRS"}, "service", "'SRS'", "must be a DNS label"),
+    cloud(
+        {"zoneMaps": {"cn-beijing-h": "vsw-2ze0001"}},
+        "zoneMaps",
+        "{'cn-beijing-h': 'vsw-2ze0001'}",
+        "at least 2 items",
+        NLB,
+    ),
+    cloud({"zoneMaps": NLB["zoneMaps"] | {"h": "vsw-2ze0003"}}, "zoneMaps.h", "'h'", "must be a zone", NLB, FORMER),
+    cloud({"tags": {"acs:x": "y"}}, "tags.acs:x", "'y'", "beginning with neither aliyun nor acs:"),
+    cloud({"tags": {NOT_OURS: ""}}, f'tags["{NOT_OURS}"]', "''", "the controller refuses"),
+    cloud(
+        {"tags": {"kubernetes.reused.by.user": "x"}}, 'tags["kubernetes.reused.by.user"]', "'x'", "the stack sets it"
+    ),
+    cloud({"tags": TAGS}, "tags", f"{str(TAGS)[:117]}…", "must be at most 9 tags"),
+    cloud({"tags": {"a": "1,2"}}, "tags.a", "'1,2'", "must have neither ',' nor '='", NLB, FORMER),
+    # Rules between keys.
+    cloud({"spec": "slb.s2.small"}, "spec", "'slb.s2.small'", "has no effect with PayByCLCU"),
+    cloud({"instanceChargeType": "PayBySpec"}, "spec", "None", "must be given with PayBySpec"),
+    cloud(
+        {"vswitchId": "vsw-2ze0001"}, "vswitchId", "'vsw-2ze0001'", "has no effect on an internet CLB", INTERNET, FORMER
+    ),
+    cloud({"eip": {"bandwidth": 5}}, "eip", EIP, "can only be given to an intranet CLB", INTERNET, FORMER),
+    cloud({"bandwidth": 100}, "bandwidth", "100", "only on an internet CLB with PayByBandwidth"),
+    cloud({"bandwidth": 100}, "bandwidth", "100", "only on an internet CLB with PayByBandwidth", INTERNET, FORMER),
+    cloud(
+        {"internetChargeType": "PayByBandwidth"},
+        "bandwidth",
+        "None",
+        "must be given with PayByBandwidth",
+        INTERNET,
+        FORMER,
+    ),
+    cloud({"internetChargeType": "PayByTraffic"}, "internetChargeType", "'PayByTraffic'", "no effect on an intranet"),
+    cloud(
+        {"vswitchId": "vsw-2ze0001"},
+        "vswitchId",
+        "'vsw-2ze0001'",
+        "must not be given together with id",
+        EXISTING,
+        FORMER,
+    ),
+    cloud({"tags": {"a": "b"}}, "tags", "{'a': 'b'}", "must not be given together with id", EXISTING, FORMER),
+    cloud({"backend": "eni", "externalTrafficPolicy": "Local"}, "externalTrafficPolicy", "'Local'", "has no effect"),
+    # The drain that a load balancer cannot keep.
+    put("loadBalancer", SLB | {"backend": "eni"}, "12h", "with backend eni it ends", at="edge.drain.timeout"),
+    put(
+        "loadBalancer", NLB | {"backend": "eni"}, "12h", "or make drain.timeout at most 14m55s", at="edge.drain.timeout"
+    ),
+    put(
+        "formerLoadBalancer",
+        SLB | {"externalTrafficPolicy": "Local", "service": "former"},
+        "12h",
+        "longer than formerLoadBalancer can keep: with externalTrafficPolicy Local",
+        at="edge.drain.timeout",
+    ),
+    # Several load balancers.
+    put(
+        "formerLoadBalancer",
+        SLB,
+        "'srs-edge-service'",
+        "is the Service of loadBalancer",
+        at="formerLoadBalancer.service",
+    ),
+    put(
+        "formerLoadBalancer",
+        {"kind": "nodePort", "service": "former", "httpPort": 30081},
+        "31935",
+        "is a node port of loadBalancer already",
+        at="formerLoadBalancer.rtmpPort",
+    ),
+    put(
+        "publish",
+        {"loadBalancer": SLB | {"service": "socs"}},
+        "'socs'",
+        "is the Service of the origins already",
+        at="publish.loadBalancer.service",
+    ),
+    put("publish", {"to": "origin"}, "'origin'", "must be 'edges' or 'origins'", at="publish.to"),
+    put(
+        "publish",
+        {"loadBalancer": {"kind": "nodePort"}},
+        "'nodePort'",
+        "must be one of 'none', 'slb', 'nlb'",
+        at="publish.loadBalancer.kind",
+    ),
+    # HLS, images, nodes.
+    put("hls/port", 8081, "8081", "needs loadBalancer.kind slb (it is nodePort)"),
+    put("hls/port", 0, "0", "must be greater than or equal to 1"),
+    put("images", {"pullSecrets": "acr"}, "'acr'", "must be a valid list", at="images.pullSecrets"),
+    put("images", {"pullSecrets": ["ACR"]}, "'ACR'", "must be a DNS label", at="images.pullSecrets[0]"),
+    put("images", {"registry": LOGIN | {"user": "x"}}, "'x'", "did you mean 'username'?", at="images.registry.user"),
+    put("images", {"registry": LOGIN | {"password": 12}}, "[secret]", "valid string", at="images.registry.password"),
+    put("edge/nodeSelector", {"a b": "c"}, "'a b'", "must be the key of a label", at="edge.nodeSelector.a b"),
+    put("origin/nodeSelector", {"pool": True}, "True", "must be a valid string", at="origin.nodeSelector.pool"),
+    put(
+        "edge/tolerations",
+        [{"key": "pool"}],
+        "None",
+        "must be given with Equal",
+        at="edge.tolerations[0].value",
+    ),
+    put(
+        "edge/tolerations",
+        [POOL | {"operator": "Exists"}],
+        "'edge'",
+        "must be left out with operator Exists",
+        at="edge.tolerations[0].value",
+    ),
+    put(
+        "origin/tolerations",
+        [POOL | {"efect": "NoSchedule"}],
+        "'NoSchedule'",
+        "did you mean 'effect'?",
+        at="origin.tolerations[0].efect",
+    ),
+    put("hls/tolerations", {"key": "pool"}, "{'key': 'pool'}", "must be a valid list"),
+    put("kubernetes/kubeconfig", "apiVersion: v1\nkind: Config", "[secret]", "must be the path of a kubeconfig"),
+]
+"""Those of production on Alibaba Cloud."""
+
+ALICLOUD = {"alicloud:region": "cn-beijing"}
+"""The provider's settings that GOOD would need with SLB."""

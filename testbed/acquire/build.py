@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from testbed.acquire.cache import ToolError, digest, new_folder
 from testbed.acquire.on_path import find_all, version_of
 
@@ -42,6 +44,7 @@ class Build:
     output: str
     # Not part of what determines the binaries.
     minutes: int = field(repr=False)
+    memory_gib: float = field(default=1, repr=False, kw_only=True)
     variables: Mapping[str, str] = field(default_factory=dict)
     links: tuple[str, ...] = ()
     beside: tuple["Build", ...] = ()
@@ -99,6 +102,7 @@ class GoBuilder:
         target = self.folder(build)
         if target.exists():
             return target
+        _check_memory(build)
         go = self._find_go(build.name, note)
         neighbours = [self.install(each, note) for each in build.beside]
         with new_folder(target) as scratch:
@@ -230,6 +234,16 @@ class GoBuilder:
                 f"{_tail(chr(10).join(last))}\n"
                 "What was fetched and built so far is kept: the next try goes on from there"
             )
+
+
+def _check_memory(build: Build) -> None:
+    """Refuse to begin what the kernel would kill after ten minutes."""
+    available = psutil.virtual_memory().available / 2**30
+    if available < build.memory_gib:
+        raise ToolError(
+            f"{build.name}: its build needs {build.memory_gib} GiB of memory, and {available:.1f} GiB are available. "
+            "End something else, or build it on a larger machine: the cache can be copied"
+        )
 
 
 def _tail(text: str, lines: int = 15) -> str:

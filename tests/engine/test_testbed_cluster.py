@@ -245,6 +245,30 @@ def test_a_pod_without_a_running_container_ends_at_once(testbed: Bed, misbehavin
     wait_for(lambda: testbed.pod(misbehaving, "crash") is None, 3)
 
 
+def test_a_pod_with_readiness_gates_waits_until_all_are_open(testbed: Bed) -> None:
+    namespace = testbed.namespace("gates")
+    testbed.create(namespace, "plain")
+    containers = [{"name": "srs", "image": IMAGE}]
+    gates = [{"conditionType": "example.com/one"}, {"conditionType": "example.com/two"}]
+    body = {"metadata": {"name": "gated"}, "spec": {"containers": containers, "readinessGates": gates}}
+    testbed.core.create_namespaced_pod(namespace, body)
+
+    def conditions() -> dict[str, str]:
+        return {each.type: each.status for each in testbed.pod(namespace, "gated").status.conditions or []}
+
+    def open_gate(name: str) -> None:
+        change = {"status": {"conditions": [{"type": name, "status": "True"}]}}
+        testbed.core.patch_namespaced_pod_status("gated", namespace, change)
+
+    wait_for(lambda: is_ready(testbed.pod(namespace, "plain")), 10)
+    wait_for(lambda: conditions().get("ContainersReady") == "True", 10)
+    open_gate("example.com/one")
+    time.sleep(2)
+    assert conditions()["Ready"] == "False"
+    open_gate("example.com/two")
+    wait_for(lambda: conditions()["Ready"] == "True", 10)
+
+
 def test_shared_claims_are_bound_again_and_again_in_several_namespaces(testbed: Bed) -> None:
     namespaces = [testbed.namespace("claims-a"), testbed.namespace("claims-b")]
     spec = {

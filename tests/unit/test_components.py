@@ -1,5 +1,6 @@
 """What the components declare, under Pulumi's mocks: what no object may lack, and what must never be there."""
 
+import base64
 import copy
 import json
 from collections.abc import Iterator
@@ -7,14 +8,17 @@ from typing import Any
 
 import pulumi
 import pytest
+from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
-from bad_configs import GOOD
+from bad_configs import ALICLOUD, GOOD, LOGIN, NLB, SLB
 from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
 from components.hls import Hls
 from components.load_balancer import LoadBalancer
 from components.manifest import FIELD_MANAGER
 from components.origin_cluster import OriginCluster
+from components.pull_secret import registry_secret
+from model.alibaba import PREFIX
 from model.config import read_settings
 
 
@@ -38,20 +42,25 @@ class Recorder(pulumi.runtime.Mocks):
 def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
     """All components with the good config, changed by top-level keys; what they declare."""
     config = copy.deepcopy(GOOD) | change
-    settings = read_settings({f"srs:{key}": json.dumps(value) for key, value in config.items()})
+    values = ALICLOUD | {f"srs:{key}": json.dumps(value) for key, value in config.items()}
+    settings = read_settings(values, ["srs:images"])
     recorder = Recorder()
     pulumi.runtime.set_mocks(recorder, project="srs", stack="test")
 
     @pulumi.runtime.test
     def run() -> None:
-        LoadBalancer("srs-edge-service", settings.load_balancer, "live")
+        opts = pulumi.ResourceOptions()
+        if settings.images.registry:
+            registry_secret(settings.images.registry, "live", opts)
+        fronts = [LoadBalancer(front.service, front, "live", f"live-{front.service}") for front in settings.fronts]
         fleet = EdgeFleet("srs-edge", settings, "live")
         for release in settings.edge.releases:
             assert fleet.release(release) is fleet.release(release)
-        hls = Hls("nginx-origin", settings.hls, "live") if settings.hls.enabled else None
+        pull = settings.images.secret_names
+        hls = Hls("nginx-origin", settings.hls, "live", fronts[0], pull) if settings.hls.enabled else None
         OriginCluster("srs-origin", settings, "live", hls.claim if hls else None)
         if settings.demo.enabled:
-            DemoStream("srs-demo", settings.demo, "live")
+            DemoStream("srs-demo", settings.demo, "live", pull)
 
     run()
     return recorder.declared
@@ -146,6 +155,148 @@ def test_a_change_of_weights_changes_replicas_only(declared: Any) -> None:
             assert key[0] == "Deployment"
             assert {**declared[key]["spec"], "replicas": 0} == {**changed[key]["spec"], "replicas": 0}
             assert declared[key]["metadata"] == changed[key]["metadata"]
+
+
+ID = f"{PREFIX}id"
+EDGE = copy.deepcopy(GOOD["edge"]) | {"drain": {"timeout": "10m"}}
+
+
+def test_a_service_is_bound_to_its_clb_from_the_first() -> None:
+    declared = declare(loadBalancer=SLB)
+    clb = declared["ApplicationLoadBalancer", "srs-edge-service-clb"]
+    assert clb["addressType"] == "intranet"
+    assert clb["vswitchId"] == "vsw-2ze0001"
+    assert clb["instanceChargeType"] == "PayByCLCU"
+    assert clb["deleteProtection"] == "on"
+    assert clb["modificationProtectionStatus"] == "ConsoleProtection"
+    assert clb["loadBalancerName"] == "live-srs-edge-service"
+    # The controller puts this tag there anyway; not to know it would be drift in every up.
+    assert clb["tags"] == {"kubernetes.reused.by.user": "true"}
+    # What has no effect on such a CLB is not sent.
+    assert not {"loadBalancerSpec", "bandwidth", "internetChargeType"} & clb.keys()
+    service = declared["Service", "srs-edge-service"]
+    assert service["spec"]["type"] == "LoadBalancer"
+    assert service["metadata"]["annotations"][ID] == "srs-edge-service-clb"  # the id that the mocks give
+    assert [port["port"] for port in service["spec"]["ports"]] == [1935, 8080]
+    assert "loadBalancerClass" not in service["spec"]
+
+
+def test_an_existing_clb_is_not_declared() -> None:
+    declared = declare(loadBalancer={"kind": "slb", "addressType": "internet", "id": "lb-2ze0001"})
+    assert not [kind for kind, _ in declared if kind == "ApplicationLoadBalancer"]
+    assert declared["Service", "srs-edge-service"]["metadata"]["annotations"][ID] == "lb-2ze0001"
+
+
+def test_a_clb_with_an_elastic_address() -> None:
+    declared = declare(loadBalancer=SLB | {"eip": {"bandwidth": 100}, "deleteProtection": False})
+    address = declared["EipAddress", "srs-edge-service-clb-eip"]
+    assert (address["bandwidth"], address["internetChargeType"]) == ("100", "PayByTraffic")
+    assert address["deletionProtection"] is False
+    association = declared["EipAssociation", "srs-edge-service-clb-eip"]
+    assert association == {
+        "allocationId": "srs-edge-service-clb-eip",
+        "instanceId": "srs-edge-service-clb",
+        "instanceType": "SlbInstance",
+    }
+    service = declared["Service", "srs-edge-service"]["metadata"]["annotations"]
+    assert service[f"{PREFIX}external-ip-type"] == "eip"
+
+
+def test_a_clb_on_the_internet_by_spec_and_bandwidth() -> None:
+    settings = {"kind": "slb", "addressType": "internet", "instanceChargeType": "PayBySpec", "spec": "slb.s2.small"}
+    clb = declare(loadBalancer=settings | {"internetChargeType": "PayByBandwidth", "bandwidth": 200})[
+        "ApplicationLoadBalancer", "srs-edge-service-clb"
+    ]
+    assert (clb["loadBalancerSpec"], clb["internetChargeType"], clb["bandwidth"]) == (
+        "slb.s2.small",
+        "PayByBandwidth",
+        200,
+    )
+    assert "vswitchId" not in clb
+
+
+def test_an_nlb_is_the_controllers() -> None:
+    declared = declare(loadBalancer=NLB)
+    assert not [kind for kind, _ in declared if kind in ("ApplicationLoadBalancer", "Clb")]
+    service = declared["Service", "srs-edge-service"]
+    assert service["spec"]["loadBalancerClass"] == "alibabacloud.com/nlb"
+    assert ID not in service["metadata"]["annotations"]
+
+
+def test_pods_wait_for_a_load_balancer_of_pods() -> None:
+    gate = [{"conditionType": "service.readiness.alibabacloud.com/srs-edge-service"}]
+    for settings, wanted in ((SLB, None), (SLB | {"backend": "eni"}, gate), (NLB | {"backend": "eni"}, gate)):
+        declared = declare(loadBalancer=settings, edge=EDGE)
+        for release in ("r5", "r6"):
+            pod = declared["Deployment", f"srs-edge-{release}-deploy"]["spec"]["template"]["spec"]
+            assert pod.get("readinessGates") == wanted
+        assert "readinessGates" not in declared["StatefulSet", "srs-origin"]["spec"]["template"]["spec"]
+
+
+def test_a_canary_step_touches_nothing_in_front_of_the_edges() -> None:
+    before = declare(loadBalancer=SLB | {"eip": {"bandwidth": 100}})
+    edge = copy.deepcopy(GOOD["edge"])
+    edge["releases"]["r5"]["weight"], edge["releases"]["r6"]["weight"] = 25, 75
+    after = declare(loadBalancer=SLB | {"eip": {"bandwidth": 100}}, edge=edge)
+    assert {kind for (kind, name) in before if before[kind, name] != after[kind, name]} == {"Deployment"}
+
+
+def test_publishing_has_a_load_balancer_of_its_own() -> None:
+    to_edges = declare(publish={"loadBalancer": SLB})
+    service = to_edges["Service", "srs-publish-service"]["spec"]
+    assert service["selector"] == {"app": "srs-edge"}
+    assert [port["port"] for port in service["ports"]] == [1935]
+    assert ("ApplicationLoadBalancer", "srs-publish-service-clb") in to_edges
+    assert len(to_edges["NetworkPolicy", "srs-origin"]["spec"]["ingress"]) == 1
+
+    to_origins = declare(publish={"to": "origins", "loadBalancer": SLB})
+    assert to_origins["Service", "srs-publish-service"]["spec"]["selector"] == {"app": "srs-origin"}
+    everybody = {"ports": [{"port": 1935, "protocol": "TCP"}]}
+    assert everybody in to_origins["NetworkPolicy", "srs-origin"]["spec"]["ingress"]
+
+
+def test_hls_on_a_port_of_the_clb() -> None:
+    hls = GOOD["hls"] | {"port": 80}
+    declared = declare(loadBalancer=SLB, hls=hls)
+    edge, nginx = declared["Service", "srs-edge-service"], declared["Service", "nginx-origin-service"]
+    assert nginx["spec"]["type"] == "LoadBalancer"
+    assert [port["port"] for port in nginx["spec"]["ports"]] == [80]
+    assert nginx["metadata"]["annotations"][ID] == edge["metadata"]["annotations"][ID]
+    assert [port["port"] for port in edge["spec"]["ports"]] == [1935, 8080]
+    inside = declare(loadBalancer=SLB)["Service", "nginx-origin-service"]
+    assert inside["spec"]["type"] == "ClusterIP"
+    assert ID not in inside["metadata"]["annotations"]
+
+
+def test_pull_secrets_reach_every_pod_and_roll_no_edge() -> None:
+    declared = declare(images={"pullSecrets": ["acr"], "registry": LOGIN})
+    wanted = [{"name": "acr"}, {"name": "srs-registry"}]
+    for account in ("srs-origin", "srs-edge-r5", "srs-edge-r6"):
+        assert declared["ServiceAccount", account]["imagePullSecrets"] == wanted
+    for deployment in ("nginx-origin-deploy", "srs-demo-deploy"):
+        assert declared["Deployment", deployment]["spec"]["template"]["spec"]["imagePullSecrets"] == wanted
+    without = declare()
+    for key in (("Deployment", "srs-edge-r5-deploy"), ("StatefulSet", "srs-origin")):
+        assert declared[key] == without[key]
+    secret = declared["Secret", "srs-registry"]
+    assert secret["type"] == "kubernetes.io/dockerconfigjson"
+    content = secret["stringData"]
+    assert content[_special_sig_key] == _special_secret_sig  # the engine encrypts it
+    login = json.loads(content["value"][".dockerconfigjson"])["auths"]["registry.example.com"]
+    assert base64.b64decode(login["auth"]).decode() == f"{login['username']}:{login['password']}"
+
+
+def test_pods_run_where_they_are_told_to() -> None:
+    toleration = {"key": "pool", "operator": "Equal", "value": "edge", "effect": "NoSchedule"}
+    placement = {"nodeSelector": {"pool": "edge"}, "tolerations": [toleration]}
+    edge, origin, hls = (copy.deepcopy(GOOD[key]) | placement for key in ("edge", "origin", "hls"))
+    placed = dict(pods(declare(edge=edge, origin=origin, hls=hls)))
+    for name, pod in placed.items():
+        if "demo" not in name:
+            assert pod["nodeSelector"] == {"pool": "edge"}, name
+            assert pod["tolerations"] == [toleration], name
+    for name, pod in pods(declare()):
+        assert not {"nodeSelector", "tolerations"} & pod.keys(), name
 
 
 def test_hls_and_demo_can_be_left_out() -> None:

@@ -99,7 +99,7 @@ def test_the_folder_is_named_after_all_that_determines_it(builder: GoBuilder, mo
     seen.append(builder.folder(HELLO))
     seen.append(builder.folder(replace(HELLO, variables={"main.version": "2"})))
     assert len(set(seen)) == len(seen)
-    assert builder.folder(replace(HELLO, minutes=99)) == builder.folder(HELLO)
+    assert builder.folder(replace(HELLO, minutes=99, memory_gib=9)) == builder.folder(HELLO)
     assert all(folder.name.startswith("hello-v1.2.3-") for folder in seen)
 
 
@@ -113,6 +113,12 @@ def test_a_full_disk_is_noticed_before_the_build(
         private.check_disk()
     (tmp_path / "cache" / "go").mkdir()
     private.check_disk()  # goes on from what an interrupted build left
+
+
+def test_too_little_memory_is_noticed_before_the_build(builder: GoBuilder, tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"hello: its build needs 1000000 GiB of memory, and [\d.]+ GiB are available"):
+        builder.install(replace(HELLO, memory_gib=1_000_000), quiet)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_without_go_and_without_pip_the_error_says_what_to_install(

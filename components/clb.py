@@ -1,0 +1,72 @@
+"""A Classic Load Balancer of Alibaba Cloud, with an elastic address if it is to have one."""
+
+import pulumi
+from pulumi_alicloud.ecs import EipAddress, EipAssociation
+from pulumi_alicloud.slb import ApplicationLoadBalancer
+
+from model.alibaba import REUSED_TAG
+from model.load_balancer import EipSettings, SlbLoadBalancer
+
+
+class Clb(pulumi.ComponentResource):
+    """The CLB, and its EIP with the association of the two.
+
+    Listeners and backends are the cluster's controller's: it makes them from the Service that names the CLB.
+    """
+
+    id: pulumi.Output[str]
+    """Id of the CLB, known once everything that belongs to it is there."""
+
+    def __init__(
+        self, name: str, settings: SlbLoadBalancer, title: str, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """title: the name of the CLB where the settings give none."""
+        super().__init__("srs:edge:Clb", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self, protect=settings.protected)
+        title = settings.name or title
+        intranet = settings.address_type == "intranet"
+        by_bandwidth = not intranet and settings.internet_charge_type == "PayByBandwidth"
+        balancer = ApplicationLoadBalancer(
+            name,
+            load_balancer_name=title,
+            address_type=settings.address_type,
+            vswitch_id=settings.vswitch_id,
+            payment_type="PayAsYouGo",
+            instance_charge_type=settings.instance_charge_type,
+            load_balancer_spec=settings.spec,
+            internet_charge_type=None if intranet else settings.internet_charge_type,
+            bandwidth=settings.bandwidth if by_bandwidth else None,
+            delete_protection="on" if settings.delete_protection else "off",
+            modification_protection_status="ConsoleProtection" if settings.modification_protection else "NonProtection",
+            modification_protection_reason="managed by pulumi" if settings.modification_protection else None,
+            tags={**settings.tags, REUSED_TAG: "true"},
+            opts=child,
+        )
+        self.id = balancer.id
+        if settings.eip:
+            associated = _eip(name, settings.eip, title, settings, balancer.id, child)
+            self.id = pulumi.Output.all(balancer.id, associated.id).apply(lambda ids: str(ids[0]))
+        self.register_outputs({"id": self.id})
+
+
+def _eip(
+    name: str,
+    eip: EipSettings,
+    title: str,
+    settings: SlbLoadBalancer,
+    clb: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> EipAssociation:
+    address = EipAddress(
+        f"{name}-eip",
+        address_name=title,
+        bandwidth=str(eip.bandwidth),
+        internet_charge_type=eip.charge_type,
+        payment_type="PayAsYouGo",
+        deletion_protection=settings.delete_protection,
+        tags=dict(settings.tags),
+        opts=opts,
+    )
+    return EipAssociation(
+        f"{name}-eip", allocation_id=address.id, instance_id=clb, instance_type="SlbInstance", opts=opts
+    )

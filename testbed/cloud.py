@@ -1,0 +1,401 @@
+"""A stand-in for Alibaba Cloud's API, as far as the production stack talks to it: CLBs and elastic addresses.
+
+    with CloudApi() as api:
+        api.endpoint                    # host:port for the provider's settings
+        api.fail("CreateLoadBalancer", "QuotaExceeded", "…")
+        api.clbs, api.eips              # what is there now
+        api.calls                       # what was asked, in order
+
+Requests are RPC calls with the action in the query string; errors are HTTP answers with Code and Message. What it
+refuses is what the real API refuses and the stack can run into. It checks no signatures.
+"""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
+
+Parameters = dict[str, str]
+Answer = dict[str, Any]
+
+_SIGNING = {
+    "AccessKeyId", "Format", "Signature", "SignatureMethod", "SignatureNonce", "SignatureType", "SignatureVersion",
+    "Timestamp",
+}  # fmt: skip
+
+
+class ApiError(Exception):
+    """An answer that says no."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that was answered. status: of the HTTP answer."""
+
+    action: str
+    parameters: Parameters
+    status: int
+
+    @property
+    def changes(self) -> bool:
+        """Whether it asked for a change."""
+        return not self.action.startswith(("Describe", "List"))
+
+
+@dataclass
+class _Fault:
+    action: str
+    times: int
+    error: ApiError | None
+    seconds: float
+    done: bool
+    """Whether the action is carried out all the same."""
+
+
+@dataclass
+class CloudApi:
+    """The API and what it knows: CLBs and elastic addresses by id, in the words of its answers."""
+
+    clbs: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    eips: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    tags: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    tokens: dict[str, str] = field(default_factory=dict[str, str])
+    """Ids of CLBs by the client token of the request that made them."""
+    calls: list[Call] = field(default_factory=list[Call])
+    vswitches: dict[str, str] = field(default_factory=lambda: {"vsw-testbed0001": "vpc-testbed0001"})
+
+    def __post_init__(self) -> None:
+        self._lock = threading.RLock()
+        self._numbers = itertools.count(1)
+        self._faults: list[_Fault] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def fail(self, action: str, code: str, message: str, status: int = 400, times: int = 1, done: bool = False) -> None:
+        """Answer the next calls of `action` with an error. done: after having carried them out all the same."""
+        self._faults.append(_Fault(action, times, ApiError(code, message, status), 0, done))
+
+    def hang(self, action: str, seconds: float, times: int = 1) -> None:
+        """Let the next calls of `action` wait that long for their answer."""
+        self._faults.append(_Fault(action, times, None, seconds, done=True))
+
+    def mend(self) -> None:
+        """Take back all faults."""
+        self._faults.clear()
+
+    @contextmanager
+    def watched(self) -> Generator[list[Call]]:
+        """The calls that come while the block runs (complete at its end)."""
+        seen: list[Call] = []
+        before = len(self.calls)
+        yield seen
+        seen += self.calls[before:]
+
+    def answer(self, parameters: Parameters) -> tuple[int, Answer]:
+        """What the API answers: HTTP status and content."""
+        action = parameters.get("Action", "")
+        plain = {key: value for key, value in parameters.items() if key not in _SIGNING}
+        status, content = 200, Answer()
+        fault = self._fault(action)
+        try:
+            with self._lock:
+                act = _ACTIONS.get(action)
+                if act is None:
+                    raise ApiError("InvalidAction.NotFound", f"The specified action {action} is not found.", 404)
+                if fault is None or fault.done:
+                    content = act(self, plain)
+            if fault and fault.error:
+                raise fault.error
+        except ApiError as error:
+            status, content = error.status, {"Code": error.code, "Message": error.message, "HostId": self.endpoint}
+        if fault:
+            time.sleep(fault.seconds)
+        content["RequestId"] = f"request-{next(self._numbers)}"
+        self.calls.append(Call(action, plain, status))
+        return status, content
+
+    def _fault(self, action: str) -> _Fault | None:
+        with self._lock:
+            for fault in self._faults:
+                if fault.action in (action, "*") and fault.times > 0:
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def new_id(self, prefix: str) -> str:
+        """An id that nothing has yet."""
+        return f"{prefix}-testbed{next(self._numbers):04}"
+
+    def add_clb(self, parameters: Parameters) -> Answer:
+        """Make a CLB, as a call of CreateLoadBalancer does."""
+        vswitch = parameters.get("VSwitchId", "")
+        intranet = parameters.get("AddressType") == "intranet"
+        number = len(self.clbs) + len(self.eips) + 10
+        clb: Answer = {
+            "LoadBalancerId": self.new_id("lb"),
+            "LoadBalancerName": parameters.get("LoadBalancerName", ""),
+            "LoadBalancerStatus": "active",
+            "RegionId": parameters.get("RegionId", ""),
+            "Address": f"172.16.0.{number}" if intranet else f"203.0.113.{number}",
+            "AddressType": parameters.get("AddressType", "internet"),
+            "AddressIPVersion": parameters.get("AddressIPVersion", "ipv4"),
+            "Bandwidth": int(parameters.get("Bandwidth", "1")),
+            "DeleteProtection": parameters.get("DeleteProtection", "off"),
+            "InternetChargeType": parameters.get("InternetChargeType", "paybytraffic"),
+            "LoadBalancerSpec": parameters.get("LoadBalancerSpec", ""),
+            "MasterZoneId": "cn-beijing-h",
+            "SlaveZoneId": "cn-beijing-g",
+            "ModificationProtectionStatus": parameters.get("ModificationProtectionStatus", "NonProtection"),
+            "ModificationProtectionReason": parameters.get("ModificationProtectionReason", ""),
+            "PayType": parameters.get("PayType", "PayOnDemand"),
+            "InstanceChargeType": parameters.get("InstanceChargeType", "PayBySpec"),
+            "ResourceGroupId": "rg-testbed",
+            "VSwitchId": vswitch,
+            "VpcId": self.vswitches.get(vswitch, ""),
+            "NetworkType": "vpc",
+        }
+        self.clbs[clb["LoadBalancerId"]] = clb
+        return clb
+
+    def eip_of(self, clb: str) -> str | None:
+        """The elastic address that a CLB has, if it has one."""
+        return next((eip["IpAddress"] for eip in self.eips.values() if eip["InstanceId"] == clb), None)
+
+
+def _handler(api: CloudApi) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            status, content = api.answer(
+                {**dict(parse_qsl(urlsplit(self.path).query, True)), **dict(parse_qsl(body, True))}
+            )
+            data = json.dumps(content).encode()
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+            except OSError:
+                self.close_connection = True  # the client did not wait for the answer
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Handler
+
+
+# Actions of Slb 2014-05-15.
+
+
+def _clb(api: CloudApi, parameters: Parameters) -> Answer:
+    try:
+        return api.clbs[parameters["LoadBalancerId"]]
+    except KeyError:
+        raise ApiError("InvalidLoadBalancerId.NotFound", "The specified LoadBalancerId does not exist.", 404) from None
+
+
+def _create_clb(api: CloudApi, parameters: Parameters) -> Answer:
+    if (vswitch := parameters.get("VSwitchId")) and vswitch not in api.vswitches:
+        raise ApiError("InvalidVSwitchId.NotFound", "The specified VSwitch does not exist.", 404)
+    # The same token is the same request, sent again.
+    token = parameters.get("ClientToken", "")
+    known = api.clbs.get(api.tokens.get(token, "")) if token else None
+    clb = known or api.add_clb(parameters)
+    if token:
+        api.tokens[token] = clb["LoadBalancerId"]
+    return {key: clb[key] for key in ("LoadBalancerId", "LoadBalancerName", "Address")}
+
+
+def _delete_clb(api: CloudApi, parameters: Parameters) -> Answer:
+    clb = _clb(api, parameters)
+    if clb["DeleteProtection"] == "on":
+        raise ApiError("OperationDenied.DeleteProtectionIsOn", "The instance has the delete protection on.")
+    if api.eip_of(clb["LoadBalancerId"]):
+        raise ApiError("OperationDenied.EipInUse", "An elastic IP address is associated with the instance.")
+    del api.clbs[clb["LoadBalancerId"]]
+    return {}
+
+
+def _set_clb(*names: str) -> Callable[[CloudApi, Parameters], Answer]:
+    def act(api: CloudApi, parameters: Parameters) -> Answer:
+        clb = _clb(api, parameters)
+        for name in names:
+            if name in parameters:
+                clb[name] = int(parameters[name]) if name == "Bandwidth" else parameters[name]
+        return {}
+
+    return act
+
+
+def _numbered(parameters: Parameters, pattern: str) -> list[str]:
+    values = (parameters.get(pattern.format(number)) for number in itertools.count(1))
+    return [value for value in itertools.takewhile(lambda value: value is not None, values) if value is not None]
+
+
+def _tag(api: CloudApi, parameters: Parameters) -> Answer:
+    keys, values = _numbered(parameters, "Tag.{}.Key"), _numbered(parameters, "Tag.{}.Value")
+    for resource in _numbered(parameters, "ResourceId.{}"):
+        api.tags.setdefault(resource, {}).update(zip(keys, values, strict=True))
+    return {}
+
+
+def _untag(api: CloudApi, parameters: Parameters) -> Answer:
+    for resource in _numbered(parameters, "ResourceId.{}"):
+        for key in _numbered(parameters, "TagKey.{}"):
+            api.tags.get(resource, {}).pop(key, None)
+    return {}
+
+
+def _list_tags(api: CloudApi, parameters: Parameters) -> Answer:
+    kind = parameters["ResourceType"]
+    found = [
+        {"ResourceId": resource, "ResourceType": kind, "TagKey": key, "TagValue": value}
+        for resource in _numbered(parameters, "ResourceId.{}")
+        for key, value in api.tags.get(resource, {}).items()
+    ]
+    return {"TagResources": {"TagResource": found}}
+
+
+# Actions of Vpc 2016-04-28.
+
+
+def _describe_vswitch(api: CloudApi, parameters: Parameters) -> Answer:
+    vswitch = parameters["VSwitchId"]
+    if vswitch not in api.vswitches:
+        raise ApiError("InvalidVswitchID.NotFound", "Specified vswitch does not exist.", 404)
+    return {"VSwitchId": vswitch, "VpcId": api.vswitches[vswitch], "ZoneId": "cn-beijing-h", "Status": "Available"}
+
+
+def _eip(api: CloudApi, parameters: Parameters) -> Answer:
+    try:
+        return api.eips[parameters["AllocationId"]]
+    except KeyError:
+        raise ApiError("InvalidAllocationId.NotFound", "Specified allocation ID is not found", 404) from None
+
+
+def _allocate(api: CloudApi, parameters: Parameters) -> Answer:
+    eip: Answer = {
+        "AllocationId": api.new_id("eip"),
+        "IpAddress": f"198.51.100.{len(api.eips) + 10}",
+        "Status": "Available",
+        "Name": parameters.get("Name", ""),
+        "Bandwidth": parameters.get("Bandwidth", "5"),
+        "InternetChargeType": parameters.get("InternetChargeType", "PayByBandwidth"),
+        "ChargeType": parameters.get("InstanceChargeType", "PostPaid"),
+        "ISP": parameters.get("ISP", "BGP"),
+        "Netmode": "public",
+        "Description": parameters.get("Description", ""),
+        "DeletionProtection": False,
+        "HDMonitorStatus": "OFF",
+        "ResourceGroupId": "rg-testbed",
+        "AllocationTime": "2026-01-01T00:00:00Z",
+        "RegionId": parameters.get("RegionId", ""),
+        "InstanceId": "",
+        "InstanceType": "",
+        "Zone": "",
+        "Mode": "NAT",
+    }
+    api.eips[eip["AllocationId"]] = eip
+    return {"AllocationId": eip["AllocationId"], "EipAddress": eip["IpAddress"], "ResourceGroupId": "rg-testbed"}
+
+
+def _describe_eips(api: CloudApi, parameters: Parameters) -> Answer:
+    eip = api.eips.get(parameters.get("AllocationId", ""))
+    found = []
+    if eip:
+        tags = [{"Key": key, "Value": value} for key, value in api.tags.get(eip["AllocationId"], {}).items()]
+        found = [eip | {"Tags": {"Tag": tags}}]
+    return {"EipAddresses": {"EipAddress": found}, "TotalCount": len(found)}
+
+
+def _associate(api: CloudApi, parameters: Parameters) -> Answer:
+    clb = api.clbs.get(parameters["InstanceId"])
+    if clb is None:
+        raise ApiError("InvalidInstanceId.NotFound", "The specified InstanceId is not found.", 404)
+    if clb["AddressType"] != "intranet":
+        raise ApiError("InvalidInstance.NotSupport", "An internet instance cannot be given an elastic IP address.")
+    _eip(api, parameters).update(InstanceId=clb["LoadBalancerId"], InstanceType="SlbInstance", Status="InUse")
+    return {}
+
+
+def _unassociate(api: CloudApi, parameters: Parameters) -> Answer:
+    _eip(api, parameters).update(InstanceId="", InstanceType="", Status="Available")
+    return {}
+
+
+def _modify_eip(api: CloudApi, parameters: Parameters) -> Answer:
+    eip = _eip(api, parameters)
+    eip.update({name: parameters[name] for name in ("Name", "Bandwidth", "Description") if name in parameters})
+    return {}
+
+
+def _protect_eip(api: CloudApi, parameters: Parameters) -> Answer:
+    eip = _eip(api, parameters | {"AllocationId": parameters.get("InstanceId", "")})
+    eip["DeletionProtection"] = parameters.get("ProtectionEnable", "").lower() == "true"
+    return {}
+
+
+def _release(api: CloudApi, parameters: Parameters) -> Answer:
+    eip = _eip(api, parameters)
+    if eip["Status"] == "InUse":
+        raise ApiError("IncorrectEipStatus", "The specified eip is in use.")
+    if eip["DeletionProtection"]:
+        raise ApiError("OperationDenied.DeletionProtection", "The deletion protection of the eip is on.")
+    del api.eips[eip["AllocationId"]]
+    return {}
+
+
+_ACTIONS: dict[str, Callable[[CloudApi, Parameters], Answer]] = {
+    "CreateLoadBalancer": _create_clb,
+    "DescribeLoadBalancerAttribute": lambda api, parameters: dict(_clb(api, parameters)),
+    "DeleteLoadBalancer": _delete_clb,
+    "SetLoadBalancerName": _set_clb("LoadBalancerName"),
+    "SetLoadBalancerDeleteProtection": _set_clb("DeleteProtection"),
+    "SetLoadBalancerModificationProtection": _set_clb("ModificationProtectionStatus", "ModificationProtectionReason"),
+    "ModifyLoadBalancerInstanceSpec": _set_clb("LoadBalancerSpec"),
+    "ModifyLoadBalancerInstanceChargeType": _set_clb("InstanceChargeType", "LoadBalancerSpec"),
+    "ModifyLoadBalancerInternetSpec": _set_clb("Bandwidth", "InternetChargeType"),
+    "TagResources": _tag,
+    "UntagResources": _untag,
+    "UnTagResources": _untag,
+    "ListTagResources": _list_tags,
+    "DescribeVSwitchAttributes": _describe_vswitch,
+    "AllocateEipAddress": _allocate,
+    "DescribeEipAddresses": _describe_eips,
+    "AssociateEipAddress": _associate,
+    "UnassociateEipAddress": _unassociate,
+    "ModifyEipAddressAttribute": _modify_eip,
+    "DeletionProtection": _protect_eip,
+    "ReleaseEipAddress": _release,
+}
