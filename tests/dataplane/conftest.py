@@ -86,6 +86,8 @@ def audience(
 ) -> Callable[..., AbstractContextManager[Viewers]]:
     """Players, encoders and new connections while a block runs; what happened to them is kept for the report."""
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0]
+    if variant := getattr(request.node, "callspec", None):
+        title += f" ({variant.id.replace('_', ' ')})"
 
     @contextmanager
     def watch(**more: Any) -> Iterator[Viewers]:

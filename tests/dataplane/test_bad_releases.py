@@ -39,7 +39,7 @@ def in_place(stack: LiveStack, _old: str, image: str, **more: object) -> None:
 def test_a_release_that_crashes_at_start_or_after_it_is_ready(
     stack: LiveStack, audience, put: Callable[..., None], old: str, new: str, crashing: str
 ) -> None:
-    """A release that crashes at its start, then one that crashes 5 s after it is ready"""
+    """A release that crashes at its start, then one that crashes later"""
     stack.config["edge"] |= {"warmUp": "8s", "rolloutTimeout": "40s"}
     stack.must_up()
     good, serving = copy.deepcopy(stack.config), stack.endpoints()

@@ -18,7 +18,7 @@ AWAY = 60.0
 
 
 def test_an_origin_pod_is_deleted(stack: LiveStack, audience) -> None:
-    """An origin pod is deleted: viewers stay, and see a short silence"""
+    """An origin pod is deleted: viewers stay and see a short silence"""
     stack.must_up()
     with audience() as viewers:
         before = stack.get("pod", "srs-origin-0")["metadata"]["uid"]
@@ -38,7 +38,7 @@ def test_an_origin_pod_is_deleted(stack: LiveStack, audience) -> None:
 
 
 def test_an_edge_is_killed(stack: LiveStack, audience) -> None:
-    """An edge's SRS is ended by SIGKILL: only its own connections are lost, and come back on the others"""
+    """SRS of an edge is killed: only its own connections are lost, and come back"""
     stack.must_up()
     with audience() as viewers:
         victim = sorted(stack.pod_names())[0]

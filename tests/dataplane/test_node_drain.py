@@ -13,7 +13,7 @@ def drain(stack: LiveStack, node: str) -> "subprocess.Popen[str]":
 
 
 def test_a_node_is_drained_also_while_a_removed_release_drains(stack: LiveStack, audience, new: str) -> None:
-    """`kubectl drain` of one of two nodes, while pods of a removed release still drain"""
+    """kubectl drain of a node, while pods of a removed release drain"""
     stack.must_up()
     try:
         with audience() as viewers:

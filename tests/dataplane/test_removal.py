@@ -79,7 +79,7 @@ def test_open_connections_can_be_cut_at_once_after_a_destroy(stack: LiveStack, s
 def test_a_version_that_cannot_drain_is_refused_or_cuts(
     stack: LiveStack, audience, images: SrsImages, new: str
 ) -> None:
-    """SRS 5.0: refused; with the operator's consent an update cuts connections"""
+    """SRS 5.0, with the operator's consent: an update cuts connections"""
     cutting = [name for name in images.names if not can_drain(name)]
     if not cutting:
         pytest.skip("SRS_IMAGES has no version that cannot drain, such as v5.0-r3")
