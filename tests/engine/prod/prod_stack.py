@@ -59,7 +59,7 @@ class ProdStack(DevStack):
         for release in self.config["edge"]["releases"].values():
             release.pop("resources", None)
         self.config["origin"] |= {"replicas": 1, "rolloutTimeout": "60s", **QUICK}
-        self.config["edge"] |= {"replicas": 4, "rolloutTimeout": "60s", **QUICK}
+        self.config["edge"] |= {"replicas": 4, "rolloutTimeout": "60s", "warmUp": "0s", **QUICK}
         self.config["hls"] = {"enabled": False}
         self.config["images"] = {}
         self.lb.update({"protect": False, "deleteProtection": False, "addressTimeout": "30s"})
