@@ -48,7 +48,7 @@ async def rolled_out(live: LiveCluster, workload: Workload, timeout: timedelta, 
         waited = timedelta(seconds=now - begun)
         given_up = any(now - since >= PATIENCE.total_seconds() for since in hopeless_since.values())
         if waited >= timeout or given_up:
-            raise RolloutFailed(_message(workload, progress, waited))
+            raise RolloutFailed(_message(workload, progress, min(waited, timeout)))
         if os.getppid() != engine:  # the engine was killed; nobody is left to wait for
             os._exit(1)
         await asyncio.sleep(POLL)
