@@ -47,7 +47,7 @@ def open_connections(log: str) -> str | None:
 
 
 def describe(head: str, namespace: str, pods: Sequence[Object], said: Mapping[str, str] | None = None) -> str:
-    """The message: `head`, a line for each pod, and how to cut what is open."""
+    """The message: `head`, a line for each pod, and how to let go of them."""
     if not pods:
         return head
     lines = [f"{head}:"]
@@ -57,9 +57,12 @@ def describe(head: str, namespace: str, pods: Sequence[Object], said: Mapping[st
         lines.append(f"  {name} until {_until(pod)} at the latest{f' ({connections})' if connections else ''}")
     if len(pods) > SHOWN:
         lines.append(f"  and {len(pods) - SHOWN} more, the last one until {max(map(_until, pods))}")
-    # --now and not --force: that takes only the object away, and the node lets SRS drain on, unseen.
-    cut = f"kubectl -n {namespace} delete pod --all --now"
-    lines.append(f"Their open connections end by themselves until then. To cut them now: {cut}")
+    # Neither --force nor --now ends an SRS that drains already (seen: kubelet 1.34, containerd 1.6).
+    let_go = f"kubectl -n {namespace} delete pod --all --grace-period=0 --force"
+    lines.append(
+        "Their open connections end by themselves until then. To let the namespace go now, while nodes may serve them "
+        f"on unseen: {let_go}"
+    )
     return "\n".join(lines)
 
 

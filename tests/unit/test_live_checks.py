@@ -84,7 +84,7 @@ def test_a_terminating_namespace_names_its_pods() -> None:
     assert lines[0] == "12 pods drain:"
     assert lines[1] == "  p0 until 2026-01-01T00:00:00Z at the latest"
     assert lines[-2] == "  and 2 more, the last one until 2026-01-01T11:00:00Z"
-    assert "delete pod --all --now" in lines[-1]
+    assert "delete pod --all --grace-period=0 --force" in lines[-1]
 
 
 def test_a_draining_pod_says_how_many_connections_it_has() -> None:
