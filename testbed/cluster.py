@@ -406,9 +406,10 @@ class EmbeddedCluster:
                 machine.clean_up()
                 machine.prepare(ports["kube-apiserver"])
                 self._processes.start("machine", machine.command(), env=environment, cwd=self.state)
+                images = machine_images(tools, self.state / "images", self._say)
                 for node in ALL_NODES:
                     self._wait_for("machine", lambda node=node: _answers_at(machine.containerd_socket(node)))
-                    for image in machine_images(tools, self.state / "images", self._say):
+                    for image in images:
                         machine.import_image(node, image)
                 (machine.folder / "images-are-in").touch()
             if self._processes.find("forward") is None:

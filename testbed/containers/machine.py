@@ -176,10 +176,6 @@ class Machine:
         self._ctr(node, "images", "export", str(archive), f"docker.io/{name}" if name.count("/") < 2 else name)
         return archive
 
-    def pull_image(self, node: Node, name: str) -> None:
-        """Have the node's containerd pull an image from its registry."""
-        self._ctr(node, "images", "pull", name)
-
     def _ctr(self, node: Node, *arguments: str) -> None:
         command = ["ctr", "--address", str(self.containerd_socket(node)), "--namespace", "k8s.io", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
