@@ -100,15 +100,18 @@ def urls(play: Front, publish: Front, addresses: Mapping[str, str]) -> dict[str,
     addresses: of the load balancers, by Service.
     """
     encoder, viewer = _host(publish, addresses), _host(play, addresses)
-    ports = (RTMP_PORT, HTTP_PORT)
-    if isinstance(play.load_balancer, NodePortLoadBalancer):
-        ports = (play.load_balancer.rtmp_port, play.load_balancer.http_port)
-    publish_port = ports[0] if publish is play else RTMP_PORT
+    rtmp, http = _ports(play)
     return {
-        "publish": f"rtmp://{encoder}:{publish_port}/live/livestream",
-        "rtmp": f"rtmp://{viewer}:{ports[0]}/live/livestream",
-        "flv": f"http://{viewer}:{ports[1]}/live/livestream.flv",
+        "publish": f"rtmp://{encoder}:{_ports(publish)[0]}/live/livestream",
+        "rtmp": f"rtmp://{viewer}:{rtmp}/live/livestream",
+        "flv": f"http://{viewer}:{http}/live/livestream.flv",
     }
+
+
+def _ports(front: Front) -> tuple[int, int]:
+    if isinstance(front.load_balancer, NodePortLoadBalancer):
+        return front.load_balancer.rtmp_port, front.load_balancer.http_port
+    return RTMP_PORT, HTTP_PORT
 
 
 def _host(front: Front, addresses: Mapping[str, str]) -> str:

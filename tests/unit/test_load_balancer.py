@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bad_configs import GOOD, NLB, SLB
+from components.load_balancer import urls as front_urls
 from model import alibaba
 from model.config import BadConfig, read_settings
 from model.load_balancer import annotations
@@ -195,3 +196,33 @@ def test_the_annotations_depend_on_nothing_but_the_config() -> None:
     assert list(annotations(read(NLB).load_balancer).items()) == list(annotations(read(NLB).load_balancer).items())
     assert read(SLB).front.identity == read(SLB | {"scheduler": "rr", "tags": {"x": "y"}}).front.identity
     assert read(SLB).front.identity != read(SLB | {"vswitchId": "vsw-2ze0009"}).front.identity
+
+
+@pytest.mark.parametrize(
+    ("load_balancer", "more", "urls"),
+    [
+        (
+            {"kind": "nodePort", "rtmpPort": 31000, "httpPort": 31001, "host": "node"},
+            {},
+            ["rtmp://node:31000/live/livestream", "rtmp://node:31000/live/livestream", "http://node:31001"],
+        ),
+        (
+            SLB,
+            {},
+            ["rtmp://1.2.3.4:1935/live/livestream", "rtmp://1.2.3.4:1935/live/livestream", "http://1.2.3.4:8080"],
+        ),
+        (
+            {"kind": "nodePort", "rtmpPort": 31000, "httpPort": 31001, "host": "node"},
+            {"publish": {"loadBalancer": SLB}},
+            ["rtmp://5.6.7.8:1935/live/livestream", "rtmp://node:31000/live/livestream", "http://node:31001"],
+        ),
+    ],
+    ids=["node port", "CLB", "encoders apart"],
+)
+def test_the_urls_have_the_ports_of_their_load_balancers(
+    load_balancer: dict[str, Any], more: dict[str, Any], urls: list[str]
+) -> None:
+    settings = read(load_balancer, {"timeout": "10m"}, **more)
+    addresses = {"srs-edge-service": "1.2.3.4", "srs-publish-service": "5.6.7.8"}
+    told = front_urls(settings.front, settings.publish_front or settings.front, addresses)
+    assert told == {"publish": urls[0], "rtmp": urls[1], "flv": f"{urls[2]}/live/livestream.flv"}
