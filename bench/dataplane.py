@@ -61,13 +61,12 @@ def main() -> int:
 def figures(scenario: Scenario) -> dict[str, Any]:
     """What is told of a scenario, without its course."""
     summary = scenario["summary"]
-    cuts: Mapping[str, int] = summary["cuts_count"]
     return {
         "scenario": scenario["title"],
         "players": summary["players_wanted"],
         "newConnections": summary["samples"],
-        "playersCut": sum(count for kind, count in cuts.items() if kind != "publish"),
-        "encodersCut": cuts.get("publish", 0),
+        "playersCut": scenario["players_cut"],
+        "encodersCut": scenario["encoders_cut"],
         "newConnectionsFailed": sum(summary["failed_by_what"].values()),
         "leastReadyEdges": scenario["least_ready"],
         "longestSilenceSeconds": round(summary["longest_silence"], 2),

@@ -8,20 +8,23 @@ from cluster.live import LiveCluster, Object
 SHOWN = 10
 """Pods that are named; there may be hundreds."""
 
+HOW_TO_CUT = "Their open connections end by themselves until then. To cut them now: python -m rollout cut"
+
 _LOG_LINES = 200
 """SRS tells every few seconds, then half-minutes, how many connections it waits for; other lines stand between."""
 
 
-def draining(live: LiveCluster) -> list[Object]:
-    """The pods of the namespace that are going, whatever they belonged to, the first to end first."""
-    going = [pod for pod in live.pods() if "deletionTimestamp" in pod["metadata"]]
+def draining(live: LiveCluster, selector: str = "") -> list[Object]:
+    """The pods with these labels that are going, whatever they belonged to, the first to end first."""
+    going = [pod for pod in live.pods(selector) if "deletionTimestamp" in pod["metadata"]]
     return sorted(going, key=_until)
 
 
 def tell(live: LiveCluster) -> str:
-    """Say what drains in the namespace, with each pod's own last words on it."""
+    """Say what drains in the namespace, with each pod's own last words on it, and how to cut it."""
     pods = draining(live)
-    return describe(f"{len(pods)} pods drain in namespace {live.namespace}", live.namespace, pods, words(live, pods))
+    told = describe(f"{len(pods)} pods drain in namespace {live.namespace}", pods, words(live, pods))
+    return f"{told}\n{HOW_TO_CUT}" if pods else told
 
 
 def words(live: LiveCluster, pods: Sequence[Object]) -> dict[str, str]:
@@ -46,8 +49,8 @@ def open_connections(log: str) -> str | None:
     return f"{count} connections open at {when}Z"
 
 
-def describe(head: str, namespace: str, pods: Sequence[Object], said: Mapping[str, str] | None = None) -> str:
-    """The message: `head`, a line for each pod, and how to let go of them."""
+def describe(head: str, pods: Sequence[Object], said: Mapping[str, str] | None = None) -> str:
+    """The message: `head`, and a line for each pod."""
     if not pods:
         return head
     lines = [f"{head}:"]
@@ -57,12 +60,6 @@ def describe(head: str, namespace: str, pods: Sequence[Object], said: Mapping[st
         lines.append(f"  {name} until {_until(pod)} at the latest{f' ({connections})' if connections else ''}")
     if len(pods) > SHOWN:
         lines.append(f"  and {len(pods) - SHOWN} more, the last one until {max(map(_until, pods))}")
-    # Neither --force nor --now ends an SRS that drains already (seen: kubelet 1.34, containerd 1.6).
-    let_go = f"kubectl -n {namespace} delete pod --all --grace-period=0 --force"
-    lines.append(
-        "Their open connections end by themselves until then. To let the namespace go now, while nodes may serve them "
-        f"on unseen: {let_go}"
-    )
     return "\n".join(lines)
 
 

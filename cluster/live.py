@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kubernetes import config
+from kubernetes.client import Configuration
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
@@ -43,6 +44,11 @@ class LiveCluster:
         api.configuration.retries = 0
         self.namespace = settings.namespace
         self._api = api
+
+    @property
+    def configuration(self) -> Configuration:
+        """How the cluster is reached, for what is more than reading."""
+        return self._api.configuration
 
     def live_namespace(self) -> Object | None:
         """The namespace, None if it is not there."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from cluster.draining import describe, words
+from cluster.draining import HOW_TO_CUT, describe, words
 from cluster.live import LiveCluster
 
 POLL = 2.0
@@ -49,4 +49,5 @@ def terminating(live: LiveCluster) -> tuple[int, str] | None:
     head = f"namespace {live.namespace} is still terminating; "
     if not pods:
         return 0, f"{head}its last pod has gone, and Kubernetes removes it within {SYNC_PERIOD.seconds // 60} minutes"
-    return len(pods), describe(f"{head}it waits for {len(pods)} pods", live.namespace, pods, words(live, pods))
+    told = describe(f"{head}it waits for {len(pods)} pods", pods, words(live, pods))
+    return len(pods), f"{told}\n{HOW_TO_CUT}"

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -88,8 +88,8 @@ class ComponentStatus:
 class EmbeddedCluster:
     """One cluster, which lives in the folder `state`; `say` gets what a person who waits wants to read.
 
-    Without `tools` it can be looked at, stopped and deleted, but not started. `node_ports` of nodes that run
-    containers are listened on on this machine.
+    Without `tools` it can be looked at, stopped and deleted, but not started. `node_ports`: ports of this machine
+    that lead to node ports of nodes that run containers; by default NODE_PORTS, the same here as there.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class EmbeddedCluster:
         state: Path,
         tools: Tools | None = None,
         say: Callable[[str], None] = print,
-        node_ports: Sequence[int] = NODE_PORTS,
+        node_ports: Mapping[int, int] | None = None,
     ) -> None:
         self.state = state.resolve()
         self._tools = tools
         self._say = say
-        self._node_ports = node_ports
+        self._node_ports = {port: port for port in NODE_PORTS} if node_ports is None else node_ports
         self._processes = ProcessFolder(self.state / "pids.json", self.state / "logs")
 
     @property
@@ -246,7 +246,7 @@ class EmbeddedCluster:
         file = self.state / "ports.json"
         if not file.exists():
             scratch = file.with_suffix(".new")
-            scratch.write_text(json.dumps(dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True)), indent=2) + "\n")
+            scratch.write_text(json.dumps(dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True)), indent=2) + "\n")
             scratch.replace(file)
         ports: dict[str, int] = json.loads(file.read_text())
         return ports
@@ -258,7 +258,7 @@ class EmbeddedCluster:
         wanted = [*missing, "etcd-peer"] if "etcd" in missing else missing
         needed = {name: ports[name] for name in wanted if name in ports}
         if "forward" in missing:
-            needed |= {f"node port {port}": port for port in self._node_ports}
+            needed |= {f"node port {node_port}": port for port, node_port in self._node_ports.items()}
         taken = [f"{port} ({name}) by {listener(port)}" for name, port in needed.items() if not _is_free(port)]
         if taken:
             raise ClusterError(
@@ -416,7 +416,7 @@ class EmbeddedCluster:
                 self._forwards.unlink(missing_ok=True)
                 command = [sys.executable, "-m", "testbed.containers.forward", str(machine.init(self.machine_pid).pid)]
                 command += [str(ports["kube-apiserver"]), str(self._egress), str(self._forwards)]
-                command += [str(port) for port in self._node_ports]
+                command += [f"{port}:{node_port}" for port, node_port in self._node_ports.items()]
                 self._processes.start("forward", command, env=environment, cwd=self.state)
         except (MachineError, psutil.NoSuchProcess) as problem:
             raise ClusterError(f"{problem}\n{self._last_words('machine')}") from None
@@ -613,9 +613,12 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _free_ports(count: int) -> list[int]:
-    # Below the range from which systems take ports for outgoing connections (32768 on Linux, 49152 on macOS):
-    # a kept port from that range would sooner or later be somebody's while the cluster is stopped.
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody uses. Raises ClusterError if there are not so many.
+
+    They are below the range from which systems take ports for outgoing connections (32768 on Linux, 49152 on macOS):
+    a kept port from that range would sooner or later be somebody's while the cluster is stopped.
+    """
     free: list[int] = []
     candidates = list(range(16000, 30000))
     random.shuffle(candidates)

@@ -1,8 +1,8 @@
 """Connections between this machine's 127.0.0.1 and that of the machine the nodes run on, and its cluster network.
 
-    python -m testbed.containers.forward PID API_PORT SOCKET READY [NODE_PORT ...]
+    python -m testbed.containers.forward PID API_PORT SOCKET READY [PORT:NODE_PORT ...]
 
-- Node ports that are listened on here lead inside: what a viewer connects to.
+- A PORT here leads to a node port inside: what a viewer connects to.
 - The API server's port is listened on inside and leads here: what kubelets connect to.
 - SOCKET takes HTTP CONNECT and leads inside: the API server reaches kubelets through it (`kubectl logs`, `exec`), by
   its egress selector (Kubernetes docs, "Set up Konnectivity service", the same setting).
@@ -51,9 +51,9 @@ class Forwarder:
         """Listen inside, connect here."""
         await self._listen(await self._make_inside(lambda: _listener(port)), lambda: self._dial(False, port))
 
-    async def inward(self, port: int) -> None:
-        """Listen here, connect inside."""
-        await self._listen(_listener(port), lambda: self._dial(True, port))
+    async def inward(self, port: int, node_port: int) -> None:
+        """Listen here on `port`, connect inside to `node_port`."""
+        await self._listen(_listener(port), lambda: self._dial(True, node_port))
 
     async def connect_proxy(self, path: Path) -> None:
         """Listen on a Unix socket; the first line of each connection says where inside it is to lead."""
@@ -138,12 +138,13 @@ async def _join(
                 each.close()
 
 
-async def _run(pid: int, api_port: int, proxy: Path, ready: Path, node_ports: list[int]) -> None:
+async def _run(pid: int, api_port: int, proxy: Path, ready: Path, node_ports: list[str]) -> None:
     forwarder = Forwarder(pid)
     await forwarder.outward(api_port)
     await forwarder.connect_proxy(proxy)
-    for port in node_ports:
-        await forwarder.inward(port)
+    for pair in node_ports:
+        port, node_port = pair.split(":")
+        await forwarder.inward(int(port), int(node_port))
     ready.touch()
     while psutil.pid_exists(pid):
         await asyncio.sleep(0.5)
@@ -152,7 +153,7 @@ async def _run(pid: int, api_port: int, proxy: Path, ready: Path, node_ports: li
 def main() -> int:
     """Forward until the machine is gone."""
     pid, api_port, proxy, ready, *node_ports = sys.argv[1:]
-    asyncio.run(_run(int(pid), int(api_port), Path(proxy), Path(ready), [int(port) for port in node_ports]))
+    asyncio.run(_run(int(pid), int(api_port), Path(proxy), Path(ready), node_ports))
     return 0
 
 

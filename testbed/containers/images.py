@@ -96,6 +96,7 @@ def stand_ins(tools: Tools, folder: Path) -> Path:
     links = [
         f"{SRS_HOME}/objs/srs",
         f"{SRS_HOME}/etc/init.d/srs",
+        "/bin/kill",
         "/bin/sh",  # of the encoder, whose command is a loop around ffmpeg
         "/usr/sbin/nginx",
         "/pause",

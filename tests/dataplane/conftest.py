@@ -10,7 +10,7 @@ import pytest
 
 from live_stack import LiveStack
 from recorder import keep
-from testbed.cluster import EmbeddedCluster, tools_for
+from testbed.cluster import NODE_PORTS, EmbeddedCluster, free_ports, tools_for
 from testbed.containers.images import SrsImages, srs_images
 from testbed.containers.machine import missing_requirements
 from testbed.environment import environment
@@ -31,11 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[EmbeddedCluster]:
+def ports() -> dict[int, int]:
+    """Ports of this machine that lead to the node ports; others than those of `make up`, which may run beside."""
+    return dict(zip(free_ports(len(NODE_PORTS)), NODE_PORTS, strict=True))
+
+
+@pytest.fixture(scope="session")
+def cluster(ports: dict[int, int]) -> Iterator[EmbeddedCluster]:
     """The running cluster; its tools are on PATH."""
     tools = ensure_tools(tools=tools_for("containerd"))
     with guarded(STATE):
-        started = EmbeddedCluster(STATE, tools, say=lambda _line: None)
+        started = EmbeddedCluster(STATE, tools, say=lambda _line: None, node_ports=ports)
         started.start(kind="containerd")
         os.environ.update(environment(STATE, tools))
         yield started

@@ -48,12 +48,12 @@ class LiveStack(DevStack):
         releases = self.stack.outputs()["releases"].value
         return {name: release["realPercent"] for name, release in releases.items()}
 
-    def destroy_and_tell(self) -> Result:
-        """Take everything away by the operator's command, which says what still drains."""
+    def rollout(self, *arguments: str) -> Result:
+        """Run the operator's command, `python -m rollout`."""
         assert self.stack  # made before
         self.write()
         begun = time.monotonic()
-        command = [str(ROOT / ".venv/bin/python"), "-m", "rollout", "--stack", NAME, "destroy", "--yes"]
+        command = [str(ROOT / ".venv/bin/python"), "-m", "rollout", "--stack", NAME, *arguments]
         done = subprocess.run(
             command, cwd=self.folder, env={**os.environ, **self.variables}, capture_output=True, text=True, check=False
         )

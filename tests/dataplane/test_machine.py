@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -15,7 +15,7 @@ import pytest
 
 from live_stack import LiveStack
 from stack import ROOT, eventually
-from testbed.cluster import NODE_PORTS, EmbeddedCluster
+from testbed.cluster import EmbeddedCluster
 from testbed.tools import ensure_tools
 
 RUN = """
@@ -27,7 +27,7 @@ from testbed.tools import ensure_tools
 
 state = Path(sys.argv[1])
 with guarded(state):
-    cluster = EmbeddedCluster(state, ensure_tools(tools=tools_for("containerd")), print, node_ports=())
+    cluster = EmbeddedCluster(state, ensure_tools(tools=tools_for("containerd")), print, node_ports={})
     cluster.start(kind="containerd")
     print("started", flush=True)
     time.sleep(600)
@@ -106,9 +106,9 @@ def test_nothing_is_left_of_a_run_that_was_ended(state: Path, ended: signal.Sign
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_ffmpeg_publishes_and_plays_through_the_node_ports_of_this_machine(stack: LiveStack) -> None:
+def test_ffmpeg_publishes_and_plays_through_ports_of_this_machine(stack: LiveStack, ports: Mapping[int, int]) -> None:
     stack.must_up()
-    rtmp, http = NODE_PORTS
+    rtmp, http = ports
     url = f"rtmp://127.0.0.1:{rtmp}/live/livestream"
     picture = ["-f", "lavfi", "-i", "testsrc=size=160x90:rate=15", "-f", "lavfi", "-i", "sine"]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "15", "-c:a", "aac"]

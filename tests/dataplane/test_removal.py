@@ -53,16 +53,55 @@ def test_destroy_while_connections_are_open(stack: LiveStack, size: Size) -> Non
     stack.must_up()
     with Viewers(stack.cluster, size) as viewers:
         before = stack.pod_names()
-        said = stack.destroy_and_tell()
+        said = stack.rollout("destroy", "--yes")
         assert said.ok, said.output
         assert said.seconds < 30
         for pod in before:
             assert pod in said.output, "it says what still drains"
-        assert "--grace-period=0 --force" in said.output, "and how to let go of it"
+        assert "python -m rollout cut" in said.output, "and how to cut it"
         time.sleep(10)
         assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == before
         assert [cut for cut in viewers.story.cuts if cut["kind"] != "publish"] == []
     eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False), 60)
+
+
+@pytest.mark.parametrize("waited", [0, 10], ids=["in preStop", "in the drain"])
+def test_what_drains_can_be_cut_at_once(stack: LiveStack, size: Size, waited: float) -> None:
+    """`rollout cut` after a destroy"""
+    stack.must_up()
+    with Viewers(stack.cluster, size, reopen=False) as viewers:
+        before = stack.pod_names()
+        assert stack.rollout("destroy", "--yes").ok
+        time.sleep(waited)
+        viewers.step("cut")
+        said = stack.rollout("cut", "--yes")
+        assert said.ok, said.output
+        assert said.seconds < 30
+        assert f"{len(before)} of {len(before)} edges are cut and gone" in said.output
+        viewers.wait(lambda: len(viewers.story.cuts) == size.players + 1, 10, "everybody is cut, the encoder too")
+    eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False), 60)
+
+
+def test_only_what_drains_of_one_release_is_cut(stack: LiveStack, size: Size, old: str, new: str) -> None:
+    """`rollout cut --release` leaves those who are on other pods"""
+    stack.two_releases(old, new, (50, 50))
+    stack.must_up()
+    with Viewers(stack.cluster, size, reopen=False) as viewers:
+        stack.one_release(old)
+        stack.must_up()
+        assert "no edge of release r5 drains" in stack.rollout("cut", "--release", "r5").output
+        assert "--yes is needed" in stack.rollout("cut", "--release", "r6").output
+        assert viewers.story.cuts == []
+        on_canary = viewers.open()[version_of(new)]
+        assert 0 < on_canary < size.players
+        viewers.step("cut")
+        said = stack.rollout("cut", "--release", "r6", "--yes")
+        assert said.ok, said.output
+        viewers.wait(lambda: len(viewers.story.cuts) >= on_canary, 10, "those of the canary are cut")
+        viewers.count(5)
+    cut_players = [cut for cut in viewers.story.cuts if cut["kind"] != "publish"]
+    assert len(cut_players) == on_canary
+    assert {cut["version"] for cut in cut_players} == {version_of(new)}
 
 
 def test_a_version_that_cannot_drain_is_refused_or_cuts(

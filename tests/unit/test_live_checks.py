@@ -80,11 +80,10 @@ def test_a_change_of_the_origins_is_said() -> None:
 
 def test_a_terminating_namespace_names_its_pods() -> None:
     pods = [{"metadata": {"name": f"p{i}", "deletionTimestamp": f"2026-01-01T{i:02}:00:00Z"}} for i in range(12)]
-    lines = describe("12 pods drain", "live", pods).splitlines()
+    lines = describe("12 pods drain", pods).splitlines()
     assert lines[0] == "12 pods drain:"
     assert lines[1] == "  p0 until 2026-01-01T00:00:00Z at the latest"
-    assert lines[-2] == "  and 2 more, the last one until 2026-01-01T11:00:00Z"
-    assert "delete pod --all --grace-period=0 --force" in lines[-1]
+    assert lines[-1] == "  and 2 more, the last one until 2026-01-01T11:00:00Z"
 
 
 def test_a_draining_pod_says_how_many_connections_it_has() -> None:
@@ -96,5 +95,5 @@ def test_a_draining_pod_says_how_many_connections_it_has() -> None:
     assert open_connections(log) == "3 connections open at 2026-01-01T10:00:09Z"
     assert open_connections("2026-01-01T10:00:00Z [Trace] listeners closed\n") is None
     pods = [{"metadata": {"name": "p0", "deletionTimestamp": "2026-01-01T12:00:00Z"}}]
-    told = describe("1 pods drain", "live", pods, {"p0": "3 connections open at 2026-01-01T10:00:09Z"})
+    told = describe("1 pods drain", pods, {"p0": "3 connections open at 2026-01-01T10:00:09Z"})
     assert "  p0 until 2026-01-01T12:00:00Z at the latest (3 connections open at 2026-01-01T10:00:09Z)" in told

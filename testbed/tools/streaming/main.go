@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -32,6 +33,7 @@ var programs = map[string]func(){
 	// The other images of the dev stack.
 	"nginx": companions.Nginx,
 	"sh":    companions.Encoder,
+	"kill":  kill,
 
 	"streaming": func() { fmt.Println("streaming", version) },
 }
@@ -52,6 +54,24 @@ func main() {
 		os.Exit(2)
 	}
 	run()
+}
+
+// kill sends a signal to a process, `kill -INT 1`: images of SRS have the real one, and an operator ends
+// a draining SRS with it.
+func kill() {
+	signals := map[string]syscall.Signal{"-INT": syscall.SIGINT, "-TERM": syscall.SIGTERM, "-QUIT": syscall.SIGQUIT}
+	if len(os.Args) == 3 {
+		signal, known := signals[os.Args[1]]
+		if pid, err := strconv.Atoi(os.Args[2]); err == nil && known {
+			if err := syscall.Kill(pid, signal); err != nil {
+				fmt.Fprintf(os.Stderr, "kill: (%d) - %v\n", pid, err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
+	fmt.Fprintln(os.Stderr, "usage: kill -INT|-TERM|-QUIT <pid>")
+	os.Exit(2)
 }
 
 // pause is the process that holds a pod's namespaces: it waits to be ended, and as process 1 buries

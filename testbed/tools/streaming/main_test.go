@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,7 +31,7 @@ func program(t *testing.T, name string) (*exec.Cmd, *bytes.Buffer) {
 }
 
 func TestWrongNamesAndWrongUseAreOneLine(t *testing.T) {
-	for name, want := range map[string]string{"/bin/nonsense": "start me as one of crash-after, ", "/bin/rtmp-load": "nothing to do"} {
+	for name, want := range map[string]string{"/bin/nonsense": "start me as one of crash-after, ", "/bin/rtmp-load": "nothing to do", "/bin/kill": "usage: kill"} {
 		cmd, said := program(t, name)
 		cmd.Run()
 		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(said.String(), want) || strings.Count(said.String(), "\n") != 1 {
@@ -56,5 +57,20 @@ func TestPauseWaitsForItsSignal(t *testing.T) {
 	cmd.Process.Signal(syscall.SIGTERM)
 	if err := <-exited; err != nil {
 		t.Errorf("%v, %s", err, said)
+	}
+}
+
+func TestKillSendsTheSignal(t *testing.T) {
+	sleep := exec.Command("sleep", "30")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cmd, said := program(t, "/bin/kill")
+	cmd.Args = append(cmd.Args, "-INT", strconv.Itoa(sleep.Process.Pid))
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v, %s", err, said)
+	}
+	if sleep.Wait(); sleep.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
+		t.Errorf("ended by %v", sleep.ProcessState)
 	}
 }
