@@ -33,6 +33,8 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 OUTSIDE = (Path("/var/lib/cni"), Path("/var/log"), Path("/var/lib/kubelet"))
 """Where components write whatever they are told; inside the machine, folders of its own are mounted there."""
 
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
 _CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 _CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 _PROGRAMS = ("containerd", "ctr", "containerd-shim-runc-v2", "runc", "iptables", "ip", "unshare", "nsenter", "mount")
@@ -196,7 +198,9 @@ class Machine:
         for root in _control_group_roots():
             for node in ALL_NODES:
                 (root / self._cgroup / node.name).mkdir(parents=True, exist_ok=True)
-            # cpuset (cgroup v1): a new group has no CPU and no memory until it is given some.
+            if root == CONTROL_GROUPS:
+                share_out(root, self._cgroup)
+            # cpuset (version 1): a new group has no CPU and no memory until it is given some.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 if (root / file).exists():
                     for folder in (root / self._cgroup, *(root / self._cgroup / node.name for node in ALL_NODES)):
@@ -348,9 +352,25 @@ def _corefile(kubeconfig: Path) -> str:
 """
 
 
+def share_out(root: Path, name: str) -> None:
+    """Give the groups in `name` below `root` all controllers that the root has; a kubelet wants them in its own.
+
+    A group of version 2 has what its parent shares out (Linux kernel docs, "Control Group v2").
+    Raises MachineError if the system does not let it.
+    """
+    controllers = " ".join(f"+{each}" for each in (root / "cgroup.controllers").read_text().split())
+    try:
+        for group in (root, root / name):
+            (group / "cgroup.subtree_control").write_text(controllers)
+    except OSError as error:
+        raise MachineError(
+            f"control groups cannot be shared out ({error}). In a container, start it privileged and with "
+            "--cgroupns=host: the nodes need groups of their own below the system's root group"
+        ) from None
+
+
 def _control_group_roots() -> list[Path]:
-    """Where control groups are made: one folder per controller (v1), or one for all (v2)."""
-    root = Path("/sys/fs/cgroup")
-    if (root / "cgroup.controllers").exists():
-        return [root]
-    return [folder for folder in root.iterdir() if folder.is_dir() and not folder.is_symlink()]
+    """Where control groups are made: one folder for all controllers (version 2), or one for each (version 1)."""
+    if (CONTROL_GROUPS / "cgroup.controllers").exists():
+        return [CONTROL_GROUPS]
+    return [folder for folder in CONTROL_GROUPS.iterdir() if folder.is_dir() and not folder.is_symlink()]

@@ -19,12 +19,13 @@ from testbed.cluster import EmbeddedCluster
 from testbed.tools import ensure_tools
 
 RUN = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from testbed.cluster import EmbeddedCluster, tools_for
 from testbed.guard import guarded
 from testbed.tools import ensure_tools
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 state = Path(sys.argv[1])
 with guarded(state):
     cluster = EmbeddedCluster(state, ensure_tools(tools=tools_for("containerd")), print, node_ports={})

@@ -173,7 +173,7 @@ func TestAQuietRunHasNothingToReport(t *testing.T) {
 		t.Errorf("samples: %+v", s)
 	}
 	open := r.events("open")
-	if len(open) != 10 || open[0].Kind != "publish" || open[1].ServerID != "vid-4.0.6" || open[9].Kind != "flv" || open[9].Version != "4.0.6" {
+	if len(open) != 10 || open[0].Kind != "publish" || open[1].ServerID != "127.0.0.1-1" || open[9].Kind != "flv" || open[9].Version != "4.0.6" {
 		t.Errorf("opens: %+v", open)
 	}
 }

@@ -97,13 +97,10 @@ func (c *Client) ServerVersion() string {
 	return version
 }
 
-// ServerID tells one server process from another: SRS's own id, else its address and process number
-// (which in a container is always the same), else "".
+// ServerID tells one server process from another: its address and process number, else "". Not srs_id,
+// which is the connection's own since 5.0.
 func (c *Client) ServerID() string {
 	data := c.Info["data"]
-	if id, _ := Field(data, "srs_id").(string); id != "" {
-		return id
-	}
 	ip, _ := Field(data, "srs_server_ip").(string)
 	if pid, ok := Field(data, "srs_pid").(float64); ok {
 		return fmt.Sprintf("%s-%.0f", ip, pid)

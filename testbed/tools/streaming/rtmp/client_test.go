@@ -28,7 +28,7 @@ func dial(t *testing.T, server *rtmptest.Server) *rtmp.Client {
 
 func TestConnectTellsVersionAndProcess(t *testing.T) {
 	c := dial(t, rtmptest.New(t, "4.0.6"))
-	if c.ServerVersion() != "4.0.6" || c.ServerID() != "vid-4.0.6" {
+	if c.ServerVersion() != "4.0.6" || c.ServerID() != "127.0.0.1-1" {
 		t.Errorf("version %q, id %q", c.ServerVersion(), c.ServerID())
 	}
 }

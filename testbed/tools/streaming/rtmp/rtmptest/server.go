@@ -22,7 +22,6 @@ type Server struct {
 	t        testing.TB
 	rtmp     *listener
 	http     *listener
-	id       string
 	mu       sync.Mutex
 	version  string
 	mute     bool
@@ -49,7 +48,7 @@ type session struct {
 // New starts a server that calls itself SRS of this version.
 func New(t testing.TB, version string) *Server {
 	t.Helper()
-	s := &Server{t: t, id: "vid-" + version, version: version, streams: map[string]*stream{}, sessions: map[*session]bool{}}
+	s := &Server{t: t, version: version, streams: map[string]*stream{}, sessions: map[*session]bool{}}
 	s.rtmp = &listener{serve: s.serveRTMP}
 	s.http = &listener{serve: s.serveHTTP}
 	s.Listen()
@@ -277,7 +276,7 @@ func (s *Server) answerConnect(one *session, command rtmp.Command) error {
 			rtmp.Object{"fmsVer": "FMS/3,5,3,888", "capabilities": 127},
 			rtmp.Object{
 				"level": "status", "code": "NetConnection.Connect.Success", "objectEncoding": 0,
-				"data": rtmp.ECMAArray{"srs_version": version, "srs_id": s.id, "srs_pid": 1, "srs_server_ip": "127.0.0.1"},
+				"data": rtmp.ECMAArray{"srs_version": version, "srs_id": one.conn.RemoteAddr().String(), "srs_pid": 1, "srs_server_ip": "127.0.0.1"},
 			}),
 	)
 }
