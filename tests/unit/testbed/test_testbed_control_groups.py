@@ -18,5 +18,5 @@ def test_the_nodes_groups_get_all_controllers(tmp_path: Path) -> None:
 def test_a_system_that_does_not_let_it_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu\n")
     (tmp_path / "cgroup.subtree_control").mkdir()  # cannot be written
-    with pytest.raises(MachineError, match="cannot be shared out .* --cgroupns=host"):
+    with pytest.raises(MachineError, match=r"cannot be shared out .* --cgroupns=host"):
         share_out(tmp_path, "name")
