@@ -1,5 +1,7 @@
 """The first process of the machine: makes its network and mounts, starts the components, ends when one ends.
 
+A component that is ended by SIGHUP is started again, as a service manager does when a node's software is updated.
+
     unshare --net --mount --pid --fork --kill-child --mount-proc -- python -m testbed.containers.init plan.json
 
 It runs as pid 1 of its namespace, so its end is the end of everything.
@@ -33,19 +35,26 @@ def main() -> int:
     folder = Path(plan["folder"])
     _mounts(folder)
     _network(plan)
-    components: dict[int, str] = {}
+    components: dict[int, tuple[str, list[str]]] = {}
+    (folder / "logs").mkdir(exist_ok=True)
+    for old in (folder / "logs").iterdir():
+        old.unlink()
 
     def start(name: str, command: list[str]) -> None:
-        with (folder / "logs" / f"{name}.log").open("wb") as log:
+        with (folder / "logs" / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        components[child.pid] = name
+        components[child.pid] = (name, command)
+
+    def look() -> None:
+        for name, command in _ended(components):
+            start(name, command)
 
     def wait(what: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not holds():
-            _reap(components)
+            look()
             if time.monotonic() > deadline:
                 sys.exit(f"{what} is not there after {_START_SECONDS:.0f} s")
             time.sleep(0.05)
@@ -65,7 +74,7 @@ def main() -> int:
     wait("kube-proxy", lambda: _answers("http://127.0.0.1:10256/healthz"))
     (folder / "ready").touch()
     while True:
-        _reap(components)
+        look()
         time.sleep(0.1)
 
 
@@ -73,17 +82,22 @@ def _end(_number: int, _frame: object) -> None:
     sys.exit(0)
 
 
-def _reap(components: dict[int, str]) -> None:
-    """Take note of every process that ended; the end of a component is the end of the machine."""
+def _ended(components: dict[int, tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    """Take note of every process that ended; the components to start again. The end of another is the machine's."""
+    again: list[tuple[str, list[str]]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return again
         if pid == 0:
-            return
+            return again
         if pid in components:
-            sys.exit(f"{components[pid]} ended with exit code {os.waitstatus_to_exitcode(status)}; see its log")
+            name, command = components.pop(pid)
+            code = os.waitstatus_to_exitcode(status)
+            if code != -signal.SIGHUP:
+                sys.exit(f"{name} ended with exit code {code}; see its log")
+            again.append((name, command))
 
 
 def _mounts(folder: Path) -> None:

@@ -68,6 +68,11 @@ class LiveStack(DevStack):
                 return process
         raise AssertionError(f"no process of container {container}")
 
+    def components(self, name: str) -> list[psutil.Process]:
+        """The running components of the nodes that have this name, such as `kubelet`."""
+        machine = psutil.Process(self.cluster.machine_pid)
+        return [process for process in machine.children(recursive=True) if process.name() == name]
+
     def is_there(self, pod: str) -> bool:
         """Whether the pod exists, terminating or not."""
         return "NotFound" not in self.kubectl("get", "pod", pod, check=False)

@@ -3,8 +3,6 @@
 import signal
 import time
 
-import psutil
-
 from expectations import STEADY_SILENCE, assert_nothing_hurt
 from live_stack import EDGES, LiveStack
 from stack import eventually
@@ -58,16 +56,36 @@ def test_an_edge_is_killed(stack: LiveStack, audience) -> None:
     assert viewers.least_ready >= EDGES - 1
 
 
+def test_the_nodes_software_is_restarted_while_pods_drain(stack: LiveStack, audience, new: str) -> None:
+    """kubelet and containerd of all nodes are restarted while a removed release drains"""
+    stack.must_up()
+    with audience() as viewers:
+        viewers.step("r6 takes over, r5 removed")
+        stack.releases(r6=stack.config["edge"]["releases"]["r5"] | {"image": new})
+        stack.must_up()
+        time.sleep(5)  # their preStop is over
+        draining = {pod["metadata"]["name"] for pod in stack.pods(terminating=True)}
+        assert draining
+        for name in ("kubelet", "containerd"):
+            for process in stack.components(name):
+                viewers.step(f"{name} restarted")
+                before = set(stack.components(name))
+                process.send_signal(signal.SIGHUP)
+                eventually(lambda name=name, before=before: len(set(stack.components(name)) - before) == 1)
+                viewers.count(10)
+        assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == draining, "they drain on"
+    assert_nothing_hurt(viewers.story)
+    # A kubelet that starts takes its pods for not ready until it has probed them (kubernetes/kubernetes #100277).
+    assert viewers.least_ready >= EDGES // 2
+    stack.wait_until_drained()
+
+
 def test_cluster_dns_is_away_for_a_minute(stack: LiveStack, audience) -> None:
     """Cluster DNS does not answer for 60 s"""
     stack.must_up()
     with audience() as viewers:
         viewers.step("DNS away")
-        (dns,) = [
-            process
-            for process in psutil.Process(stack.cluster.machine_pid).children(recursive=True)
-            if process.name() == "coredns"
-        ]
+        (dns,) = stack.components("coredns")
         dns.send_signal(signal.SIGSTOP)
         try:
             time.sleep(AWAY)
