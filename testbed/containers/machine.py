@@ -185,7 +185,10 @@ class Machine:
             raise MachineError(f"{node.name}: `ctr {' '.join(arguments)}` failed: {done.stderr.strip()[-500:]}")
 
     def clean_up(self) -> None:
-        """Remove what is left outside of the folder when the machine has ended: control groups, mount points."""
+        """Remove what is left outside of the folder when the machine has ended: control groups, mount points.
+
+        Controllers that `share_out` made the root share stay shared: others may use them by now.
+        """
         if (self.folder / "made.json").exists():
             for target in json.loads((self.folder / "made.json").read_text()):
                 with suppress(OSError):  # somebody else may use it by now
