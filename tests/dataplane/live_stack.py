@@ -70,8 +70,8 @@ class LiveStack(DevStack):
 
     def components(self, name: str) -> list[psutil.Process]:
         """The running components of the nodes that have this name, such as `kubelet`."""
-        machine = psutil.Process(self.cluster.machine_pid)
-        return [process for process in machine.children(recursive=True) if process.name() == name]
+        # The machine's first process starts them; what they start has the same name for a moment.
+        return [each for each in self.cluster.machine.init(self.cluster.machine_pid).children() if each.name() == name]
 
     def is_there(self, pod: str) -> bool:
         """Whether the pod exists, terminating or not."""

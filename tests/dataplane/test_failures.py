@@ -6,6 +6,7 @@ import time
 from expectations import STEADY_SILENCE, assert_nothing_hurt
 from live_stack import EDGES, LiveStack
 from stack import eventually
+from testbed.containers.machine import ALL_NODES
 
 ORIGIN_SILENCE = 15.0
 """Seconds that viewers may be without media when an origin goes: the edge retries after 3 s (ossrs/srs), and the
@@ -69,9 +70,12 @@ def test_the_nodes_software_is_restarted_while_pods_drain(stack: LiveStack, audi
         for name in ("kubelet", "containerd"):
             for process in stack.components(name):
                 viewers.step(f"{name} restarted")
-                before = set(stack.components(name))
                 process.send_signal(signal.SIGHUP)
-                eventually(lambda name=name, before=before: len(set(stack.components(name)) - before) == 1)
+                eventually(
+                    lambda name=name, old=process: (
+                        old not in (now := stack.components(name)) and len(now) == len(ALL_NODES)
+                    )
+                )
                 viewers.count(10)
         assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == draining, "they drain on"
     assert_nothing_hurt(viewers.story)
