@@ -613,18 +613,18 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, among: range = range(16000, 30000)) -> list[int]:
     """Ports of 127.0.0.1 that nobody uses. Raises ClusterError if there are not so many.
 
-    They are below the range from which systems take ports for outgoing connections (32768 on Linux, 49152 on macOS):
+    Those of a cluster are below the range from which systems take ports for outgoing connections (32768 on Linux, 49152 on macOS):
     a kept port from that range would sooner or later be somebody's while the cluster is stopped.
     """
     free: list[int] = []
-    candidates = list(range(16000, 30000))
+    candidates = list(among)
     random.shuffle(candidates)
     for port in candidates:
         if _is_free(port):
             free.append(port)
         if len(free) == count:
             return free
-    raise ClusterError("no free ports between 16000 and 30000 on 127.0.0.1")
+    raise ClusterError(f"no free ports between {among.start} and {among.stop} on 127.0.0.1")

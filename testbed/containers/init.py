@@ -31,6 +31,8 @@ def main() -> int:
     # Python ignores nothing as pid 1, but the kernel drops signals without a handler there.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+    # Components take over what is ignored, and nohup ignores this one.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     folder = Path(plan["folder"])
     _mounts(folder)

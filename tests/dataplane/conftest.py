@@ -33,7 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ports() -> dict[int, int]:
     """Ports of this machine that lead to the node ports; others than those of `make up`, which may run beside."""
-    return dict(zip(free_ports(len(NODE_PORTS)), NODE_PORTS, strict=True))
+    # The cluster chooses ports of its own later, from others.
+    return dict(zip(free_ports(len(NODE_PORTS), range(14000, 16000)), NODE_PORTS, strict=True))
 
 
 @pytest.fixture(scope="session")

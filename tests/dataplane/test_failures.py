@@ -1,12 +1,16 @@
 """What fails by itself hurts as little as it can: an origin, an edge, cluster DNS."""
 
 import signal
+import subprocess
 import time
+from contextlib import ExitStack
 
 from expectations import STEADY_SILENCE, assert_nothing_hurt
 from live_stack import EDGES, LiveStack
 from stack import eventually
 from testbed.containers.machine import ALL_NODES
+from versions import tells_encoders
+from viewers import Size, Viewers
 
 ORIGIN_SILENCE = 15.0
 """Seconds that viewers may be without media when an origin goes: the edge retries after 3 s (ossrs/srs), and the
@@ -34,6 +38,27 @@ def test_an_origin_pod_is_deleted(stack: LiveStack, audience) -> None:
     assert refused == []
     assert viewers.story.longest_silence < ORIGIN_SILENCE
     assert viewers.story.summary["publishers"] == viewers.story.summary["publishers_wanted"]
+
+
+def test_an_origin_vanishes_without_a_word(stack: LiveStack, size: Size, old: str) -> None:
+    """An origin vanishes without closing its connections: in 4.0 its encoder stays connected to a dead stream"""
+    stack.must_up()
+    with ExitStack() as all_of_them:
+        encoder = all_of_them.enter_context(Viewers(stack.cluster, Size(0, 0)))
+        viewers = all_of_them.enter_context(Viewers(stack.cluster, Size(size.players, 0), publish=False))
+        network = f"--net=/proc/{stack.process('srs-origin-0').pid}/ns/net"
+        subprocess.run(["nsenter", network, "--", "ip", "link", "set", "eth0", "down"], check=True)
+        stack.kubectl("delete", "pod", "srs-origin-0", "--grace-period=0", "--force")
+        time.sleep(AWAY)
+        if tells_encoders(old):
+            assert encoder.story.cuts, "the edge cut it, so it came back"
+        else:
+            assert encoder.story.cuts == [], "the encoder is still connected"
+            assert viewers.silent() == size.players, "the stream is dead"
+            encoder.end()
+            all_of_them.enter_context(Viewers(stack.cluster, Size(0, 0)))
+        viewers.wait(lambda: viewers.silent() == 0, ORIGIN_SILENCE, "a new connection of the encoder is the cure")
+    assert viewers.story.cuts == []
 
 
 def test_an_edge_is_killed(stack: LiveStack, audience) -> None:

@@ -13,6 +13,12 @@ def can_drain(image: str) -> bool:
     return capabilities(_version(image)).drains
 
 
+def tells_encoders(image: str) -> bool:
+    """Whether an edge of this version cuts an encoder when it cannot forward to the origin any more."""
+    version = _version(image)
+    return version >= ((6, 0, 139) if version >= (6, 0, 0) else (5, 0, 214))
+
+
 def _version(image: str) -> Version:
     version = parse_version(image.rpartition(":")[2])
     assert version is not None, f"{image}: its tag names no SRS version"

@@ -71,8 +71,8 @@ class Story:
 class Viewers:
     """Holds connections while the block runs.
 
-    streams: what is published, each through one connection to the edges. size: how many play and connect.
-    reopen: whether those who are cut come back.
+    streams: what is played, and published, each through one connection to the edges. size: how many play and connect.
+    reopen: whether those who are cut come back. publish: whether there are encoders; else somebody else's are played.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Viewers:
         size: Size,
         streams: Sequence[str] = ("live/livestream",),
         reopen: bool = True,
+        publish: bool = True,
     ) -> None:
         self.size = size
         self.story = Story()
@@ -90,7 +91,7 @@ class Viewers:
         options = {
             "rtmp": f"127.0.0.1:{RTMP_PORT}",
             "http": f"127.0.0.1:{HTTP_PORT}",
-            "publish": ",".join(streams),
+            "publish": ",".join(streams) if publish else "",
             "play": ",".join(streams),
             "players": size.players - over_flv,
             "flv-players": over_flv,
@@ -113,12 +114,12 @@ class Viewers:
         try:
             self.wait(lambda: bool(self.story.of("ready")), READY_SECONDS, "all players play")
         except BaseException:
-            self._end()
+            self.end()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self.end()
 
     def step(self, what: str) -> None:
         """Note that something is done now."""
@@ -161,7 +162,8 @@ class Viewers:
         assert not self.story.cuts
         return Counter(opened["server_id"] for opened in self.story.of("open") if opened["kind"] != "flv")
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Close all connections; the end of the block does so, too."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
