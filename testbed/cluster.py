@@ -616,8 +616,8 @@ def _is_free(port: int) -> bool:
 def free_ports(count: int, among: range = range(16000, 30000)) -> list[int]:
     """Ports of 127.0.0.1 that nobody uses. Raises ClusterError if there are not so many.
 
-    Those of a cluster are below the range from which systems take ports for outgoing connections (32768 on Linux, 49152 on macOS):
-    a kept port from that range would sooner or later be somebody's while the cluster is stopped.
+    Those of a cluster are below the range from which systems take ports for outgoing connections (32768 on Linux,
+    49152 on macOS): a kept port from that range would sooner or later be somebody's while the cluster is stopped.
     """
     free: list[int] = []
     candidates = list(among)
