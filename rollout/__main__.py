@@ -43,8 +43,8 @@ def main() -> int:
             case _:
                 print(tell(live))
     except (BadConfig, ValueError, Unreachable, subprocess.CalledProcessError) as problem:
-        words = problem.stderr.strip() if isinstance(problem, subprocess.CalledProcessError) else problem
-        print(f"error: {words}", file=sys.stderr)
+        reason = problem.stderr.strip() if isinstance(problem, subprocess.CalledProcessError) else problem
+        print(f"error: {reason}", file=sys.stderr)
         return 1
     return 0
 

@@ -83,10 +83,14 @@ class LiveStack(DevStack):
         eventually(lambda: not self.pods(selector, terminating=True), seconds)
         return time.monotonic() - begun
 
+    def wait_until_gone(self) -> None:
+        """Wait until the namespace is gone."""
+        eventually(lambda: "NotFound" in self.kubectl("get", "namespace", self.namespace, check=False), 60)
+
     def clean_up(self) -> None:
         """Take all away, and wait until the node ports are free for the next test."""
         super().clean_up()
-        eventually(lambda: "NotFound" in self.kubectl("get", "namespace", self.namespace, check=False), 60)
+        self.wait_until_gone()
 
 
 def release(image: str, weight: int, **more: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def keep(name: str, title: str, images: SrsImages, viewers: Viewers) -> None:
         "size": asdict(viewers.size),
         "least_ready": viewers.least_ready,
         # Each once, however often it was cut.
-        "players_cut": len({cut["id"] for cut in story.cuts if cut["kind"] != "publish"}),
+        "players_cut": len({cut["id"] for cut in story.player_cuts}),
         "encoders_cut": len({cut["id"] for cut in story.cuts if cut["kind"] == "publish"}),
         "steps": story.steps,
         "ticks": story.of("tick"),

@@ -32,7 +32,7 @@ def test_an_origin_pod_is_deleted(stack: LiveStack, audience) -> None:
         viewers.step("srs-origin-0 is back")
         viewers.count(ORIGIN_SILENCE)
         assert viewers.silent() == 0, "all players have media again"
-    players = [cut for cut in viewers.story.cuts if cut["kind"] != "publish"]
+    players = viewers.story.player_cuts
     assert players == []
     refused = [each for each in viewers.story.failures if each["what"] == "sample"]
     assert refused == []

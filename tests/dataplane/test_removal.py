@@ -61,8 +61,8 @@ def test_destroy_while_connections_are_open(stack: LiveStack, size: Size) -> Non
         assert "python -m rollout cut" in said.output, "and how to cut it"
         time.sleep(10)
         assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == before
-        assert [cut for cut in viewers.story.cuts if cut["kind"] != "publish"] == []
-    eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False), 60)
+        assert viewers.story.player_cuts == []
+    stack.wait_until_gone()
 
 
 @pytest.mark.parametrize("waited", [0, 10], ids=["in preStop", "in the drain"])
@@ -79,7 +79,7 @@ def test_what_drains_can_be_cut_at_once(stack: LiveStack, size: Size, waited: fl
         assert said.seconds < 30
         assert f"{len(before)} of {len(before)} edges are cut and gone" in said.output
         viewers.wait(lambda: len(viewers.story.cuts) == size.players + 1, 10, "everybody is cut, the encoder too")
-    eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False), 60)
+    stack.wait_until_gone()
 
 
 def test_only_what_drains_of_one_release_is_cut(stack: LiveStack, size: Size, old: str, new: str) -> None:
@@ -99,7 +99,7 @@ def test_only_what_drains_of_one_release_is_cut(stack: LiveStack, size: Size, ol
         assert said.ok, said.output
         viewers.wait(lambda: len(viewers.story.cuts) >= on_canary, 10, "those of the canary are cut")
         viewers.count(5)
-    cut_players = [cut for cut in viewers.story.cuts if cut["kind"] != "publish"]
+    cut_players = viewers.story.player_cuts
     assert len(cut_players) == on_canary
     assert {cut["version"] for cut in cut_players} == {version_of(new)}
 
@@ -122,4 +122,4 @@ def test_a_version_that_cannot_drain_is_refused_or_cuts(
         stack.one_release(new)
         stack.must_up()
         viewers.count(5)
-    assert len([cut for cut in viewers.story.cuts if cut["kind"] != "publish"]) >= viewers.size.players / 2
+    assert len(viewers.story.player_cuts) >= viewers.size.players / 2

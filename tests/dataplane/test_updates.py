@@ -122,7 +122,7 @@ def test_control_without_the_grace_settings_connections_are_cut(stack: LiveStack
         stack.one_release(new)
         stack.must_up()
         viewers.count(5)
-    players = [cut for cut in viewers.story.cuts if cut["kind"] != "publish"]
+    players = viewers.story.player_cuts
     assert len(players) >= viewers.size.players / 2, "a test that cannot show a cut measures nothing"
     assert any(cut["kind"] == "publish" for cut in viewers.story.cuts)
     assert viewers.story.failures, "nor one that cannot show a refused connection"

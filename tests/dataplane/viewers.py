@@ -53,6 +53,11 @@ class Story:
         return self.of("cut")
 
     @property
+    def player_cuts(self) -> list[dict[str, Any]]:
+        """Those of players, not of encoders."""
+        return [cut for cut in self.cuts if cut["kind"] != "publish"]
+
+    @property
     def failures(self) -> list[dict[str, Any]]:
         """New connections that were refused, reset or not answered."""
         return self.of("failed")
