@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # Tests that wait for pods more than they compute; on two cores three workers are the quickest.
-ENGINE_WORKERS ?= 3
+INTEGRATION_WORKERS ?= 3
 
 # What the nodes of a new embedded cluster are: simulated, or containerd (they run containers; Linux and root).
 NODE ?=
@@ -13,7 +13,7 @@ NODE ?=
 PLAYERS ?= 200
 CONNECTS ?= 100
 
-.PHONY: help up demo shell down test test-unit test-engine test-dataplane report lint docs lock bench clean-tools
+.PHONY: help up demo shell down test test-unit test-integration test-e2e report lint docs lock bench clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,22 +38,22 @@ shell: .venv/installed  ## a shell in which pulumi and kubectl work on the dev s
 down: .venv/installed  ## remove the embedded cluster and the dev stack
 	@$(BIN)/python -m testbed delete
 
-test: lint test-unit test-engine test-dataplane  ## everything
+test: lint test-unit test-integration test-e2e  ## everything
 
 test-unit: .venv/installed  ## pure functions and models, components under mocks
 	$(BIN)/python -m pytest tests/unit
 
-test-engine: .venv/installed  ## the real engine on the embedded cluster
+test-integration: .venv/installed  ## the real engine on the embedded cluster
 	$(BIN)/python -m testbed tools --cloud
-	$(BIN)/python -m pytest tests/engine -n $(ENGINE_WORKERS) --dist worksteal
+	$(BIN)/python -m pytest tests/integration -n $(INTEGRATION_WORKERS) --dist worksteal
 
-test-dataplane: .venv/installed  ## connections to running pods (Linux, root; SRS_IMAGES gives real SRS images)
+test-e2e: .venv/installed  ## connections to running pods (Linux, root; SRS_IMAGES gives real SRS images)
 	$(BIN)/python -m testbed tools
-	$(BIN)/python -m pytest tests/dataplane
+	$(BIN)/python -m pytest tests/e2e
 
 report: .venv/installed  ## the same scenarios at a size of PLAYERS and CONNECTS, into docs/
 	$(BIN)/python -m testbed tools
-	$(BIN)/python -m bench.dataplane --players $(PLAYERS) --connects $(CONNECTS)
+	$(BIN)/python -m report --players $(PLAYERS) --connects $(CONNECTS)
 
 lint: .venv/installed  ## ruff and strict type checking
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import pulumi_kubernetes as k8s
 
 from cluster.live import LiveCluster, Unreachable
 from cluster.namespace import StillTerminating, terminating, wait_until_gone
-from cluster.rollout import Workload
+from cluster.rollout_status import Workload
 from cluster.state import LiveState, consequences, read_state, refusals
 from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
@@ -18,11 +18,11 @@ from components.load_balancer import LoadBalancer, urls
 from components.manifest import metadata
 from components.origin_cluster import OriginCluster
 from components.pull_secret import registry_secret
-from components.rollouts import Rollout, wait_for, wait_for_addresses
 from model.config import BadConfig, open_credentials, read_settings
 from model.names import DEMO, HLS, ORIGIN, edge_deployment, edge_run
 from model.replicas import update_order
 from model.settings import StackSettings
+from update.run import Rollout, wait_for, wait_for_addresses
 
 # The engine interrupts the program when something fails; without this an old language host prints Python's
 # KeyboardInterrupt trace over the reason.

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from testbed.cluster import EmbeddedCluster
 from testbed.environment import PROJECT, environment
-from testbed.tools import ensure_tools
+from testbed.toolchain.install import ensure_tools
 
 STATE = PROJECT / ".testbed-bench"
 RUNS = 5

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from cluster.live import LiveCluster, Object
-from model.load_balancer import IDENTITY
 from model.names import EDGE_APP, ORIGIN, config_hash, edge_deployment
 from model.problems import Problem
 from model.settings import StackSettings
+from model.settings.load_balancer import IDENTITY
 
 
 @dataclass(frozen=True)

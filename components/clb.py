@@ -5,7 +5,7 @@ from pulumi_alicloud.ecs import EipAddress, EipAssociation
 from pulumi_alicloud.slb import ApplicationLoadBalancer
 
 from model.alibaba import REUSED_TAG
-from model.load_balancer import EipSettings, SlbLoadBalancer
+from model.settings.load_balancer import EipSettings, SlbLoadBalancer
 
 
 class Clb(pulumi.ComponentResource):

@@ -9,9 +9,9 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from components.load_balancer import LoadBalancer, bind
 from components.manifest import CONTAINER_SECURITY, POD_SECURITY, metadata, place, pull_secrets, spread
-from model.load_balancer import annotations
 from model.names import HLS
 from model.settings import HlsSettings
+from model.settings.load_balancer import annotations
 
 GRACE_SECONDS = 10
 """Short: a destroy waits for the claim (the provider does so whatever it is told), and the claim for its pods."""

@@ -7,7 +7,8 @@ from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict, ServiceSpecA
 
 from components.manifest import metadata
 from model.alibaba import NLB_CLASS, PREFIX
-from model.load_balancer import (
+from model.names import HTTP_PORT, RTMP_PORT
+from model.settings.load_balancer import (
     IDENTITY,
     AnyLoadBalancer,
     CloudLoadBalancer,
@@ -18,7 +19,6 @@ from model.load_balancer import (
     SlbLoadBalancer,
     annotations,
 )
-from model.names import HTTP_PORT, RTMP_PORT
 
 
 class LoadBalancer(pulumi.ComponentResource):

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.load_balancer import SlbLoadBalancer
 from model.problems import ABSENT, HIDDEN, Problem, problems_of
 from model.settings import CONFIG_KEYS, StackSettings
+from model.settings.load_balancer import SlbLoadBalancer
 
 PROJECT = "srs"
 

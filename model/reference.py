@@ -12,8 +12,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from model.load_balancer import AnyLoadBalancer
 from model.settings import StackSettings
+from model.settings.load_balancer import AnyLoadBalancer
 from model.values import format_duration
 
 ANY_LOAD_BALANCER = set(typing.get_args(AnyLoadBalancer))

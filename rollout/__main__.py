@@ -17,7 +17,7 @@ from cluster.draining import describe, draining, tell, words
 from cluster.live import LiveCluster, Unreachable
 from model.config import BadConfig, read_settings
 from model.names import EDGE_APP, edge_run
-from rollout.cutting import cut
+from rollout.cut import cut
 
 CUT_TIMEOUT = 60.0
 """Seconds for cut pods to go: SRS takes up to 5, the kubelet some more."""

@@ -11,12 +11,12 @@ from typing import NoReturn, get_args
 from rich.console import Console
 from rich.table import Table
 
-from testbed.acquire.progress import Report
 from testbed.cluster import ClusterError, EmbeddedCluster, NodeKind, tools_for
 from testbed.containers.machine import missing_requirements
 from testbed.environment import PROJECT, STATE, UNSET, environment, with_users
 from testbed.guard import guard
-from testbed.tools import NODE_TOOLS, TOOLS, ToolError, clean_tools, ensure_tools
+from testbed.toolchain.install import NODE_TOOLS, TOOLS, ToolError, clean_tools, ensure_tools
+from testbed.toolchain.progress import Report
 
 
 def main() -> int:

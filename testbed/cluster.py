@@ -33,7 +33,7 @@ from testbed.containers.machine import ALL_NODES, Machine, MachineError
 from testbed.locking import exclusive
 from testbed.pki import ADMIN, CLIENTS, CONTROLLER_MANAGER, KWOK, SCHEDULER, Pki, ensure_pki, write_private
 from testbed.processes import ProcessFolder, listener
-from testbed.tools import KUBERNETES_VERSION, NODE_TOOLS, TOOLS, Tool, Tools
+from testbed.toolchain.install import KUBERNETES_VERSION, NODE_TOOLS, TOOLS, Tool, Tools
 
 NodeKind = Literal["simulated", "containerd"]
 

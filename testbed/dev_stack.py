@@ -13,10 +13,10 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
-from testbed.acquire.progress import Report
 from testbed.cluster import ClusterError, EmbeddedCluster, NodeKind, tools_for
 from testbed.environment import PROJECT, STATE, environment, with_users
-from testbed.tools import ToolError, ensure_tools
+from testbed.toolchain.install import ToolError, ensure_tools
+from testbed.toolchain.progress import Report
 
 STACK = "dev"
 

@@ -23,7 +23,7 @@ from kubernetes import client, config, watch
 from pulumi import automation as auto
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = ["__main__.py", "Pulumi.yaml", "model", "cluster", "components", "rollout"]
+PROGRAM = ["__main__.py", "Pulumi.yaml", "model", "update", "cluster", "components", "rollout"]
 NAME = "dev"
 
 QUICK = {"minReady": "1s"}

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from testbed.acquire.release import reachable
 from testbed.containers.machine import PAUSE_IMAGE, MachineError
-from testbed.tools import Tools
+from testbed.toolchain.download import reachable
+from testbed.toolchain.install import Tools
 
 REGISTRY = "https://registry-1.docker.io"
 SRS = "ossrs/srs"

@@ -23,7 +23,7 @@ import psutil
 import yaml
 
 from testbed.pki import Pki
-from testbed.tools import Tools
+from testbed.toolchain.install import Tools
 
 NODES = 2
 DNS_ADDRESS = "169.254.20.10"

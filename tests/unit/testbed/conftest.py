@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from stand_ins import Answer, FileServer, Listener, script
 
-from testbed.acquire.progress import Report
+from testbed.toolchain.progress import Report
+from unit.testbed.fakes import Answer, FileServer, Listener, script
 
 
 @pytest.fixture

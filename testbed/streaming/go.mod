@@ -1,0 +1,3 @@
+module srs.testbed/streaming
+
+go 1.26

@@ -1,3 +1,0 @@
-module srs.testbed/tools/streaming
-
-go 1.26

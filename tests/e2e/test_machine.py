@@ -1,0 +1,130 @@
+"""The machine of the nodes: what is seen of it from outside, and that nothing of it stays."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from e2e.live_stack import LiveStack
+from stack import ROOT, eventually
+from testbed.cluster import EmbeddedCluster
+from testbed.toolchain.install import ensure_tools
+
+RUN = """
+import signal, sys, time
+from pathlib import Path
+from testbed.cluster import EmbeddedCluster, tools_for
+from testbed.guard import guarded
+from testbed.toolchain.install import ensure_tools
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+state = Path(sys.argv[1])
+with guarded(state):
+    cluster = EmbeddedCluster(state, ensure_tools(tools=tools_for("containerd")), print, node_ports={})
+    cluster.start(kind="containerd")
+    print("started", flush=True)
+    time.sleep(600)
+"""
+"""A test run, as far as its cluster goes."""
+
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "pod"},
+    "spec": {
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10", "imagePullPolicy": "IfNotPresent"}],
+    },
+}
+
+
+def traces() -> set[str]:
+    """What of a machine could be left: links, network namespaces, rules, mounts, control groups, folders."""
+
+    def lines(*command: str) -> list[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    rules = [line for line in lines("iptables-save") if line.startswith(("-A", ":KUBE", ":CNI"))]
+    links = [line.split()[0] for line in lines("ip", "-brief", "link")]
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    groups = [str(folder) for folder in Path("/sys/fs/cgroup").glob("**/srs-testbed-*")]
+    folders = [str(folder) for folder in (Path("/var/lib/cni"), Path("/var/lib/kubelet"), Path("/run/netns"))]
+    there = [folder for folder in folders if Path(folder).exists()]
+    return {*rules, *links, *lines("ip", "netns"), *mounts, *groups, *there}
+
+
+def processes_of(state: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if any(str(state) in argument for argument in process.cmdline()):
+                found.append(f"{process.pid} {process.name()}")
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A state folder with a short path: sockets lie in it."""
+    folder = Path(tempfile.mkdtemp(prefix="srs-"))
+    yield folder / "state"
+    EmbeddedCluster(folder / "state", say=lambda _line: None).delete()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_is_left_of_a_run_that_was_ended(state: Path, ended: signal.Signals) -> None:
+    before = traces()
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(state)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert run.stdout is not None
+        assert any(line == "started\n" for line in run.stdout), "the cluster did not start"
+        kubectl = [str(ensure_tools().binaries["kubectl"]), "--kubeconfig", str(state / "kubeconfig")]
+        subprocess.run([*kubectl, "create", "-f", "-"], input=json.dumps(POD), text=True, check=True)
+        subprocess.run([*kubectl, "wait", "--for=condition=Ready", "pod/pod", "--timeout=60s"], check=True)
+        assert processes_of(state)
+        assert list(Path("/sys/fs/cgroup").glob("**/srs-testbed-*")), "a trace that this test looks for"
+    finally:
+        run.send_signal(ended)
+        run.wait()
+    eventually(lambda: not processes_of(state) and not state.exists(), 60)
+    assert traces() == before
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_ffmpeg_publishes_and_plays_through_ports_of_this_machine(stack: LiveStack, ports: Mapping[int, int]) -> None:
+    stack.must_up()
+    rtmp, http = ports
+    url = f"rtmp://127.0.0.1:{rtmp}/live/livestream"
+    picture = ["-f", "lavfi", "-i", "testsrc=size=160x90:rate=15", "-f", "lavfi", "-i", "sine"]
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "15", "-c:a", "aac"]
+    encoder = subprocess.Popen(
+        ["ffmpeg", "-v", "error", "-re", *picture, *codecs, "-f", "flv", url], stdin=subprocess.DEVNULL
+    )
+    try:
+        for source in (url, f"http://127.0.0.1:{http}/live/livestream.flv"):
+            eventually(lambda source=source: "h264" in _played(source), 30)
+    finally:
+        encoder.terminate()
+        encoder.wait()
+
+
+def _played(source: str) -> str:
+    """What two seconds of a stream are, as ffprobe reads them."""
+    probe = ["ffprobe", "-v", "error", "-rw_timeout", "5000000", "-show_entries", "stream=codec_name", source]
+    return subprocess.run(probe, capture_output=True, text=True, timeout=30, check=False).stdout

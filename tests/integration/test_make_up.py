@@ -1,0 +1,119 @@
+"""`make up`, `make shell`, `make demo` and `make down` in a checkout of their own."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from testbed.cluster import EmbeddedCluster
+from testbed.toolchain.install import ToolSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+def git(checkout: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=checkout, check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of the working tree as it is, with this one's virtual environment."""
+    made = tmp_path / "checkout"
+    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).exists():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, made / name)
+    (made / ".venv").symlink_to(ROOT / ".venv")
+    with (made / ".gitignore").open("a") as ignored:
+        ignored.write("/.venv\n")  # a link here, a folder elsewhere
+    dev = made / "Pulumi.dev.yaml"  # less patient, because it is updated a dozen times
+    dev.write_text(dev.read_text().replace("    replicas: 3\n", "    replicas: 3\n    minReady: 2s\n"))
+    git(made, "init", "--quiet")
+    git(made, "add", "--all")
+    git(made, "commit", "--quiet", "--message", "all")
+    return made
+
+
+def make(checkout: Path, target: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    home = checkout.parent / "home"
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "KUBE", "MAKE"))}
+    variables |= {
+        "HOME": str(home),
+        "SRS_TESTBED_CACHE": str(ToolSettings.from_environment().cache),
+        "NO_COLOR": "1",
+    }
+    return subprocess.run(
+        ["make", target], cwd=checkout, env=variables, input=typed, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.timeout(900)
+def test_make_up_shell_demo_and_down(checkout: Path) -> None:
+    kubeconfig = checkout.parent / "home/.kube/config"
+    kubeconfig.parent.mkdir(parents=True)
+    kubeconfig.write_text("current-context: mine\n")
+    try:
+        first = make(checkout, "up")
+        assert first.returncode == 0, first.stdout + first.stderr
+        assert "The dev stack is up (" in first.stdout
+        assert "make shell" in first.stdout
+        assert "rtmp://127.0.0.1:31935/live/livestream" in first.stdout
+        assert git(checkout, "status", "--porcelain") == ""
+
+        again = make(checkout, "up")
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert "The dev stack is up already; nothing was changed (" in again.stdout
+
+        shell = make(
+            checkout,
+            "shell",
+            "pulumi preview && "
+            "kubectl -n live get deployments && "
+            "pulumi config set --path edge.releases.r5.srs.maxConnections 2000 && "
+            "pulumi up --yes && "
+            "git diff --stat && git checkout --quiet Pulumi.dev.yaml && "
+            "pulumi up --yes --skip-preview\n",
+        )
+        assert shell.returncode == 0, shell.stdout + shell.stderr
+        assert "27 unchanged" in shell.stdout
+        assert "srs-edge-r5-deploy" in shell.stdout
+        assert "Pulumi.dev.yaml | 2 +-" in shell.stdout
+
+        demo = make(checkout, "demo")
+        assert demo.returncode == 0, demo.stdout + demo.stderr
+        tables = [table.split("publish")[0] for table in demo.stdout.split("Edge releases")[1:]]
+        rows = [[line.split() for line in table.splitlines() if line.startswith("│ r")] for table in tables]
+        ready = [{row[1]: row[-4] for row in table if "/" in row[-4]} for table in rows]
+        assert ready == [
+            {"r5": "3/3"},
+            {"r5": "3/3"},
+            {"r5": "3/3"},
+            {"r5": "4/4"},
+            {"r5": "3/3", "r6": "1/1"},
+            {"r5": "1/1", "r6": "3/3"},
+            {"r5": "0/0", "r6": "4/4"},
+            {"r6": "4/4"},
+            {"r5": "4/4"},
+            {"r5": "3/3"},
+        ], demo.stdout
+        assert "image=ossrs/srs:v4.0.5 config=" in demo.stdout
+        assert git(checkout, "status", "--porcelain") == ""
+
+        running = [each.pid for each in EmbeddedCluster(checkout / ".testbed").status()]
+        down = make(checkout, "down")
+        assert down.returncode == 0, down.stdout + down.stderr
+        assert not (checkout / ".testbed").exists()
+        assert not [pid for pid in running if pid and psutil.pid_exists(pid) and _runs(pid)]
+        assert kubeconfig.read_text() == "current-context: mine\n"
+    finally:
+        EmbeddedCluster(checkout / ".testbed", say=lambda _line: None).delete()
+
+
+def _runs(pid: int) -> bool:
+    return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

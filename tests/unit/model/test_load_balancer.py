@@ -1,0 +1,228 @@
+"""The rules of load balancers: the drain that each keeps, what distorts a canary, what the controller is told."""
+
+import copy
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bad_configs import GOOD, NLB, SLB
+from components.load_balancer import urls as front_urls
+from model import alibaba
+from model.config import BadConfig, read_settings
+from model.settings import StackSettings
+from model.settings.load_balancer import annotations
+
+MINUTE = timedelta(minutes=1)
+P = alibaba.PREFIX
+
+
+def read(load_balancer: dict[str, Any], drain: dict[str, Any] | None = None, **more: Any) -> StackSettings:
+    config = copy.deepcopy(GOOD) | {"loadBalancer": load_balancer} | more
+    config["edge"]["drain"] = {"timeout": "12h"} if drain is None else drain
+    values = {f"srs:{key}": json.dumps(value) for key, value in config.items()}
+    return read_settings(values | {"alicloud:region": "cn-beijing"})
+
+
+@pytest.mark.parametrize(
+    ("backend", "policy", "kept"),
+    [("ecs", "Cluster", None), ("ecs", "Local", 5 * MINUTE), ("eni", "Cluster", 5 * MINUTE)],
+)
+def test_how_long_a_connection_outlasts_its_pods_end(
+    backend: alibaba.Backend, policy: alibaba.TrafficPolicy, kept: timedelta | None
+) -> None:
+    assert alibaba.longest_connection(backend, policy, 5 * MINUTE) == kept
+
+
+@pytest.mark.parametrize("kind", [SLB, NLB], ids=lambda kind: kind["kind"])
+@pytest.mark.parametrize("limit", [{"backend": "eni"}, {"externalTrafficPolicy": "Local"}], ids=str)
+def test_a_drain_that_the_load_balancer_cannot_keep_is_refused_with_both_ways_out(
+    kind: dict[str, Any], limit: dict[str, Any]
+) -> None:
+    with pytest.raises(BadConfig) as refused:
+        read(kind | limit)
+    (problem,) = refused.value.problems
+    text = str(problem)
+    assert text.startswith("srs:edge.drain.timeout: 12h is longer than loadBalancer can keep: with ")
+    assert "15m after the pod has turned terminating" in text
+    assert "backend: ecs and externalTrafficPolicy: Cluster" in text
+    assert "make drain.timeout at most 14m30s" in text
+    # Each of the two ways is one.
+    read(kind)
+    read(kind | limit, {"timeout": "14m30s"})
+    with pytest.raises(BadConfig):
+        read(kind | limit, {"timeout": "14m31s"})
+
+
+@given(
+    st.sampled_from(["ecs", "eni"]),
+    st.sampled_from(["Cluster", "Local"]),
+    st.integers(10, 900),
+    st.integers(0, 120),
+    st.integers(120, 2000),
+)
+def test_no_accepted_config_promises_more_than_is_kept(
+    backend: alibaba.Backend, policy: alibaba.TrafficPolicy, limit: int, deregister: int, timeout: int
+) -> None:
+    load_balancer = SLB | {"backend": backend, "externalTrafficPolicy": policy, "connectionDrain": f"{limit}s"}
+    try:
+        settings = read(load_balancer, {"deregister": f"{deregister}s", "timeout": f"{timeout}s"})
+    except BadConfig:
+        assert (backend, policy) == ("eni", "Local") or (
+            (backend, policy) != ("ecs", "Cluster") and deregister + timeout > limit
+        )
+    else:
+        drain = settings.edge.drain
+        kept = alibaba.longest_connection(backend, policy, timedelta(seconds=limit))
+        assert kept is None or drain.deregister + drain.timeout <= kept
+
+
+def test_the_drain_of_every_load_balancer_that_leads_to_edges_counts() -> None:
+    short = SLB | {"backend": "eni", "service": "other"}
+    for key, value in (("formerLoadBalancer", short), ("publish", {"loadBalancer": short})):
+        with pytest.raises(BadConfig, match=r"is longer than (formerLoadBalancer|publish\.loadBalancer) can keep"):
+            read(SLB, **{key: value})
+    read(SLB, publish={"to": "origins", "loadBalancer": short})  # origins restart, they do not drain
+
+
+def test_deregistering_takes_longer_behind_a_load_balancer_of_the_cloud() -> None:
+    assert read({"kind": "none"}).edge.drain.deregister == timedelta(seconds=5)
+    assert read(SLB).edge.drain.deregister == timedelta(seconds=30)
+    assert read(NLB).edge.drain.deregister == timedelta(seconds=30)
+    assert read({"kind": "none"}, publish={"loadBalancer": SLB}).edge.drain.deregister == timedelta(seconds=30)
+    to_origins = {"to": "origins", "loadBalancer": SLB}
+    assert read({"kind": "none"}, publish=to_origins).edge.drain.deregister == timedelta(seconds=5)
+    assert read(SLB, {"deregister": "7s", "timeout": "1h"}).edge.drain.deregister == timedelta(seconds=7)
+    assert read(SLB).edge.drain.grace_seconds == 30 + 12 * 3600 + 30
+    with pytest.raises(BadConfig, match=r"edge\.drain\.timeout: 20s must not be shorter than 30s, the default"):
+        read(SLB, {"timeout": "20s"})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"scheduler": "rr"}, None),
+        ({"scheduler": "tch"}, None),
+        ({"scheduler": "wlc"}, "emptiest"),
+        ({"scheduler": "sch"}, "client's address"),
+        ({"persistenceTimeout": "60s"}, "come back"),
+    ],
+    ids=str,
+)
+def test_what_distorts_a_canary(change: dict[str, Any], said: str | None) -> None:
+    pods = SLB | {"backend": "eni"} | change
+    lines = list(read(pods, {"timeout": "10m"}).warnings())
+    assert [said in line for line in lines if said] == ([True] if said else [])
+    assert bool(lines) == bool(said)
+    # Nodes choose among all pods, so nothing of this matters; and one release alone has all viewers.
+    assert not list(read(SLB | change).warnings())
+    edge = {"replicas": 4, "drain": {"timeout": "10m"}, "releases": {"r5": {"image": "ossrs/srs:v4.0.6", "weight": 1}}}
+    values = {f"srs:{key}": json.dumps(value) for key, value in (GOOD | {"edge": edge, "loadBalancer": pods}).items()}
+    assert not list(read_settings(values | {"alicloud:region": "cn-beijing"}).warnings())
+
+
+def test_what_may_hurt_is_said() -> None:
+    local = SLB | {"externalTrafficPolicy": "Local", "connectionDrain": "0s"}
+    with pytest.raises(BadConfig, match=r"raise loadBalancer\.connectionDrain"):
+        read(local, {"deregister": "0s", "timeout": "1s"})
+    (line,) = read(local, {"deregister": "0s", "timeout": "0s"}).warnings()
+    assert "without connectionDrain" in line
+    open_to_all = {"kind": "slb", "addressType": "internet"}
+    (line,) = read(SLB, publish={"loadBalancer": open_to_all}).warnings()
+    assert "whoever knows it can publish" in line
+
+
+def test_a_pod_is_ready_only_when_each_load_balancer_of_pods_has_it() -> None:
+    short = {"timeout": "10m"}
+    eni = SLB | {"backend": "eni"}
+    assert read(SLB).readiness_gates == []
+    assert read(eni, short).readiness_gates == ["service.readiness.alibabacloud.com/srs-edge-service"]
+    assert read(eni, short, publish={"loadBalancer": eni}).readiness_gates == [
+        "service.readiness.alibabacloud.com/srs-edge-service",
+        "service.readiness.alibabacloud.com/srs-publish-service",
+    ]
+    assert read(SLB, short, publish={"to": "origins", "loadBalancer": eni}).readiness_gates == []
+    # A pod that names a Service which is not there never gets ready: the one that is being left is no condition.
+    assert read(SLB | {"service": "next"}, short, formerLoadBalancer=eni).readiness_gates == []
+
+
+def test_what_the_controller_is_told_of_a_clb() -> None:
+    told = annotations(read(SLB | {"eip": {"bandwidth": 50}}).load_balancer)
+    assert told == {
+        "service.beta.kubernetes.io/backend-type": "ecs",
+        f"{P}address-type": "intranet",
+        f"{P}force-override-listeners": "true",
+        f"{P}scheduler": "wrr",
+        f"{P}established-timeout": "900",
+        f"{P}persistence-timeout": "0",
+        f"{P}connection-drain": "on",
+        f"{P}connection-drain-timeout": "900",
+        f"{P}health-check-switch": "on",
+        f"{P}health-check-type": "tcp",
+        f"{P}health-check-interval": "2",
+        f"{P}health-check-connect-timeout": "5",
+        f"{P}healthy-threshold": "3",
+        f"{P}unhealthy-threshold": "3",
+        f"{P}external-ip-type": "eip",
+    }
+    off = annotations(read(SLB | {"connectionDrain": "0s"}).load_balancer)
+    assert off[f"{P}connection-drain"] == "off"
+    assert f"{P}connection-drain-timeout" not in off
+    # Nothing that would take a node out of the backends while it is being drained.
+    assert not [key for key in told if "unscheduled" in key]
+
+
+def test_pods_are_checked_on_one_port_and_nodes_on_their_own() -> None:
+    key = f"{P}health-check-connect-port"
+    assert annotations(read(SLB | {"backend": "eni"}, {"timeout": "10m"}).load_balancer)[key] == "8080"
+    assert key not in annotations(read(SLB).load_balancer)
+
+
+def test_what_the_controller_is_told_of_an_nlb() -> None:
+    told = annotations(read(NLB | {"tags": {"b": "2", "a": "1"}}).load_balancer)
+    assert told[f"{P}zone-maps"] == "cn-beijing-g:vsw-2ze0002,cn-beijing-h:vsw-2ze0001"
+    assert told[f"{P}additional-resource-tags"] == "a=1,b=2"
+    assert told[f"{P}idle-timeout"] == "900"
+    assert told[f"{P}health-check-flag"] == "on"
+    assert f"{P}established-timeout" not in told
+    assert f"{P}id" not in told
+
+
+def test_the_annotations_depend_on_nothing_but_the_config() -> None:
+    assert list(annotations(read(NLB).load_balancer).items()) == list(annotations(read(NLB).load_balancer).items())
+    assert read(SLB).front.identity == read(SLB | {"scheduler": "rr", "tags": {"x": "y"}}).front.identity
+    assert read(SLB).front.identity != read(SLB | {"vswitchId": "vsw-2ze0009"}).front.identity
+
+
+@pytest.mark.parametrize(
+    ("load_balancer", "more", "urls"),
+    [
+        (
+            {"kind": "nodePort", "rtmpPort": 31000, "httpPort": 31001, "host": "node"},
+            {},
+            ["rtmp://node:31000/live/livestream", "rtmp://node:31000/live/livestream", "http://node:31001"],
+        ),
+        (
+            SLB,
+            {},
+            ["rtmp://1.2.3.4:1935/live/livestream", "rtmp://1.2.3.4:1935/live/livestream", "http://1.2.3.4:8080"],
+        ),
+        (
+            {"kind": "nodePort", "rtmpPort": 31000, "httpPort": 31001, "host": "node"},
+            {"publish": {"loadBalancer": SLB}},
+            ["rtmp://5.6.7.8:1935/live/livestream", "rtmp://node:31000/live/livestream", "http://node:31001"],
+        ),
+    ],
+    ids=["node port", "CLB", "encoders apart"],
+)
+def test_the_urls_have_the_ports_of_their_load_balancers(
+    load_balancer: dict[str, Any], more: dict[str, Any], urls: list[str]
+) -> None:
+    settings = read(load_balancer, {"timeout": "10m"}, **more)
+    addresses = {"srs-edge-service": "1.2.3.4", "srs-publish-service": "5.6.7.8"}
+    told = front_urls(settings.front, settings.publish_front or settings.front, addresses)
+    assert told == {"publish": urls[0], "rtmp": urls[1], "flv": f"{urls[2]}/live/livestream.flv"}

@@ -1,0 +1,1 @@
+"""How an update is decided (plan) and carried out (run)."""
