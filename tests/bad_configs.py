@@ -282,9 +282,7 @@ BAD_CLOUD_CONFIGS = [
     cloud({"backend": "eni", "externalTrafficPolicy": "Local"}, "externalTrafficPolicy", "'Local'", "has no effect"),
     # The drain that a load balancer cannot keep.
     put("loadBalancer", SLB | {"backend": "eni"}, "12h", "with backend eni it ends", at="edge.drain.timeout"),
-    put(
-        "loadBalancer", NLB | {"backend": "eni"}, "12h", "or set drain.timeout to at most 14m55s", at="edge.drain.timeout"
-    ),
+    put("loadBalancer", NLB | {"backend": "eni"}, "12h", "drain.timeout to at most 14m55s", at="edge.drain.timeout"),
     put(
         "formerLoadBalancer",
         SLB | {"externalTrafficPolicy": "Local", "service": "former"},
