@@ -17,6 +17,12 @@ RTMP_PORT = 1935
 API_PORT = 1985
 HTTP_PORT = 8080
 
+FIELD_MANAGER = "srs"
+"""The field manager of all objects of a stack."""
+
+STACK_ANNOTATION = "srs/stack"
+"""Annotation of every object: organization/project/stack."""
+
 CONFIG_HASH_LENGTH = 10
 """Hex digits; 40 bits suffice to distinguish the configs of one release."""
 
