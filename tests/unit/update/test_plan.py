@@ -283,7 +283,7 @@ def test_the_report_starts_with_connections_and_names_the_reasons() -> None:
         "Update plan for namespace live:",
         "  Open connections stay open: 3 edges will drain, for up to 12h35s.",
         "  At most 7 edge pods at the same time.",
-        "  edge release r5: is scaled, 3 -> 1 edges, 75 % -> 25 % of new viewers",
+        "  edge release r5: is scaled, 3 -> 1 edge, 75 % -> 25 % of new viewers",
         "  edge release r6: rolls, 1 -> 3 edges, 25 % -> 75 % of new viewers",
         "    because of srs.conf",
         "      -max_connections 1000;",
