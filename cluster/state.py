@@ -54,11 +54,6 @@ class LiveState:
         """The origins' StatefulSet."""
         return self.get("StatefulSet", ORIGIN)
 
-    @property
-    def origin_replicas(self) -> int:
-        """Desired replicas of the live StatefulSet; 0 if there is none."""
-        return int(self.origins["spec"].get("replicas", 1)) if self.origins else 0
-
 
 def read_state(live: LiveCluster) -> LiveState:
     """Read the state. Raises UnreachableError."""

@@ -2,14 +2,25 @@
 
 from collections.abc import Iterator
 
-from model.names import DEMO, EDGE_APP, HLS, HLS_CLAIM, ORIGIN, ORIGIN_SERVICE, edge_deployment, edge_run
+from model.names import (
+    DEMO,
+    EDGE_APP,
+    HLS,
+    HLS_CLAIM,
+    ORIGIN,
+    ORIGIN_HEADLESS_SERVICE,
+    ORIGIN_SERVICE,
+    edge_deployment,
+    edge_run,
+)
 from model.settings.stack import StackSettings
 
 
 def declared_objects(settings: StackSettings) -> Iterator[tuple[str, str]]:
     """Kind and name of each object in the namespace, without ConfigMaps, whose names contain a hash."""
     yield from (("Service", service.name) for service in settings.exposed_services)
-    yield from (("Service", ORIGIN_SERVICE), ("ServiceAccount", ORIGIN), ("StatefulSet", ORIGIN))
+    yield from (("Service", name) for name in (ORIGIN_SERVICE, ORIGIN_HEADLESS_SERVICE))
+    yield from (("ServiceAccount", ORIGIN), ("StatefulSet", ORIGIN))
     for app in (ORIGIN, EDGE_APP):
         yield from (("PodDisruptionBudget", app), ("NetworkPolicy", app))
     for release in settings.edge.releases:

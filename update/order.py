@@ -20,27 +20,22 @@ class Step:
 
 
 def steps(settings: StackSettings, state: LiveState) -> Iterator[Step]:
-    """The order: a ready edge is removed only after its replacement is ready, and edges never name a missing origin."""
-    origins = workloads.origins(settings)
-    extras = [
-        *([workloads.hls(settings)] if settings.hls.enabled else []),
-        *([workloads.demo(settings)] if settings.demo.enabled else []),
-    ]
-    fewer_origins = settings.origin.replicas < state.origin_replicas
-    more_origins = 0 < state.origin_replicas < settings.origin.replicas
-    yield Step((*extras, *([] if fewer_origins else [origins])), (origins,) if more_origins else ())
+    """The order: a ready edge is removed only after its replacement is ready. Everything else is declared at once."""
     first, last, scale_up = edge_order(
         {release: share.replicas for release, share in settings.edge.shares.items()}, ready_edges(state)
     )
     edges = {release: workloads.edges(settings, release) for release in settings.edge.releases}
-    unpaused = {release: edge for release, edge in edges.items() if not settings.edge.releases[release].paused}
     yield Step(
-        tuple(edges[release] for release in first),
-        tuple(unpaused[release] for release in scale_up if release in unpaused) if last else (),
+        (
+            workloads.origins(settings),
+            *([workloads.hls(settings)] if settings.hls.enabled else []),
+            *([workloads.demo(settings)] if settings.demo.enabled else []),
+            *(edges[release] for release in first),
+        ),
+        tuple(edges[release] for release in scale_up if not settings.edge.releases[release].paused) if last else (),
     )
-    yield Step(tuple(edges[release] for release in last), tuple(unpaused.values()) if fewer_origins else ())
-    if fewer_origins:
-        yield Step((origins,))
+    if last:
+        yield Step(tuple(edges[release] for release in last))
 
 
 def edge_order(desired: Mapping[str, int], ready: Mapping[str, int]) -> tuple[list[str], list[str], list[str]]:

@@ -193,10 +193,10 @@ def _warnings(settings: StackSettings, state: LiveState, changes: tuple[Workload
 def _change_warnings(settings: StackSettings, state: LiveState, change: WorkloadChange) -> Iterator[str]:
     if change.workload.kind == "StatefulSet":
         if state.origins is not None and change.before != change.after:
-            order = "origins first" if change.before < change.after else "edges first"
             yield (
-                f"the number of origins changes from {change.before} to {change.after} ({order}): the origins restart "
-                "one by one, and every release rolls, because edges name the origins"
+                f"the number of origins changes from {change.before} to {change.after}: the origins restart one by "
+                "one, because each knows all others, and each drops its publishers once, which reconnect; no edge "
+                "changes"
             )
         elif change.rolls:
             yield (
