@@ -1,4 +1,4 @@
-"""Stack configs that must be refused. Each case changes a good one in one place."""
+"""Stack configs that must be rejected. Each case changes a good one in one place."""
 
 import copy
 from collections.abc import Callable
@@ -8,12 +8,9 @@ from typing import Any
 Config = dict[str, Any]
 
 SLB: Config = {"kind": "slb", "addressType": "intranet", "vswitchId": "vsw-2ze0001"}
-NLB: Config = {
-    "kind": "nlb",
-    "addressType": "internet",
-    "zoneMaps": {"cn-beijing-h": "vsw-2ze0001", "cn-beijing-g": "vsw-2ze0002"},
-}
-"""Good load balancers of Alibaba Cloud."""
+ZONES = {"cn-beijing-h": "vsw-2ze0001", "cn-beijing-g": "vsw-2ze0002"}
+NLB: Config = {"kind": "nlb", "addressType": "internet", "zoneMaps": ZONES}
+"""Valid load balancers of Alibaba Cloud."""
 
 GOOD: Config = {
     "kubernetes": {
@@ -39,7 +36,7 @@ GOOD: Config = {
 
 @dataclass(frozen=True)
 class BadCase:
-    """path: where the message points (without `srs:`). value: what it shows. allowed: what it says is allowed."""
+    """path, value, allowed: what the message contains: the key without `srs:`, its value, and the rule."""
 
     path: str
     value: str
@@ -48,7 +45,7 @@ class BadCase:
 
 
 def put(path: str, value: Any, shown: str, allowed: str, at: str | None = None) -> BadCase:
-    """Set one value. at: where the message points, if it is not there."""
+    """Set one value. at: the path in the message, if it differs."""
 
     def change(config: Config) -> None:
         *parents, last = path.split("/")
@@ -80,7 +77,7 @@ SAME_NAME = {
 }
 
 BAD_CONFIGS = [
-    # Unknown keys, with a guess at the typo.
+    # Unknown keys, with a suggestion for a typo.
     put("egde", {}, "'{}'", "did you mean 'edge'?"),
     put("loadbalancer", {}, "'{}'", "did you mean 'loadBalancer'?"),
     put("edge/replica", 4, "4", "did you mean 'replicas'?"),
@@ -89,7 +86,7 @@ BAD_CONFIGS = [
     put("kubernetes/colour", "red", "'red'", "known are clusterDomain, clusterId, context"),
     put("loadBalancer/rtmpport", 31935, "31935", "did you mean 'rtmpPort'?"),
     put("edge/min_ready", "5s", "'5s'", "did you mean 'minReady'?"),
-    # What is required.
+    # Missing keys.
     drop("kubernetes/kubeconfig"),
     drop("kubernetes/clusterId"),
     drop("origin/image"),
@@ -173,15 +170,14 @@ BAD_CONFIGS = [
 
 
 def cloud(change: Config, at: str, shown: str, allowed: str, base: Config = SLB, key: str = "loadBalancer") -> BadCase:
-    """A load balancer of Alibaba Cloud, changed. at: where the message points, below `key`.
+    """A changed load balancer of Alibaba Cloud. at: the path in the message, below `key`.
 
-    One that another case has changed already is changed further, so that many cases fit into one config.
+    Several cases can change the same load balancer, so that many cases fit into one config.
     """
 
     def apply(config: Config) -> None:
-        now = config.get(key)
-        changed = isinstance(now, dict) and base.items() <= now.items()
-        config[key] = copy.deepcopy((now if changed else base) | change)
+        current: Config = config.get(key) or {}
+        config[key] = copy.deepcopy((current if base.items() <= current.items() else base) | change)
 
     return BadCase(f"{key}.{at}", shown, allowed, apply)
 
@@ -200,13 +196,13 @@ POOL = {"key": "pool", "value": "edge"}
 LOGIN = {"server": "registry.example.com", "username": "puller", "password": "hunter2-hunter2"}
 
 BAD_CLOUD_CONFIGS = [
-    # What a kind has and another has not.
+    # Keys of another kind of load balancer.
     cloud({"rtmpPort": 31935}, "rtmpPort", "31935", "is at an unknown key"),
     cloud({"zoneMaps": {}}, "zoneMaps", "{}", "is at an unknown key"),
     cloud({"vswitchId": "vsw-2ze0001"}, "vswitchId", "'vsw-2ze0001'", "is at an unknown key", NLB, FORMER),
     cloud({"eip": {"bandwith": 5, "bandwidth": 5}}, "eip.bandwith", "5", "did you mean 'bandwidth'?"),
     cloud({"Spec": "slb.s2.small"}, "Spec", "'slb.s2.small'", "did you mean 'spec'?"),
-    # What is required.
+    # Missing keys.
     put("loadBalancer", without("addressType", SLB), "(absent)", "is required", at="loadBalancer.addressType"),
     put("loadBalancer", without("zoneMaps", NLB), "(absent)", "is required", at="loadBalancer.zoneMaps"),
     put("loadBalancer", without("vswitchId", SLB), "None", "must name the vswitch", at="loadBalancer.vswitchId"),
@@ -244,7 +240,7 @@ BAD_CLOUD_CONFIGS = [
         "at least 2 items",
         NLB,
     ),
-    cloud({"zoneMaps": NLB["zoneMaps"] | {"h": "vsw-2ze0003"}}, "zoneMaps.h", "'h'", "must be a zone", NLB, FORMER),
+    cloud({"zoneMaps": ZONES | {"h": "vsw-2ze0003"}}, "zoneMaps.h", "'h'", "must be a zone", NLB, FORMER),
     cloud({"tags": {"acs:x": "y"}}, "tags.acs:x", "'y'", "beginning with neither aliyun nor acs:"),
     cloud({"tags": {NOT_OURS: ""}}, f'tags["{NOT_OURS}"]', "''", "the controller refuses"),
     cloud(
@@ -280,7 +276,7 @@ BAD_CLOUD_CONFIGS = [
     ),
     cloud({"tags": {"a": "b"}}, "tags", "{'a': 'b'}", "must not be given together with id", EXISTING, FORMER),
     cloud({"backend": "eni", "externalTrafficPolicy": "Local"}, "externalTrafficPolicy", "'Local'", "has no effect"),
-    # The drain that a load balancer cannot keep.
+    # Drain timeouts that a load balancer does not support.
     put("loadBalancer", SLB | {"backend": "eni"}, "12h", "with backend eni it ends", at="edge.drain.timeout"),
     put(
         "loadBalancer", NLB | {"backend": "eni"}, "12h", "or make drain.timeout at most 14m55s", at="edge.drain.timeout"
@@ -355,7 +351,7 @@ BAD_CLOUD_CONFIGS = [
     put("hls/tolerations", {"key": "pool"}, "{'key': 'pool'}", "must be a valid list"),
     put("kubernetes/kubeconfig", "apiVersion: v1\nkind: Config", "[secret]", "must be the path of a kubeconfig"),
 ]
-"""Those of production on Alibaba Cloud."""
+"""Bad configs of production on Alibaba Cloud."""
 
 ALICLOUD = {"alicloud:region": "cn-beijing"}
-"""The provider's settings that GOOD would need with SLB."""
+"""The provider's settings that GOOD needs with SLB."""

@@ -1,7 +1,9 @@
 """The embedded cluster of the tests, and a stack of the program on it for each test.
 
-The cluster is one for all workers of a run, with a state folder of its own, so that `make up` and the tests do
-not meet. It goes with the run, however that ends.
+All workers of a run share one cluster. Its state folder is not that of `make up`, so both can run at the same time.
+It is deleted at the end of the run, however that ends.
+
+Tests that share a module's set-up are one `xdist_group`, so `--dist loadgroup` runs them in order on one worker.
 """
 
 import os
@@ -19,29 +21,25 @@ from testbed.toolchain.install import ensure_tools
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".testbed-tests"
-HELD = pytest.StashKey[ExitStack]()
+GUARD = pytest.StashKey[ExitStack]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
-        session.config.stash[HELD] = held = ExitStack()
-        held.enter_context(guarded(STATE))
+        session.config.stash[GUARD] = guard = ExitStack()
+        guard.enter_context(guarded(STATE))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
-        session.config.stash[HELD].close()
-
-
-def quiet(_line: str) -> None:
-    """The cluster's progress; pytest has its own."""
+        session.config.stash[GUARD].close()
 
 
 @pytest.fixture(scope="session")
 def cluster() -> EmbeddedCluster:
     """The running cluster; its tools are on PATH."""
     tools = ensure_tools()
-    started = EmbeddedCluster(STATE, tools, say=quiet)
+    started = EmbeddedCluster(STATE, tools, lambda _line: None)
     started.start()
     os.environ.update(environment(STATE, tools))
     return started
@@ -49,7 +47,7 @@ def cluster() -> EmbeddedCluster:
 
 @pytest.fixture
 def stack(cluster: EmbeddedCluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[DevStack]:
-    """The dev stack in a folder and a namespace of its own, made small and quick; not up yet."""
-    made = DevStack(tmp_path, cluster.kubeconfig, request.node.name)
-    yield made
-    made.clean_up()
+    """A small, quick dev stack in a folder and a namespace of its own, before its first update."""
+    created = DevStack(tmp_path, cluster.kubeconfig, request.node.name)
+    yield created
+    created.clean_up()
