@@ -6,7 +6,7 @@ from stack import READY_AFTER, DevStack, eventually, release
 
 
 def canary(stack: DevStack, r5: int | None, r6: int | None) -> None:
-    """Set the weights; None removes a release. Pods become ready slowly, which reveals a scale-down that is too early."""
+    """Set the weights; None removes a release. Pods become ready slowly, which shows an early scale-down."""
     slow = {"podAnnotations": {READY_AFTER: "3s"}}
     stack.releases(
         **({} if r5 is None else {"r5": release("v4.0.5", r5, **slow)}),
