@@ -1,1 +1,1 @@
-"""What the program reads from the live cluster, through its own kubeconfig. Nothing here changes anything there."""
+"""Reads the live cluster, through the program's kubeconfig. Nothing here changes anything there."""

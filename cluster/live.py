@@ -1,4 +1,4 @@
-"""A read-only view of the namespace as it is now."""
+"""A read-only client for one namespace of the live cluster."""
 
 import json
 from pathlib import Path
@@ -9,33 +9,33 @@ from kubernetes.client import Configuration
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
-from model.settings import KubernetesSettings
+from model.settings.kubernetes import KubernetesSettings
 
 Object = dict[str, Any]
-"""A Kubernetes object as the API server gives it (JSON, camelCase)."""
+"""A Kubernetes object as the API server returns it (JSON, camelCase)."""
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
-"""Seconds; a preview must not hang where the cluster cannot be reached."""
+"""Seconds; a preview must not hang when the cluster is unreachable."""
 
 
-class Unreachable(RuntimeError):
-    """The cluster did not answer, or refused to."""
+class UnreachableError(RuntimeError):
+    """The API server did not answer, or rejected the request."""
 
 
 class LiveCluster:
     """Reads the objects of one namespace.
 
-    settings: where the cluster is. Raises ValueError if the kubeconfig cannot be used: that is a wrong
-    config, other than a cluster that is away.
+    settings: location of the cluster. Raises ValueError if the kubeconfig cannot be used: that is a problem of
+    the config, unlike an unreachable cluster.
     """
 
     def __init__(self, settings: KubernetesSettings) -> None:
         path = Path(settings.kubeconfig).expanduser()
         if not path.is_file():
             raise ValueError(
-                f"srs:kubernetes.kubeconfig: {settings.kubeconfig!r} is no file; it must be the path of a kubeconfig "
-                "(`make up` makes the one of the dev stack)"
+                f"srs:kubernetes.kubeconfig: {settings.kubeconfig!r} is not a file; it must be the path of a "
+                "kubeconfig (`make up` creates the one of the dev stack)"
             )
         try:
             api = config.new_client_from_config(str(path), settings.context)
@@ -47,46 +47,46 @@ class LiveCluster:
 
     @property
     def configuration(self) -> Configuration:
-        """How the cluster is reached, for what is more than reading."""
+        """Connection settings, for requests that are not reads."""
         return self._api.configuration
 
     def live_namespace(self) -> Object | None:
-        """The namespace, None if it is not there."""
+        """The namespace, None if it does not exist."""
         return self._get(f"/api/v1/namespaces/{self.namespace}")
 
     def deployment(self, name: str) -> Object | None:
-        """A Deployment, None if it is not there."""
+        """A Deployment, None if it does not exist."""
         return self._get(f"{self._apps}/deployments/{name}")
 
     def stateful_set(self, name: str) -> Object | None:
-        """A StatefulSet, None if it is not there."""
+        """A StatefulSet, None if it does not exist."""
         return self._get(f"{self._apps}/statefulsets/{name}")
 
     def deployments(self, selector: str) -> dict[str, Object]:
         """The Deployments with these labels, by name."""
-        return {each["metadata"]["name"]: each for each in self._list(f"{self._apps}/deployments", selector)}
+        return by_name(self._list(f"{self._apps}/deployments", selector))
 
     def service(self, name: str) -> Object | None:
-        """A Service, None if it is not there."""
+        """A Service, None if it does not exist."""
         return self._get(f"{self._core}/services/{name}")
 
     def services(self, selector: str) -> dict[str, Object]:
         """The Services with these labels, by name."""
-        return {each["metadata"]["name"]: each for each in self._list(f"{self._core}/services", selector)}
+        return by_name(self._list(f"{self._core}/services", selector))
 
     def replica_sets(self, selector: str) -> list[Object]:
         """The ReplicaSets with these labels."""
         return self._list(f"{self._apps}/replicasets", selector)
 
     def pods(self, selector: str = "") -> list[Object]:
-        """The pods with these labels; terminating ones included."""
+        """The pods with these labels, including terminating ones."""
         return self._list(f"{self._core}/pods", selector)
 
     def log(self, pod: str, lines: int) -> str:
-        """The last lines of a pod's log with the kubelet's timestamps; empty if it cannot be read (any more)."""
+        """The last lines of a pod's log with the kubelet's timestamps; empty if it cannot be read."""
         try:
             body = self._read(f"{self._core}/pods/{pod}/log", tailLines=str(lines), timestamps="true")
-        except Unreachable:
+        except UnreachableError:
             return ""
         return (body or b"").decode(errors="replace")
 
@@ -109,14 +109,14 @@ class LiveCluster:
         return cast("list[Object]", answer["items"]) if answer else []
 
     def _get(self, path: str, **query: str) -> Object | None:
-        """Read a path as JSON, None if it is not there."""
+        """Read a path as JSON, None if it does not exist."""
         body = self._read(path, **query)
         return None if body is None else cast("Object", json.loads(body))
 
     def _read(self, path: str, **query: str) -> bytes | None:
-        """Read a path, None if it is not there.
+        """Read a path, None if it does not exist.
 
-        By path and not through the client's typed API: importing that takes most of a second, in every run.
+        Not by the client's typed API: its import takes most of a second in every run.
         """
         request = self._api.param_serialize(
             "GET", path, query_params=list(query.items()), auth_settings=["BearerToken"]
@@ -125,10 +125,17 @@ class LiveCluster:
             response = self._api.call_api(*request, _request_timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
             body = cast("bytes", response.read())
         except HTTPError as error:
-            reason = getattr(error, "reason", error)  # what urllib3 wraps into a sentence about retries
-            raise Unreachable(f"the API server {self._api.configuration.host} does not answer: {reason}") from error
+            reason = getattr(error, "reason", error)  # urllib3 wraps it into a message about retries
+            raise UnreachableError(
+                f"the API server {self._api.configuration.host} does not answer: {reason}"
+            ) from error
         if response.status == 404:
             return None
         if response.status != 200:
-            raise Unreachable(f"the API server answered {response.status} {response.reason} to a read of {path}")
+            raise UnreachableError(f"the API server answered {response.status} {response.reason} to a read of {path}")
         return body
+
+
+def by_name(objects: list[Object]) -> dict[str, Object]:
+    """Objects by their names."""
+    return {item["metadata"]["name"]: item for item in objects}

@@ -1,1 +1,1 @@
-"""What is deployed, one component a file. Components declare resources; what they declare is decided in `model`."""
+"""What is deployed, one component a file. Components declare resources; `model` decides their content."""

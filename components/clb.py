@@ -1,4 +1,4 @@
-"""A Classic Load Balancer of Alibaba Cloud, with an elastic address if it is to have one."""
+"""A Classic Load Balancer (CLB) of Alibaba Cloud, optionally with an elastic IP address."""
 
 import pulumi
 from pulumi_alicloud.ecs import EipAddress, EipAssociation
@@ -9,18 +9,18 @@ from model.settings.load_balancer import EipSettings, SlbLoadBalancer
 
 
 class Clb(pulumi.ComponentResource):
-    """The CLB, and its EIP with the association of the two.
+    """The CLB, its EIP and their association.
 
-    Listeners and backends are the cluster's controller's: it makes them from the Service that names the CLB.
+    The cloud controller manager creates listeners and backends from the Service that names the CLB.
     """
 
     id: pulumi.Output[str]
-    """Id of the CLB, known once everything that belongs to it is there."""
+    """Id of the CLB, known once its EIP is associated."""
 
     def __init__(
         self, name: str, settings: SlbLoadBalancer, title: str, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """title: the name of the CLB where the settings give none."""
+        """title: the name of the CLB where the settings have none."""
         super().__init__("srs:edge:Clb", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, protect=settings.protected)
         title = settings.name or title

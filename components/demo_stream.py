@@ -1,4 +1,4 @@
-"""A demo stream, so that a new cluster can be looked at."""
+"""A demo stream, so that a new cluster has something to play."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from components.manifest import metadata, pull_secrets
 from model.names import DEMO, EDGE_SERVICE, RTMP_PORT
-from model.settings import DemoSettings
+from model.settings.demo import DemoSettings
 
 
 class DemoStream(pulumi.ComponentResource):
-    """A Deployment that publishes a sample file through the edges, again and again."""
+    """A Deployment that publishes a sample file through the edges in a loop."""
 
     deployment: Deployment
 
@@ -35,7 +35,7 @@ class DemoStream(pulumi.ComponentResource):
             spec={
                 "replicas": 1,
                 "selector": {"match_labels": labels},
-                "strategy": {"type": "Recreate"},  # two publishers of one stream are refused
+                "strategy": {"type": "Recreate"},  # SRS rejects a second publisher of a stream
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {

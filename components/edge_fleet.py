@@ -9,15 +9,14 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from components.manifest import metadata, place, pull_secrets, srs_container, srs_pod
 from components.srs_config import srs_config
 from model.names import API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, config_hash, edge_deployment, edge_run
-from model.settings import StackSettings
+from model.settings.stack import StackSettings
 from model.values import seconds
 
 
 class EdgeFleet(pulumi.ComponentResource):
     """What all releases share; `release` adds one.
 
-    Releases are added one by one and not all at once because their order matters: those that grow have to be
-    ready before those that shrink may be declared.
+    Releases are declared one by one because their order matters (see `update/plan.py`).
     """
 
     def __init__(
@@ -39,8 +38,8 @@ class EdgeFleet(pulumi.ComponentResource):
             metadata=metadata(EDGE_APP, namespace, labels),
             spec={
                 "selector": {"match_labels": labels},
-                # A number of pods, not maxUnavailable or per cent: for those the controller asks the pods'
-                # owners for the wanted number, and draining pods of a removed release have none, which
+                # An integer, not maxUnavailable or a percentage: for those the controller computes the expected
+                # number of pods from their owners, and draining pods of a removed release have none, which
                 # blocks every node drain for hours.
                 "min_available": settings.edge.replicas - 1,
                 "unhealthy_pod_eviction_policy": "AlwaysAllow",
@@ -68,7 +67,7 @@ class EdgeFleet(pulumi.ComponentResource):
         self.register_outputs({})
 
     def release(self, name: str) -> "EdgeRelease":
-        """Declare a release. Declared already, it is given back as it is."""
+        """Declare a release, or return it if it is declared already."""
         if name not in self._releases:
             self._releases[name] = EdgeRelease(
                 f"srs-edge-{name}",
@@ -95,7 +94,7 @@ class EdgeRelease(pulumi.ComponentResource):
     ) -> None:
         super().__init__("srs:edge:EdgeRelease", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        edge, this = settings.edge, settings.edge.releases[release]
+        edge, release_settings = settings.edge, settings.edge.releases[release]
         conf = settings.edge_conf(release)
         run = edge_run(release)
         labels = {"app": EDGE_APP, "run": run}
@@ -104,16 +103,16 @@ class EdgeRelease(pulumi.ComponentResource):
             run,
             metadata=metadata(run, namespace, labels),
             automount_service_account_token=False,
-            # Here and not in the pods: another pull secret rolls nothing.
+            # Not in the pods, so that another pull secret rolls nothing.
             image_pull_secrets=pull_secrets(settings.images.secret_names),
             opts=child,
         )
         config = srs_config(run, conf, namespace, account, self)
 
-        container = srs_container(this.image, this.resources, warm_up=edge.warm_up)
+        container = srs_container(release_settings.image, release_settings.resources, warm_up=edge.warm_up)
         if edge.drain.deregister:
-            # The pod serves on while load balancers learn that it goes; SIGTERM comes after. `sleep` is the
-            # kubelet's own (on by default since Kubernetes 1.30) and needs no shell in the image.
+            # The pod accepts connections until load balancers have removed it; SIGTERM comes after that. `sleep`
+            # is a kubelet action (on by default since Kubernetes 1.30) and needs no shell in the image.
             container["lifecycle"] = {"pre_stop": {"sleep": {"seconds": seconds(edge.drain.deregister)}}}
         pod = srs_pod(container, config.metadata["name"], EDGE_APP)
         pod["service_account_name"] = account.metadata["name"]
@@ -129,11 +128,11 @@ class EdgeRelease(pulumi.ComponentResource):
                 name_in_cluster,
                 namespace,
                 {"run": run},
-                {"kubernetes.io/change-cause": f"image={this.image} config={config_hash(conf)}"},
+                {"kubernetes.io/change-cause": f"image={release_settings.image} config={config_hash(conf)}"},
             ),
             spec={
                 "replicas": edge.shares[release].replicas,
-                "paused": this.paused,
+                "paused": release_settings.paused,
                 "min_ready_seconds": seconds(edge.min_ready),
                 "progress_deadline_seconds": seconds(edge.rollout_timeout),
                 "revision_history_limit": 10,
@@ -146,9 +145,9 @@ class EdgeRelease(pulumi.ComponentResource):
                     "metadata": {
                         "labels": labels,
                         "annotations": {
-                            # An autoscaler that takes the node away would cut every connection of this pod.
+                            # An autoscaler that removes the node would drop every connection of this pod.
                             "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-                            **this.pod_annotations,
+                            **release_settings.pod_annotations,
                         },
                     },
                     "spec": pod,

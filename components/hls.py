@@ -10,14 +10,14 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from components.load_balancer import LoadBalancer, bind
 from components.manifest import CONTAINER_SECURITY, POD_SECURITY, metadata, place, pull_secrets, spread
 from model.names import HLS
-from model.settings import HlsSettings
+from model.settings.hls import HlsSettings
 from model.settings.load_balancer import annotations
 
 GRACE_SECONDS = 10
-"""Short: a destroy waits for the claim (the provider does so whatever it is told), and the claim for its pods."""
+"""Short: the provider always waits for the deletion of a claim, and the claim waits for its pods."""
 
 NGINX_PORT = 8080
-"""The unprivileged nginx image listens here."""
+"""The port of the unprivileged nginx image."""
 
 
 class Hls(pulumi.ComponentResource):
@@ -35,7 +35,7 @@ class Hls(pulumi.ComponentResource):
         pull: Sequence[str] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """load_balancer: whose CLB offers HLS, where the settings name a port. pull: names of pull secrets."""
+        """load_balancer: its CLB serves HLS, where the settings have a port. pull: names of pull secrets."""
         super().__init__("srs:hls:Hls", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         labels = {"app": HLS}
@@ -63,15 +63,15 @@ class Hls(pulumi.ComponentResource):
             },
             opts=child,
         )
-        offered = settings.port is not None
-        shared = annotations(load_balancer.front.load_balancer) if offered else {}
+        exposed = settings.port is not None
+        shared = annotations(load_balancer.exposed.load_balancer) if exposed else {}
         Service(
             f"{HLS}-service",
             metadata=metadata(
-                f"{HLS}-service", namespace, labels, bind(shared, load_balancer.clb_id if offered else None)
+                f"{HLS}-service", namespace, labels, bind(shared, load_balancer.clb_id if exposed else None)
             ),
             spec={
-                "type": "LoadBalancer" if offered else "ClusterIP",
+                "type": "LoadBalancer" if exposed else "ClusterIP",
                 "selector": labels,
                 "ports": [{"name": "http", "port": settings.port or 80, "target_port": "http", "protocol": "TCP"}],
             },
@@ -108,9 +108,9 @@ def _pod(settings: HlsSettings, claim: PersistentVolumeClaim) -> PodSpecArgsDict
                     "requests": {"cpu": "50m", "memory": "64Mi"},
                     "limits": {"memory": "64Mi"},
                 },
-                # A TCP probe: the volume may hold no file yet, and nginx then answers 403.
+                # A TCP probe: nginx answers 403 while the volume is empty.
                 "readiness_probe": {"tcp_socket": {"port": "http"}, "period_seconds": 5},
-                # Segments are short downloads; this is all that nginx needs to go unnoticed.
+                # Segments are short downloads: deregistering is all that nginx needs.
                 "lifecycle": {"pre_stop": {"sleep": {"seconds": 5}}},
                 "volume_mounts": [
                     {"name": "hls", "mount_path": "/usr/share/nginx/html", "read_only": True},

@@ -1,4 +1,4 @@
-"""What stands in front of the edges: a Service, and the load balancer of the kind that the config asks for."""
+"""An exposed Service, with the load balancer of the kind in the config."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,11 @@ from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict, ServiceSpecA
 
 from components.manifest import metadata
 from model.alibaba import NLB_CLASS, PREFIX
+from model.exposed_service import IDENTITY, ExposedService
 from model.names import HTTP_PORT, RTMP_PORT
 from model.settings.load_balancer import (
-    IDENTITY,
     AnyLoadBalancer,
     CloudLoadBalancer,
-    Front,
     NlbLoadBalancer,
     NodePortLoadBalancer,
     NoLoadBalancer,
@@ -22,12 +21,12 @@ from model.settings.load_balancer import (
 
 
 class LoadBalancer(pulumi.ComponentResource):
-    """A Service that is reached from outside, with its load balancer.
+    """A Service that is reached from outside the cluster, with its load balancer.
 
-    The edge Service selects the pods of all releases and offers RTMP and HTTP-FLV, never the HTTP API.
+    The edge Service selects the pods of all releases and serves RTMP and HTTP-FLV, never the HTTP API.
     """
 
-    front: Front
+    exposed: ExposedService
     service: Service
     clb_id: pulumi.Input[str] | None
     """Id of the CLB, None for other kinds."""
@@ -35,21 +34,21 @@ class LoadBalancer(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        front: Front,
+        exposed: ExposedService,
         namespace: pulumi.Input[str],
         title: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """title: the name of a CLB where the settings give none."""
+        """title: the name of a CLB where the settings have none."""
         super().__init__("srs:edge:LoadBalancer", name, {}, opts)
-        self.front = front
-        load_balancer = front.load_balancer
-        self.clb_id = _clb_id(front.service, load_balancer, title, self)
-        bound = {IDENTITY: front.identity, **annotations(load_balancer)}
+        self.exposed = exposed
+        load_balancer = exposed.load_balancer
+        self.clb_id = _clb_id(exposed.name, load_balancer, title, self)
+        bound = {IDENTITY: exposed.identity, **annotations(load_balancer)}
         self.service = Service(
-            front.service,
-            metadata=metadata(front.service, namespace, {"app": front.app}, bind(bound, self.clb_id)),
-            spec=_spec(front),
+            exposed.name,
+            metadata=metadata(exposed.name, namespace, {"app": exposed.app}, bind(bound, self.clb_id)),
+            spec=_spec(exposed),
             opts=pulumi.ResourceOptions(
                 parent=self, protect=isinstance(load_balancer, CloudLoadBalancer) and load_balancer.protected
             ),
@@ -58,7 +57,7 @@ class LoadBalancer(pulumi.ComponentResource):
 
 
 def bind(annotations: Mapping[str, str], clb_id: pulumi.Input[str] | None) -> dict[str, pulumi.Input[str]]:
-    """Annotations of a Service with the id of its CLB among them; they have to be there from its first moment."""
+    """Annotations of a Service with the id of its CLB; the controller needs them when the Service is created."""
     return {**annotations, **({} if clb_id is None else {f"{PREFIX}id": clb_id})}
 
 
@@ -69,17 +68,18 @@ def _clb_id(
         return None
     if load_balancer.id is not None:
         return load_balancer.id
-    from components.clb import Clb  # not where there is no CLB: half a second in every run
+    from components.clb import Clb  # only where a CLB is declared: the import takes half a second
 
     return Clb(f"{service}-clb", load_balancer, title, pulumi.ResourceOptions(parent=parent)).id
 
 
-def _spec(front: Front) -> ServiceSpecArgsDict:
+def _spec(exposed: ExposedService) -> ServiceSpecArgsDict:
     ports: dict[str, ServicePortArgsDict] = {
-        name: {"name": name, "port": port, "target_port": name, "protocol": "TCP"} for name, port in front.ports.items()
+        name: {"name": name, "port": port, "target_port": name, "protocol": "TCP"}
+        for name, port in exposed.ports.items()
     }
-    spec: ServiceSpecArgsDict = {"type": "ClusterIP", "selector": {"app": front.app}, "ports": list(ports.values())}
-    match front.load_balancer:
+    spec: ServiceSpecArgsDict = {"type": "ClusterIP", "selector": {"app": exposed.app}, "ports": list(ports.values())}
+    match exposed.load_balancer:
         case NoLoadBalancer():
             pass
         case NodePortLoadBalancer(rtmp_port=rtmp, http_port=http):
@@ -94,10 +94,10 @@ def _spec(front: Front) -> ServiceSpecArgsDict:
     return spec
 
 
-def urls(play: Front, publish: Front, addresses: Mapping[str, str]) -> dict[str, str]:
+def urls(play: ExposedService, publish: ExposedService, addresses: Mapping[str, str]) -> dict[str, str]:
     """Where the stream `live/livestream` is published to (`publish`) and played from (`rtmp`, `flv`).
 
-    addresses: of the load balancers, by Service.
+    addresses: of the load balancers, by Service name.
     """
     encoder, viewer = _host(publish, addresses), _host(play, addresses)
     rtmp, http = _ports(play)
@@ -108,17 +108,17 @@ def urls(play: Front, publish: Front, addresses: Mapping[str, str]) -> dict[str,
     }
 
 
-def _ports(front: Front) -> tuple[int, int]:
-    if isinstance(front.load_balancer, NodePortLoadBalancer):
-        return front.load_balancer.rtmp_port, front.load_balancer.http_port
+def _ports(exposed: ExposedService) -> tuple[int, int]:
+    if isinstance(exposed.load_balancer, NodePortLoadBalancer):
+        return exposed.load_balancer.rtmp_port, exposed.load_balancer.http_port
     return RTMP_PORT, HTTP_PORT
 
 
-def _host(front: Front, addresses: Mapping[str, str]) -> str:
-    match front.load_balancer:
+def _host(exposed: ExposedService, addresses: Mapping[str, str]) -> str:
+    match exposed.load_balancer:
         case NoLoadBalancer():
-            return front.service
+            return exposed.name
         case NodePortLoadBalancer(host=host):
             return host or "<address of a node>"
         case SlbLoadBalancer(host=host) | NlbLoadBalancer(host=host):
-            return host or addresses.get(front.service, f"<address of {front.service}>")
+            return host or addresses.get(exposed.name, f"<address of {exposed.name}>")

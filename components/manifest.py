@@ -1,4 +1,4 @@
-"""The parts that manifests have in common: metadata, probes, security settings, the mounted srs.conf."""
+"""Parts that manifests share: metadata, probes, security settings, the mounted srs.conf."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -21,7 +21,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict, OwnerReferenceArgsDict
 
 from model.names import API_PORT, HTTP_PORT, RTMP_PORT
-from model.settings import Placement, Resources, Toleration
+from model.settings.pods import Placement, Resources, Toleration
 from model.values import seconds
 
 FIELD_MANAGER = "srs"
@@ -29,13 +29,13 @@ FIELD_MANAGER = "srs"
 SRS_HOME = "/usr/local/srs"
 
 _PULUMI = {
-    # One field manager for good, and it wins: otherwise each up has a manager of its own, and fields that a
-    # killed up or a hand on kubectl has set conflict or stay behind (provider docs, "Managing Resources with
-    # Server-Side Apply").
+    # One field manager forever, and it wins: otherwise each update has its own manager, and fields that an
+    # interrupted update or a manual change has set conflict or remain (provider docs, "Managing Resources
+    # with Server-Side Apply").
     "pulumi.com/patchFieldManager": FIELD_MANAGER,
     "pulumi.com/patchForce": "true",
-    # The program waits for rollouts itself (see cluster/rollout.py), and a deletion waits for nobody: with a
-    # drain of hours the provider's wait for the pods would end in its time-out.
+    # The program waits for rollouts itself (see cluster/rollout_status.py), and a deletion does not wait: with
+    # a drain of hours the provider's wait for the pods would time out.
     "pulumi.com/skipAwait": "true",
     "pulumi.com/deletionPropagationPolicy": "background",
 }
@@ -47,7 +47,7 @@ def metadata(
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> ObjectMetaArgsDict:
-    """Metadata of an object of this stack. namespace: None for objects that have none."""
+    """Metadata of an object of this stack. namespace: None for objects without one."""
     meta: ObjectMetaArgsDict = {
         "name": name,
         "labels": {
@@ -69,7 +69,7 @@ POD_SECURITY: PodSecurityContextArgsDict = {
     "fs_group": 1000,
     "seccomp_profile": {"type": "RuntimeDefault"},
 }
-"""SRS needs no privilege: its ports are above 1024 and its pid file goes to /tmp."""
+"""SRS needs no privileges: its ports are above 1024 and its pid file is in /tmp."""
 
 CONTAINER_SECURITY: SecurityContextArgsDict = {
     "allow_privilege_escalation": False,
@@ -89,12 +89,12 @@ def resources(settings: Resources) -> ResourceRequirementsArgsDict:
 def srs_container(
     image: str, settings: Resources, mounts: Sequence[VolumeMountArgsDict] = (), warm_up: timedelta = timedelta()
 ) -> ContainerArgsDict:
-    """The SRS container; edges and origins differ in how they end, which they add themselves.
+    """The SRS container; edges and origins add how they terminate.
 
-    warm_up: how long it must have run before it can be ready; counted anew when it is restarted. Not minReadySeconds,
-    because those begin when the pod has connections already, and not a success threshold, because the kubelet goes on
-    counting successes over a quick restart.
-    The command is explicit: since 4.0.168 the image's own one reads another file than the mounted one.
+    warm_up: how long it must run before it can be ready; it starts again after a restart. Not minReadySeconds,
+    which start when the pod already has connections, and not a success threshold, because the kubelet keeps
+    counting successes across a quick restart.
+    The command is explicit: since 4.0.168 the image's default command reads another file than the mounted one.
     """
     return {
         "name": "srs",
@@ -113,9 +113,9 @@ def srs_container(
             **_api_probe(period=2, failures=15, timeout=2),
             "initial_delay_seconds": seconds(warm_up),
         },
-        # SRS looks names up blocking in its only thread, so slow cluster DNS makes every edge miss probes at
-        # once; killing them all would cut everybody. A probe-level grace, because without it a liveness kill
-        # takes the pod's grace of hours (kubernetes/kubernetes #64715).
+        # SRS resolves names blocking, in its only thread: with slow cluster DNS all edges miss probes at the same
+        # time, and restarting them would drop all connections. The probe has its own grace period, because
+        # otherwise a liveness restart takes the pod's grace period of hours (kubernetes/kubernetes #64715).
         "liveness_probe": {
             **_api_probe(period=30, failures=10, timeout=10),
             "termination_grace_period_seconds": 5,
@@ -148,7 +148,7 @@ def srs_pod(
         "enable_service_links": False,
         "security_context": POD_SECURITY,
         "containers": [container],
-        # Few and short tries, and full names first: each try blocks SRS.
+        # Few, short attempts, and fully qualified names first: each attempt blocks SRS.
         "dns_config": {
             "options": [
                 {"name": "ndots", "value": "2"},
@@ -166,11 +166,11 @@ def srs_pod(
 
 
 def place(pod: PodSpecArgsDict, settings: Placement) -> None:
-    """Add to a pod which nodes it may run on."""
+    """Add node selector and tolerations to a pod."""
     if settings.node_selector:
         pod["node_selector"] = dict(settings.node_selector)
     if settings.tolerations:
-        pod["tolerations"] = [_toleration(each) for each in settings.tolerations]
+        pod["tolerations"] = [_toleration(toleration) for toleration in settings.tolerations]
 
 
 def _toleration(settings: Toleration) -> TolerationArgsDict:
@@ -188,7 +188,7 @@ def pull_secrets(names: Sequence[str]) -> list[LocalObjectReferenceArgsDict] | N
 
 
 def spread(app: str) -> list[TopologySpreadConstraintArgsDict]:
-    """Over zones and nodes by preference, never as a must: draining pods multiply, and would keep new ones out."""
+    """Over zones and nodes by preference, never required: draining pods accumulate and would block new ones."""
     return [
         {
             "max_skew": 1,
@@ -201,7 +201,7 @@ def spread(app: str) -> list[TopologySpreadConstraintArgsDict]:
 
 
 def owned_by(anchor: ServiceAccount) -> list[OwnerReferenceArgsDict]:
-    """Owner references that make garbage collection take an object together with `anchor`."""
-    # A preview knows no uid of what it would create; it does know that the id is unknown then.
+    """Owner references: garbage collection deletes an object together with `anchor`."""
+    # A preview does not know the uid of an object to be created, but knows that its id is unknown.
     uid = pulumi.Output.all(anchor.id, anchor.metadata).apply(lambda known: str(known[1]["uid"]))
     return [{"api_version": "v1", "kind": "ServiceAccount", "name": anchor.metadata["name"], "uid": uid}]

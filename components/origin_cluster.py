@@ -15,12 +15,12 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from components.manifest import SRS_HOME, metadata, place, pull_secrets, srs_container, srs_pod
 from components.srs_config import srs_config
 from model.names import API_PORT, EDGE_APP, ORIGIN, ORIGIN_SERVICE, RTMP_PORT
-from model.settings import StackSettings
+from model.settings.stack import StackSettings
 from model.values import seconds
 
 GRACE_SECONDS = 10
-"""Origins are restarted quickly: viewers of the edges stay connected and see a few seconds of silence. One that
-drained would keep its publishers and refuse the pulls of edges, so that new viewers would see nothing."""
+"""Origins restart quickly: viewers of the edges stay connected and have no media for a few seconds. A draining origin
+would keep its publishers and reject the pulls of edges, so that new viewers would see nothing."""
 
 
 class OriginCluster(pulumi.ComponentResource):
@@ -36,12 +36,12 @@ class OriginCluster(pulumi.ComponentResource):
         hls_claim: PersistentVolumeClaim | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """hls_claim: the shared volume that HLS is written to, None without HLS."""
+        """hls_claim: claim of the volume that HLS is written to, None without HLS."""
         super().__init__("srs:origin:OriginCluster", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         origin = settings.origin
         labels = {"app": ORIGIN}
-        publish = settings.publish_front
+        publish = settings.publish_service
         published = publish is not None and publish.app == ORIGIN
 
         service = Service(
@@ -82,8 +82,8 @@ class OriginCluster(pulumi.ComponentResource):
             spec={
                 "service_name": service.metadata["name"],
                 "replicas": origin.replicas,
-                # Under OrderedReady a broken origin stays broken after the config is put back (Kubernetes docs,
-                # "Forced rollback"). It cannot be changed later.
+                # Under OrderedReady a broken origin stays broken after the config is reverted (Kubernetes docs,
+                # "Forced rollback"). The field is immutable.
                 "pod_management_policy": "Parallel",
                 "min_ready_seconds": seconds(origin.min_ready),
                 "revision_history_limit": 10,

@@ -1,4 +1,4 @@
-"""The pull secret of an image registry that wants to know who pulls."""
+"""The pull Secret of an image registry."""
 
 import base64
 import json
@@ -7,11 +7,11 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
 from components.manifest import metadata
-from model.settings import REGISTRY_SECRET, RegistrySettings
+from model.settings.images import REGISTRY_SECRET, RegistrySettings
 
 
 def registry_secret(settings: RegistrySettings, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions) -> Secret:
-    """Declare the pull secret; in Pulumi's state its content is encrypted."""
+    """Declare the pull Secret; its content is encrypted in Pulumi's state."""
     password = settings.password.get_secret_value()
     login = {
         "username": settings.username,

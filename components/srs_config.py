@@ -1,4 +1,4 @@
-"""An srs.conf as a ConfigMap that outlives the change of it."""
+"""An srs.conf as a ConfigMap that outlives its next change."""
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap, ServiceAccount
@@ -12,13 +12,13 @@ def srs_config(
 ) -> ConfigMap:
     """Declare the ConfigMap `<owner>-<hash of text>`.
 
-    It is immutable and named by its content: edited in place it would reload every pod that mounts it, old
-    and new alike (SRS's auto_reload_for_docker). The hash is part of the Pulumi name as well, so a change is
-    a create and a delete and never a replacement: one that a failed up leaves pending deletes the ConfigMap
-    in use when the config is reverted.
+    It is immutable and named by its content: an edit in place would reload every pod that mounts it, stable and
+    canary alike (SRS's auto_reload_for_docker). The hash is part of the Pulumi name as well, so a change is
+    a create and a delete and never a replacement: a replacement that a failed update leaves pending deletes the
+    ConfigMap in use when the config is reverted.
 
-    Pulumi forgets it when the config changes but leaves it in the cluster, because older ReplicaSets need it
-    (`kubectl rollout undo`, a held rollout). Garbage collection takes it together with `anchor`.
+    When the config changes, Pulumi removes it from its state but not from the cluster, because older ReplicaSets
+    need it (`kubectl rollout undo`, a paused rollout). Garbage collection deletes it together with `anchor`.
     """
     name = f"{owner}-{config_hash(text)}"
     meta = metadata(name, namespace, labels={"app": owner})

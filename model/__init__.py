@@ -1,1 +1,1 @@
-"""What can be decided without a resource: settings, srs.conf, replica shares, names. Nothing here does I/O."""
+"""The pure core: settings, srs.conf, replica shares, load-balancer rules, names. No I/O, no resources."""

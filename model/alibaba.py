@@ -1,8 +1,8 @@
 """Rules of Alibaba Cloud's load balancers, and of the controller that binds Services to them.
 
 Pure functions on plain values. "The controller" is the cloud controller manager of ACK
-(kubernetes/cloud-provider-alibaba-cloud; paths below are in its repository). "A node" is what a Service's traffic
-reaches with backend `ecs`, "a pod" what it reaches with backend `eni`.
+(kubernetes/cloud-provider-alibaba-cloud; paths below are in its repository). With backend `ecs` the load balancer
+sends traffic to nodes, with `eni` to pods.
 """
 
 import re
@@ -22,42 +22,43 @@ BACKEND_TYPE = "service.beta.kubernetes.io/backend-type"
 """The one annotation with another prefix (pkg/controller/helper/service_utils.go)."""
 
 NLB_CLASS = "alibabacloud.com/nlb"
-"""`spec.loadBalancerClass` of a Service that gets an NLB (the same file); the field can never be changed."""
+"""`spec.loadBalancerClass` of a Service with an NLB (the same file); the field is immutable."""
 
-LONGEST_CONNECTION_DRAIN = timedelta(seconds=900)
-"""What a CLB listener and an NLB server group allow (ACK documentation, `connection-drain-timeout`: 10 to 900 s)."""
+MAX_CONNECTION_TIMEOUT = timedelta(seconds=900)
+"""Maximum of the connection drain and of the idle timeouts of CLB and NLB (ACK documentation,
+`connection-drain-timeout` and `established-timeout`: 10 to 900 s)."""
 
 DEREGISTER = timedelta(seconds=30)
-"""Default deregister time behind a cloud load balancer: the controller has to see the change, call the API, and the
-load balancer has to apply it, where kube-proxy alone takes a second or two (ACK documentation, "Zero-downtime
+"""Default deregister time behind a cloud load balancer: the controller must see the change and call the API, and the
+load balancer must apply it, where kube-proxy alone takes a second or two (ACK documentation, "Zero-downtime
 application deployment": a preStop of 30 s)."""
 
 REUSED_TAG = "kubernetes.reused.by.user"
 """The controller puts this tag, with the value `true`, on a CLB that a Service names by id (clbv1/loadbalancer.go,
-`Update`). The stack sets it itself: else each up would take away what the controller has put there."""
+`Update`). The stack sets it itself: otherwise each update would remove what the controller has added."""
 
 OWN_TAGS = ("kubernetes.do.not.delete", "ack.aliyun.com")
-"""Tags of a CLB that the controller made itself; it refuses to bind a Service by id to a CLB that has one
+"""Tags of a CLB that the controller created itself; it refuses to bind a Service by id to a CLB that has one
 (clbv1/model_applier.go, `isLoadBalancerReusable`)."""
 
-MOST_TAGS = 10
+MAX_TAGS = 10
 """Tags on one CLB (Terraform provider, `alicloud_slb_load_balancer`; clbv1/loadbalancer.go, `MaxLBTagNum`)."""
 
 
-def longest_connection(
+def max_connection_time(
     backend: Backend, traffic_policy: TrafficPolicy, connection_drain: timedelta
 ) -> timedelta | None:
-    """How long an open connection may last once its pod has turned terminating; None: as long as the pod itself.
+    """How long an open connection may last once its pod is terminating; None: as long as the pod itself.
 
     connection_drain: of the load balancer; 0 when it is off.
 
-    - `eni`: pods are the backends, and the controller leaves terminating endpoints out (clbv1/vgroups.go and
+    - `eni`: pods are the backends, and the controller removes terminating endpoints (clbv1/vgroups.go and
       nlbv2/server_groups.go, `setBackendsFromEndpointSlices`). The load balancer then ends the connection after its
-      connection drain, at once without one.
+      connection drain, or at once without one.
     - `ecs` with `externalTrafficPolicy: Local`: a node is a backend while it has a ready pod (`buildLocalBackends`
-      starts from the same list), so it goes with its last one: the same limit.
-    - `ecs` with `Cluster`: every node is a backend whatever pods it has (`buildClusterBackends`), and the node goes on
-      forwarding a connection that it knows to a terminating pod (conntrack; with IPVS, real servers of weight 0).
+      starts from the same list), so it is removed with its last one: the same limit.
+    - `ecs` with `Cluster`: every node is a backend whatever pods it has (`buildClusterBackends`), and the node keeps
+      forwarding a known connection to a terminating pod (conntrack; with IPVS, real servers of weight 0).
     """
     if backend == "ecs" and traffic_policy == "Cluster":
         return None
@@ -67,31 +68,31 @@ def longest_connection(
 def canary_distortions(
     backend: Backend, traffic_policy: TrafficPolicy, scheduler: Scheduler, persistence: timedelta
 ) -> Iterator[str]:
-    """What keeps a release from getting new viewers in proportion to its pods, a line each.
+    """What prevents a release from receiving new viewers in proportion to its pods, a line each.
 
-    With `ecs` and `Cluster` the load balancer chooses a node only; the node chooses among all pods, by chance or in
-    turn, and knows neither their connections nor the client. Otherwise:
+    With `ecs` and `Cluster` the load balancer selects a node only; the node selects among all pods, randomly or in
+    turn, and considers neither their connections nor the client. Otherwise:
 
     - `wlc` prefers the backend with the fewest connections (ACK documentation, `scheduler`): a new release starts
-      empty and gets nearly all new viewers, whatever its share.
-    - `sch` gives a client's address always the same backend: viewers behind one address are one.
-    - `persistence-timeout` keeps a client's address on its backend; those who come back stay with the old release.
+      empty and receives nearly all new viewers, whatever its share.
+    - `sch` always maps a client's address to the same backend: viewers behind one address count as one.
+    - `persistence-timeout` keeps a client's address on its backend; returning viewers stay with the old release.
     """
     if backend == "ecs" and traffic_policy == "Cluster":
         return
     if scheduler == "wlc":
-        yield "scheduler wlc sends new viewers to the emptiest pods, so a new release gets far more than its share"
+        yield "scheduler wlc sends new viewers to the emptiest pods, so a new release receives far more than its share"
     if scheduler == "sch":
-        yield "scheduler sch chooses by the client's address, so viewers behind one address all get the same release"
+        yield "scheduler sch selects by the client's address, so all viewers behind one address reach the same release"
     if persistence:
-        yield "persistenceTimeout keeps an address on its pod, so viewers who come back stay with the release they had"
+        yield "persistenceTimeout keeps an address on its pod, so returning viewers stay with their former release"
 
 
 def tag_problems(tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Tags that the CLB API (`TagResources`) or the controller (OWN_TAGS) refuses, with the reason."""
+    """Tags that the CLB API (`TagResources`) or the controller (OWN_TAGS) rejects, with the reason."""
     for key in tags:
         if key in OWN_TAGS:
-            yield key, "must not be set: the controller refuses a CLB with this tag, which marks those that it made"
+            yield key, "must not be set: the controller rejects a CLB with this tag, which marks those that it created"
         elif key == REUSED_TAG:
             yield key, "must not be set: the stack sets it"
         elif not key or len(key) > 64 or re.match(r"aliyun|acs:|.*https?://", key):
@@ -102,15 +103,15 @@ def readiness_gate(service: str) -> str:
     """The pod condition that the controller sets once the pod is a backend of the Service's load balancer.
 
     (pkg/controller/helper/pod_utils.go, `TargetHealthPodConditionServiceTypePrefix`.) With `eni` a rollout would
-    else take the old pods away before the new ones get connections. A pod that names a Service which is not there
-    never gets ready.
+    otherwise delete the old pods before the new ones receive connections. A pod whose gate names a Service that does
+    not exist never becomes ready.
     """
     return f"service.readiness.alibabacloud.com/{service}"
 
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """A TCP health check. interval, timeout: seconds. port: None for the backend's own."""
+    """A TCP health check. interval, timeout: seconds. port: None for the backend's port."""
 
     interval: int
     timeout: int
@@ -132,9 +133,9 @@ def clb_annotations(
 ) -> dict[str, str]:
     """Annotations of a Service on a CLB, except the CLB's id (clbv1/listeners.go, `buildListenerFromServicePort`).
 
-    Without `force-override-listeners` the controller would leave the listeners of a CLB that it did not make alone.
-    `remove-unscheduled-backend` is left out: it would take a node that is being drained out of the backends, and
-    with it the connections of other nodes' pods.
+    Without `force-override-listeners` the controller would not touch the listeners of a CLB that it did not create.
+    `remove-unscheduled-backend` is left out: it would remove a node that is being drained from the backends, and
+    drop the connections to other nodes' pods through it.
     """
     annotations = {
         "address-type": address_type,
@@ -147,7 +148,7 @@ def clb_annotations(
         **_check(check),
     }
     if eip:
-        # The Service's address is then the EIP, not the CLB's own.
+        # The Service's address is then the EIP, not the CLB's.
         annotations["external-ip-type"] = "eip"
     return _prefixed(annotations, backend)
 
@@ -163,9 +164,9 @@ def nlb_annotations(
     check: HealthCheck,
     tags: Mapping[str, str],
 ) -> dict[str, str]:
-    """Annotations of a Service that gets an NLB (nlbv2/loadbalancer.go, listeners.go, server_groups.go).
+    """Annotations of a Service with an NLB (nlbv2/loadbalancer.go, listeners.go, server_groups.go).
 
-    The health check's annotations count only with `health-check-flag`; an NLB's idle time-out has another name than
+    The health check's annotations count only with `health-check-flag`; an NLB's idle timeout has another name than
     a CLB's.
     """
     annotations = {

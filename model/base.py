@@ -7,14 +7,11 @@ from pydantic.alias_generators import to_camel
 
 PositiveInt = Annotated[int, Field(strict=True, ge=1)]
 Weight = Annotated[int, Field(strict=True, ge=0)]
-Switch = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, StringConstraints(strict=True)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 NonEmpty = Annotated[str, StringConstraints(strict=True, min_length=1)]
-NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
-"""The default range of `--service-node-port-range` (Kubernetes docs, "Type: NodePort")."""
 
 
 class Settings(BaseModel):
-    """Base of all settings: camelCase in YAML, snake_case in Python, unknown keys refused."""
+    """Base of all settings: camelCase in YAML, snake_case in Python, unknown keys rejected."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, validate_default=True)

@@ -17,7 +17,7 @@ API_PORT = 1985
 HTTP_PORT = 8080
 
 CONFIG_HASH_LENGTH = 10
-"""Hex digits; 40 bits are plenty to tell the configs of one release apart."""
+"""Hex digits; 40 bits suffice to distinguish the configs of one release."""
 
 
 def config_hash(text: str) -> str:
@@ -38,7 +38,7 @@ def edge_run(release: str) -> str:
 def origin_hosts(replicas: int, namespace: str, cluster_domain: str) -> list[str]:
     """The fully qualified names of the origin pods.
 
-    Fully qualified because SRS looks names up blocking in its only thread: each search domain that is
-    tried in vain stalls every viewer of that edge.
+    Fully qualified because SRS resolves names in its only thread, blocking: each search domain without a result
+    stalls every viewer of that edge.
     """
     return [f"{ORIGIN}-{i}.{ORIGIN_SERVICE}.{namespace}.svc.{cluster_domain}" for i in range(replicas)]

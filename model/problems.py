@@ -1,4 +1,4 @@
-"""From what pydantic finds to messages for an operator: path, value, what is allowed, and a guess at typos."""
+"""Problems of the stack config for an operator: path, value, what is allowed, and a suggestion for typos."""
 
 import difflib
 import re
@@ -17,7 +17,7 @@ from model.values import format_duration
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where, what stands there, and what is allowed instead."""
+    """One problem of the stack config: path, value, and what is allowed."""
 
     path: tuple[str | int, ...]
     value: Any
@@ -25,40 +25,44 @@ class Problem:
 
     def __str__(self) -> str:
         secret = any(_SECRET.search(str(part)) for part in self.path)
-        return f"{_dotted(self.path)}: {HIDDEN if secret else _shown(self.value)} {self.allowed}"
+        return f"{_dotted(self.path)}: {REDACTED if secret else _shown(self.value)} {self.allowed}"
 
 
-HIDDEN = "[secret]"
-"""What stands for a value that must not be seen."""
+REDACTED = "[secret]"
+"""Shown instead of a secret value."""
 
 _SECRET = re.compile(r"password|secretkey|accesskey|token", re.IGNORECASE)
 
 
-def hidden(value: Any) -> Any:
-    """The value with whatever a key calls a secret left out."""
+def redacted(value: Any) -> Any:
+    """The value with all secrets redacted, by the names of their keys."""
     if isinstance(value, dict):
         inner = cast("dict[Any, Any]", value)
-        return {key: HIDDEN if _SECRET.search(str(key)) else hidden(each) for key, each in inner.items()}
+        return {key: REDACTED if _SECRET.search(str(key)) else redacted(item) for key, item in inner.items()}
     if isinstance(value, str) and "apiVersion" in value:  # the content of a kubeconfig
-        return HIDDEN
-    return [hidden(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
+        return REDACTED
+    return [redacted(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
-class RuleBroken(PydanticCustomError):
+class RuleError(PydanticCustomError):
     """Problems that a model finds between its own fields; their paths are relative to the model.
 
-    pydantic gives a model's validator only one error with the model's own path; this one carries any number
-    and says which field is meant.
+    A validator of pydantic can raise only one error with the model's own path; this one carries any number
+    of problems, each with the path of its field.
     """
 
-    def __new__(cls, problems: Sequence[Problem]) -> "RuleBroken":
-        """Make the error that pydantic collects."""
+    def __new__(cls, problems: Sequence[Problem]) -> "RuleError":
+        """Create the error that pydantic collects."""
         return super().__new__(
             cls, "rule_broken", "; ".join(str(problem) for problem in problems), {"problems": list(problems)}
         )
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        """Keep what `__new__` was given."""
+        """`__new__` has stored the problems."""
+
+
+RENAMED_KEYS = {"allowCuts": "allowDroppedConnections"}
+"""Keys of earlier versions."""
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
@@ -86,7 +90,7 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
             path = (*path, key)
             if isinstance(value, dict):
                 value = cast("dict[str, Any]", value).get(key, ABSENT)
-            tags = [repr(tag) for each in _walk(path[:-1], model)[1] for tag in _tags_of(each)]
+            tags = [repr(tag) for candidate in _walk(path[:-1], model)[1] for tag in _tags_of(candidate)]
             allowed = f"must be one of {', '.join(tags)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             allowed = "must be a map of keys and values"
@@ -104,21 +108,21 @@ ABSENT = _Absent()
 
 
 def _walk(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[tuple[str | int, ...], list[Any]]:
-    """Follow a path that pydantic gives.
+    """Follow a path of pydantic.
 
-    Returns the path as an operator knows it, without the discriminator's value that pydantic puts behind a tagged
-    union's own path, and the types that may stand at its end.
+    Returns the path in the stack config, without the discriminator's value that pydantic adds after a tagged
+    union's path, and the types that are possible at its end.
     """
-    shown: list[str | int] = []
-    here: list[Any] = [model]
+    visible_path: list[str | int] = []
+    candidates: list[Any] = [model]
     for part in path:
-        chosen = [each for each in here if part in _tags_of(each)] if len(here) > 1 else []
+        chosen = [candidate for candidate in candidates if part in _tags_of(candidate)] if len(candidates) > 1 else []
         if chosen:
-            here = chosen
+            candidates = chosen
             continue
-        shown.append(part)
-        here = [child for each in here for child in _child(each, part)]
-    return tuple(shown), here
+        visible_path.append(part)
+        candidates = [child for candidate in candidates for child in _child(candidate, part)]
+    return tuple(visible_path), candidates
 
 
 def _tags_of(candidate: Any) -> tuple[Any, ...]:
@@ -128,7 +132,7 @@ def _tags_of(candidate: Any) -> tuple[Any, ...]:
 
 
 def _child(candidate: Any, part: str | int) -> list[Any]:
-    """What may stand at key `part` of a value of type `candidate`."""
+    """The types that are possible at key `part` of a value of type `candidate`."""
     if isinstance(candidate, type) and issubclass(candidate, BaseModel):
         for name, field in candidate.model_fields.items():
             if part in (field.alias, name):
@@ -145,20 +149,22 @@ def _alternatives(annotation: Any) -> list[Any]:
     if origin is typing.Annotated:
         return _alternatives(typing.get_args(annotation)[0])
     if origin in (typing.Union, types.UnionType):
-        return [each for part in typing.get_args(annotation) for each in _alternatives(part)]
+        return [alternative for part in typing.get_args(annotation) for alternative in _alternatives(part)]
     return [annotation]
 
 
 def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
-    """What to say of a key that no model knows."""
+    """What is allowed instead of an unknown key."""
     known = sorted(
         {
             field.alias or name
-            for each in _walk(path[:-1], model)[1]
-            if isinstance(each, type) and issubclass(each, BaseModel)
-            for name, field in each.model_fields.items()
+            for candidate in _walk(path[:-1], model)[1]
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel)
+            for name, field in candidate.model_fields.items()
         }
     )
+    if str(path[-1]) in RENAMED_KEYS:
+        return f"is at an unknown key; it is called {RENAMED_KEYS[str(path[-1])]!r} now"
     close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
     return (
         f"is at an unknown key; did you mean {close[0]!r}?"
@@ -179,12 +185,12 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as a line of YAML would have it, cut where it is long."""
+    """A value as in YAML on one line, truncated where it is long."""
     if isinstance(value, timedelta):
         text = format_duration(value)
     elif isinstance(value, BaseModel):
         text = value.model_dump_json(by_alias=True)
     else:
-        visible = hidden(value)
-        text = HIDDEN if visible == HIDDEN else repr(visible)
+        visible = redacted(value)
+        text = REDACTED if visible == REDACTED else repr(visible)
     return text if len(text) <= 120 else f"{text[:117]}…"

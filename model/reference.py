@@ -1,4 +1,4 @@
-"""The reference of the stack config, written from the models so that it cannot drift: `make docs`."""
+"""The reference of the stack config, generated from the models: `make docs`."""
 
 import inspect
 import types
@@ -12,8 +12,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from model.settings import StackSettings
 from model.settings.load_balancer import AnyLoadBalancer
+from model.settings.stack import StackSettings
 from model.values import format_duration
 
 ANY_LOAD_BALANCER = set(typing.get_args(AnyLoadBalancer))
@@ -21,9 +21,9 @@ ANY_LOAD_BALANCER = set(typing.get_args(AnyLoadBalancer))
 HEAD = """\
 # Stack config
 
-Every key of `Pulumi.<stack>.yaml`. This page is written from the models in `model/` by `make docs`.
-Durations are whole seconds written as `5s`, `10m`, `12h` or `1h30m`; quantities as Kubernetes writes them.
-A key that is not here is refused.
+Every key of `Pulumi.<stack>.yaml`. This page is generated from the models in `model/settings/` by `make docs`.
+Durations are whole seconds written as `5s`, `10m`, `12h` or `1h30m`; quantities in the notation of Kubernetes.
+Unknown keys are rejected.
 """
 
 
@@ -44,9 +44,7 @@ def config_reference() -> str:
                 sections.append(f"### `kind: {kind}`{chosen}\n\n{inspect.cleandoc(model.__doc__ or '')}\n")
             rows = list(_rows(model, ""))
             if rows:
-                sections.append(
-                    "\n".join(["| key | value | default | what it is |", "| --- | --- | --- | --- |", *rows])
-                )
+                sections.append("\n".join(["| key | value | default | meaning |", "| --- | --- | --- | --- |", *rows]))
                 sections.append("")
     return "\n".join(sections)
 
@@ -68,7 +66,7 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
         key = f"{prefix}{field.alias or name}"
         below = list(_models(field.annotation))
         if len(below) > 1:
-            kinds = ", ".join(f"`{_tag(each)}`" for each in below)
+            kinds = ", ".join(f"`{_tag(model)}`" for model in below)
             yield (
                 f"| `{key}` | map with `kind` {kinds} | `kind: {_tag(below[0])}` | {field.description} "
                 "The keys are those of `srs:loadBalancer`. |"
@@ -96,7 +94,7 @@ def _kind(field: FieldInfo) -> str:
     while typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) is typing.Literal:
-        return " or ".join(f"`{each}`" for each in typing.get_args(annotation))
+        return " or ".join(f"`{choice}`" for choice in typing.get_args(annotation))
     kinds: dict[Any, str] = {
         bool: "true or false",
         timedelta: "duration",
@@ -105,9 +103,9 @@ def _kind(field: FieldInfo) -> str:
         int: "whole number",
     }
     kind = kinds.get(annotation, str(annotation))
-    least = [each.ge for each in field.metadata if isinstance(each, Ge)]
-    most = [each.le for each in field.metadata if isinstance(each, Le)]
-    return f"{kind}{f', at least {least[0]}' if least else ''}{f', at most {most[0]}' if most else ''}"
+    minimum = [limit.ge for limit in field.metadata if isinstance(limit, Ge)]
+    maximum = [limit.le for limit in field.metadata if isinstance(limit, Le)]
+    return f"{kind}{f', at least {minimum[0]}' if minimum else ''}{f', at most {maximum[0]}' if maximum else ''}"
 
 
 def _default(field: FieldInfo) -> str:

@@ -1,6 +1,6 @@
 """srs.conf for edges and origins, rendered for the SRS version of the image.
 
-SRS refuses to start on a directive that it does not know, so a directive is written only for versions
+SRS does not start with a directive that it does not know, so a directive is rendered only for versions
 that know it (`srs_version`).
 """
 
@@ -11,7 +11,7 @@ from model.names import API_PORT, HTTP_PORT, RTMP_PORT
 from model.srs_version import Version, capabilities
 
 GRACE_START_WAIT = 700
-"""Milliseconds between SIGTERM and the closing of the listeners; SRS serves on meanwhile."""
+"""Milliseconds between SIGTERM and the closing of the listeners; SRS serves meanwhile."""
 
 GRACE_FINAL_WAIT = 800
 """Milliseconds between the end of the last connection and the exit."""
@@ -19,14 +19,14 @@ GRACE_FINAL_WAIT = 800
 Statement = str | tuple[str, "Block"]
 Block = Sequence[Statement]
 
-_OURS = {
+_RESERVED = {
     "global": {
         "listen": "edges and origins listen on 1935",
-        "daemon": "a container ends when its first process goes to the background",
+        "daemon": "a container ends when its first process becomes a daemon",
         "pid": "it must be writable without root",
         "max_connections": "set maxConnections",
         "srs_log_tank": "logs go to the console",
-        "force_grace_quit": "without it an update cuts every connection",
+        "force_grace_quit": "without it an update drops every connection",
         "grace_start_wait": "it is part of the drain",
         "grace_final_wait": "it is part of the drain",
         "http_api": "probes use it on 1985",
@@ -39,14 +39,14 @@ _OURS = {
         "hls": "see srs:hls",
     },
 }
-"""Directives that the program writes itself, and why they cannot be given by hand."""
+"""Directives that the program writes itself, and why the config cannot set them."""
 
 
 def check_directives(text: str, scope: str) -> None:
-    """Check additional directives before SRS does.
+    """Check additional directives.
 
-    scope: `global` or `vhost`, where the text is put.
-    Raises ValueError if braces do not match, a statement does not end, or a directive is the program's own.
+    scope: `global` or `vhost`, where the text is inserted.
+    Raises ValueError if braces do not match, a statement has no end, or a directive is reserved.
     """
     depth = 0
     statement: list[str] = []
@@ -56,14 +56,14 @@ def check_directives(text: str, scope: str) -> None:
         if token in "{;":
             if not statement:
                 raise ValueError(f"has {token!r} without a directive before it")
-            if depth == 0 and statement[0] in _OURS[scope]:
-                raise ValueError(f"must not set {statement[0]!r}: {_OURS[scope][statement[0]]}")
+            if depth == 0 and statement[0] in _RESERVED[scope]:
+                raise ValueError(f"must not set {statement[0]!r}: {_RESERVED[scope][statement[0]]}")
             depth += token == "{"
             statement = []
         elif token == "}":
             depth -= 1
             if depth < 0:
-                raise ValueError("has a '}' too many")
+                raise ValueError("has a '}' without a '{'")
             if statement:
                 raise ValueError(f"has a directive without ';' at its end: {' '.join(statement)}")
         else:
@@ -110,9 +110,9 @@ def render_origin(
     directives: str = "",
     vhost_directives: str = "",
 ) -> str:
-    """srs.conf of an origin; coworkers are all origins (host names), itself included (harmless, ossrs/srs #1608).
+    """srs.conf of an origin; coworkers: host names of all origins, itself included (harmless, ossrs/srs #1608).
 
-    No grace directives: an origin is to end quickly. One that drains keeps its publishers but refuses the
+    No grace directives: an origin restarts quickly. A draining origin keeps its publishers but rejects the
     pulls of edges, so that new viewers see nothing.
     """
     addresses = " ".join(f"{host}:{API_PORT}" for host in coworkers)
@@ -152,7 +152,7 @@ def _http() -> list[Statement]:
 
 
 class _Verbatim(str):
-    """A line that was given in the config and is written as it stands."""
+    """A line of the config that is rendered unchanged."""
 
     __slots__ = ()
 

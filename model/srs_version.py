@@ -1,4 +1,4 @@
-"""What an SRS version can do. Everything that depends on the version asks this table."""
+"""What an SRS version can do. Everything that depends on the version uses this table."""
 
 import re
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 Version = tuple[int, int, int]
 """Major, minor, revision: 4.0.6 is (4, 0, 6)."""
 
-# Tags of stable releases name no revision; these are the revisions behind them (the version header at
-# the tag of ossrs/srs). 6.0-r0 is younger than 6.0.157, the last revision that was measured.
+# Tags of stable releases contain no revision; these are their revisions (the version header at the tag of
+# ossrs/srs). 6.0-r0 is newer than 6.0.157, the last revision that was measured.
 _STABLE: dict[tuple[int, int], tuple[int, ...]] = {
     (4, 0): (252, 253, 257, 265, 268, 271),
     (5, 0): (205, 208, 210, 213),
@@ -25,15 +25,13 @@ UNSUPPORTED_MAJOR = 7
 class Capabilities:
     """What one SRS version can do.
 
-    grace_start_wait: it knows the directive (4.0.5 refuses to start on it).
-    drains: a graceful quit lets open connections finish. All of 5.0, and 6.0 before 6.0.132, cut every
+    grace_start_wait: it knows the directive (4.0.5 does not start with it).
+    drains: a graceful quit lets open connections finish. All of 5.0, and 6.0 before 6.0.132, drop every
         player within a second instead (ossrs/srs #3805).
-    exporter: it has the Prometheus exporter (since 5.0.67).
     """
 
     grace_start_wait: bool
     drains: bool
-    exporter: bool
 
 
 def capabilities(version: Version) -> Capabilities:
@@ -41,15 +39,14 @@ def capabilities(version: Version) -> Capabilities:
     return Capabilities(
         grace_start_wait=version >= (4, 0, 6),
         drains=version < (5, 0, 0) or version >= (6, 0, 132),
-        exporter=version >= (5, 0, 67),
     )
 
 
 def parse_version(text: str) -> Version | None:
-    """Read the SRS version from an image tag or a version string; None if it names no exact version.
+    """Parse the SRS version of an image tag or a version string; None if it is not one exact version.
 
     `v4.0.6` and `4.0.6` are versions, `v5.0-r3` is a stable release with a known revision; `4`, `v4.0`,
-    `develop` and the like float.
+    `develop` and the like are floating tags.
     """
     if exact := re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", text):
         return int(exact[1]), int(exact[2]), int(exact[3])
@@ -62,7 +59,7 @@ def parse_version(text: str) -> Version | None:
 
 
 def check_supported(version: Version) -> None:
-    """Raise ValueError for a version whose srs.conf this program does not write."""
+    """Raise ValueError for a version that this program cannot render an srs.conf for."""
     if version < OLDEST or version[0] >= UNSUPPORTED_MAJOR:
         raise ValueError(
             f"is SRS {format_version(version)}; supported are {format_version(OLDEST)} up to 6.x "

@@ -11,15 +11,15 @@ from kubernetes.utils.quantity import parse_quantity
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-"""RFC 1123 label, as Kubernetes wants it for most names (Kubernetes docs, "Object Names and IDs")."""
+"""RFC 1123 label, which Kubernetes requires for most names (Kubernetes docs, "Object Names and IDs")."""
 
 RELEASE_NAME_MAX = 20
-"""Characters of a release name: the longest name made of it has to stay a label of at most 63 characters,
-pod names add a ReplicaSet hash and a suffix."""
+"""Characters of a release name: the longest name derived from it must stay a label of at most 63 characters,
+and pod names add a ReplicaSet hash and a suffix."""
 
 
 def parse_duration(value: Any) -> timedelta:
-    """Read a Go duration such as `5s`, `1h30m` or `12h`.
+    """Parse a Go duration such as `5s`, `1h30m` or `12h`.
 
     Raises ValueError for anything else, a bare number included: its unit would be a guess.
     """
@@ -33,19 +33,19 @@ def parse_duration(value: Any) -> timedelta:
 
 
 def format_duration(value: timedelta) -> str:
-    """Write a duration the way the stack config has it: 43200 seconds is `12h`."""
+    """Format a duration as in the stack config: 43200 seconds is `12h`."""
     text = str(durationpy.to_str(value))
     return re.sub(r"(?<=[hm])0[ms](0s)?$", "", text) if value else "0s"
 
 
 def seconds(value: timedelta) -> int:
-    """Whole seconds of a duration, as Kubernetes fields want them; parts of a second round up."""
+    """Whole seconds of a duration, for Kubernetes fields; fractions round up."""
     return -(-value // timedelta(seconds=1))
 
 
 def _whole_seconds(value: timedelta) -> timedelta:
     if value % timedelta(seconds=1):
-        raise ValueError("must be whole seconds: Kubernetes counts this time in seconds")
+        raise ValueError("must be whole seconds: Kubernetes has no fractions here")
     return value
 
 
@@ -78,19 +78,19 @@ Quantity = Annotated[str, BeforeValidator(_quantity)]
 def _dns_label(value: str) -> str:
     if len(value) > 63 or not DNS_LABEL.fullmatch(value):
         raise ValueError(
-            "must be a DNS label: at most 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit"
+            "must be a DNS label: at most 63 of a-z, 0-9 and '-', starting and ending with a letter or digit"
         )
     return value
 
 
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
-"""A name that Kubernetes takes for a namespace."""
+"""A name that Kubernetes accepts for a namespace."""
 
 
 def _release_name(value: str) -> str:
     if len(value) > RELEASE_NAME_MAX or not DNS_LABEL.fullmatch(value):
         raise ValueError(
-            f"must be a release name: 1 to {RELEASE_NAME_MAX} of a-z, 0-9 and '-', beginning and ending "
+            f"must be a release name: 1 to {RELEASE_NAME_MAX} of a-z, 0-9 and '-', starting and ending "
             "with a letter or digit, such as r6"
         )
     return value
@@ -121,21 +121,21 @@ class ImageReference:
 def parse_image(value: str) -> ImageReference:
     """Split an image reference such as `ossrs/srs:v4.0.6`.
 
-    Raises ValueError when it is none, or when it has neither tag nor digest: the node would then take
-    whatever `latest` is on the day it pulls.
+    Raises ValueError for anything else, and without tag and digest: the node would then pull
+    whatever `latest` is that day.
     """
     match = _IMAGE.fullmatch(value)
     if not match:
         raise ValueError("must be an image reference such as ossrs/srs:v4.0.6 or registry/name@sha256:…")
     if not match["tag"] and not match["digest"]:
-        raise ValueError("must name a tag or a digest; without one the image is whatever `latest` is that day")
+        raise ValueError("must have a tag or a digest; without one the image is whatever `latest` is that day")
     return ImageReference(match["name"], match["tag"], match["digest"])
 
 
 def _image(value: str) -> str:
     reference = parse_image(value)
     if reference.tag == "latest" and not reference.digest:
-        raise ValueError("must not be `latest`: the same stack config has to give the same cluster; name a version")
+        raise ValueError("must not be `latest`: the same stack config must produce the same cluster; use a version")
     return value
 
 
@@ -147,3 +147,8 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key of natural order: r5 before r6 before r10."""
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: `1 pod`, `3 pods`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""What an operator runs besides pulumi."""
+"""The operator's command, besides pulumi."""

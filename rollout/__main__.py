@@ -1,10 +1,10 @@
-"""python -m rollout: what pulumi itself cannot do for a stack, because it does not run the program then.
+"""python -m rollout: what pulumi cannot do for a stack, because it does not run the program then.
 
-    python -m rollout draining            what still drains: pods, open connections, until when
-    python -m rollout destroy --yes       pulumi destroy, and then what still drains
-    python -m rollout cut --yes           end what still drains, with all its connections
+    python -m rollout draining            terminating pods, their open connections, their deadlines
+    python -m rollout destroy --yes       pulumi destroy, and then what is still terminating
+    python -m rollout cut --yes           end terminating edges at once, with all their connections
 
-It uses the stack that is selected, or the one of --stack, and changes nothing but what it says.
+It uses the selected stack, or the one of --stack, and changes nothing else.
 """
 
 import argparse
@@ -13,17 +13,18 @@ import subprocess
 import sys
 import time
 
-from cluster.draining import describe, draining, tell, words
-from cluster.live import LiveCluster, Unreachable
-from model.config import BadConfig, read_settings
+from cluster.live import LiveCluster, UnreachableError
+from cluster.terminating import describe, open_connections, terminating_message, terminating_pods
+from model.config import ConfigError, read_settings
 from model.names import EDGE_APP, edge_run
+from model.values import plural
 from rollout.cut import cut
 
 CUT_TIMEOUT = 60.0
-"""Seconds for cut pods to go: SRS takes up to 5, the kubelet some more."""
+"""Seconds for the pods to end: SRS takes up to 5, the kubelet some more."""
 
-POLL = 0.5
-"""Seconds between looks."""
+POLL_INTERVAL = 0.5
+"""Seconds between two polls."""
 
 
 def main() -> int:
@@ -37,27 +38,27 @@ def main() -> int:
                 yes = ["--yes"] if arguments.yes else []
                 if code := subprocess.run(["pulumi", "destroy", *stack, *yes], check=False).returncode:
                     return code
-                print(tell(live))
+                print(terminating_message(live))
             case "cut":
-                return cut_draining(live, arguments.release, arguments.yes)
+                return cut_terminating(live, arguments.release, arguments.yes)
             case _:
-                print(tell(live))
-    except (BadConfig, ValueError, Unreachable, subprocess.CalledProcessError) as problem:
-        reason = problem.stderr.strip() if isinstance(problem, subprocess.CalledProcessError) else problem
+                print(terminating_message(live))
+    except (ConfigError, ValueError, UnreachableError, subprocess.CalledProcessError) as error:
+        reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
         print(f"error: {reason}", file=sys.stderr)
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rollout", description="What drains in a stack's namespace.")
-    parser.add_argument("--stack", metavar="NAME", help="the stack (default: the one that is selected)")
+    parser = argparse.ArgumentParser(prog="python -m rollout", description="Terminating pods of a stack.")
+    parser.add_argument("--stack", metavar="NAME", help="the stack (default: the selected one)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser("draining", help="what still drains: pods, open connections, until when")
-    destroy = commands.add_parser("destroy", help="pulumi destroy, and then what still drains")
-    cutting = commands.add_parser("cut", help="end what still drains, with all its connections")
-    cutting.add_argument("--release", metavar="NAME", help="only what drains of this release")
-    for command in (destroy, cutting):
+    commands.add_parser("draining", help="terminating pods, their open connections, their deadlines")
+    destroy = commands.add_parser("destroy", help="pulumi destroy, and then what is still terminating")
+    cut_command = commands.add_parser("cut", help="end terminating edges at once, with all their connections")
+    cut_command.add_argument("--release", metavar="NAME", help="only edges of this release")
+    for command in (destroy, cut_command):
         command.add_argument("--yes", action="store_true", help="do not ask")
     return parser
 
@@ -66,46 +67,47 @@ def _live(stack: list[str]) -> LiveCluster:
     """The namespace of a stack, by its config."""
     command = ["pulumi", "config", "--json", *stack]
     config = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    texts = {key: entry["value"] for key, entry in config.items() if "value" in entry}
-    return LiveCluster(read_settings(texts).kubernetes)
+    values = {key: entry["value"] for key, entry in config.items() if "value" in entry}
+    return LiveCluster(read_settings(values).kubernetes)
 
 
-def cut_draining(live: LiveCluster, release: str | None, yes: bool) -> int:
-    """End the edges that drain, of one release or all; the exit code."""
-    pods = draining(live, f"app={EDGE_APP}" + (f",run={edge_run(release)}" if release else ""))
-    which = f"of release {release} " if release else ""
+def cut_terminating(live: LiveCluster, release: str | None, yes: bool) -> int:
+    """End the terminating edges of one release or of all; the exit code."""
+    pods = terminating_pods(live, f"app={EDGE_APP}" + (f",run={edge_run(release)}" if release else ""))
+    of_release = f" of release {release}" if release else ""
     if not pods:
-        print(f"no edge {which}drains in namespace {live.namespace}")
+        print(f"no terminating edge{of_release} in namespace {live.namespace}")
         return 0
     names = [pod["metadata"]["name"] for pod in pods]
-    print(describe(f"{len(names)} edges {which}drain in namespace {live.namespace}", pods, words(live, pods)))
-    if not yes and not _agreed("Cut all their connections now? [y/N] "):
-        print("nothing was cut")
+    edges = f"{plural(len(names), 'edge')}{of_release}"
+    print(describe(f"{edges} terminating in namespace {live.namespace}", pods, open_connections(live, pods)))
+    if not yes and not _confirmed("Drop all their connections now? [y/N] "):
+        print("nothing was changed")
         return 1
-    refused = cut(live, names)
-    left = _wait_until_gone(live, set(names) - refused.keys())
-    for name, reason in refused.items():
-        print(f"error: {name} was not cut: {reason}", file=sys.stderr)
-    for name in sorted(left):
-        print(f"error: {name} was told to end and is still there after {CUT_TIMEOUT:.0f} s", file=sys.stderr)
-    print(f"{len(names) - len(refused) - len(left)} of {len(names)} edges are cut and gone")
-    return 1 if refused or left else 0
+    failures = cut(live, names)
+    remaining = _wait_for_deletion(live, set(names) - failures.keys())
+    for name, reason in failures.items():
+        print(f"error: {name} could not be signalled: {reason}", file=sys.stderr)
+    for name in sorted(remaining):
+        print(f"error: {name} still exists {CUT_TIMEOUT:.0f} s after SIGINT", file=sys.stderr)
+    print(f"{len(names) - len(failures) - len(remaining)} of {plural(len(names), 'edge')} ended")
+    return 1 if failures or remaining else 0
 
 
-def _agreed(question: str) -> bool:
+def _confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise ValueError("--yes is needed where nobody can be asked")
+        raise ValueError("--yes is required without a terminal")
     return input(question).strip().lower() in ("y", "yes")
 
 
-def _wait_until_gone(live: LiveCluster, names: set[str]) -> set[str]:
-    """Wait for pods to go; those that are still there when CUT_TIMEOUT is over."""
+def _wait_for_deletion(live: LiveCluster, names: set[str]) -> set[str]:
+    """Wait until pods are deleted; returns those that still exist after CUT_TIMEOUT."""
     deadline = time.monotonic() + CUT_TIMEOUT
-    while left := names & {pod["metadata"]["name"] for pod in live.pods()}:
+    while remaining := names & {pod["metadata"]["name"] for pod in live.pods()}:
         if time.monotonic() > deadline:
             break
-        time.sleep(POLL)
-    return left
+        time.sleep(POLL_INTERVAL)
+    return remaining
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Cut what drains: end each SRS that waits for its last connection."""
+"""End terminating edges at once: a draining SRS otherwise waits for its last connection."""
 
 import json
 from collections.abc import Sequence
@@ -13,35 +13,35 @@ from kubernetes.stream.ws_client import ERROR_CHANNEL, WSClient
 from cluster.live import LiveCluster
 
 COMMAND = ["kill", "-INT", "1"]
-"""SRS ends at SIGINT, also in a drain; a second SIGTERM changes nothing (measured, 4.0 and 6.0; ossrs/srs,
+"""SRS exits on SIGINT, even while it drains; a second SIGTERM has no effect (measured, 4.0 and 6.0; ossrs/srs,
 SrsServer::on_signal).
 
-Sent from inside the pod, because Kubernetes cannot: a grace period that is made shorter does not reach a kubelet that
-waits for a container already (kubernetes/kubernetes #83916), and a forced deletion removes the object only (#113717).
+Sent from inside the pod, because Kubernetes cannot: a shorter grace period does not reach a kubelet that already waits
+for a container (kubernetes/kubernetes #83916), and a forced deletion only removes the object (#113717).
 """
 
-AT_ONCE = 16
-"""Pods that are told at the same time."""
+PARALLEL = 16
+"""Pods that are signalled at the same time."""
 
 ANSWER_TIMEOUT = 15
-"""Seconds for a pod to take the signal."""
+"""Seconds for the answer of a pod."""
 
 
 def cut(live: LiveCluster, pods: Sequence[str]) -> dict[str, str]:
     """End the SRS of these pods, with all their connections.
 
-    Returns the pods that it could not be sent to, with the reason.
+    Returns the pods that could not be signalled, with the reason.
     """
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL) as pool:
         reasons = dict(zip(pods, pool.map(partial(_send, live), pods), strict=True))
     return {pod: reason for pod, reason in reasons.items() if reason}
 
 
 def _send(live: LiveCluster, pod: str) -> str | None:
-    # A client of its own: `stream` changes the one that it uses.
+    # A separate client: `stream` modifies the one that it uses.
     api = client.CoreV1Api(client.ApiClient(live.configuration))
     try:
-        answer: WSClient = stream(
+        response: WSClient = stream(
             api.connect_get_namespaced_pod_exec,
             pod,
             live.namespace,
@@ -51,11 +51,11 @@ def _send(live: LiveCluster, pod: str) -> str | None:
             stderr=True,
             _preload_content=False,
         )
-        answer.run_forever(timeout=ANSWER_TIMEOUT)
-        said = answer.read_channel(ERROR_CHANNEL)
+        response.run_forever(timeout=ANSWER_TIMEOUT)
+        status_text = response.read_channel(ERROR_CHANNEL)
     except ApiException as error:
         return f"{error.reason}".splitlines()[0]
-    if not said:
+    if not status_text:
         return f"no answer in {ANSWER_TIMEOUT} s"
-    status = json.loads(f"{said}")
+    status = json.loads(f"{status_text}")
     return None if status["status"] == "Success" else str(status["message"])

@@ -1,99 +1,163 @@
-"""Waiting for rollouts, with a deadline and with progress."""
+"""Polling: one loop for everything that an update waits for, with a deadline and with progress."""
 
 import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
-from cluster.live import LiveCluster, Unreachable
-from cluster.rollout_status import Progress, Workload, observe
+from cluster.live import LiveCluster, UnreachableError
+from cluster.rollout_status import RolloutStatus, rollout_status
 from cluster.state import address
+from cluster.terminating import SYNC_PERIOD, terminating_namespace
 from model.values import format_duration
+from model.workloads import Workload
 
-POLL = 0.5
-"""Seconds between two looks."""
+POLL_INTERVAL = 0.5
+"""Seconds between two polls."""
 
-PATIENCE = timedelta(minutes=1)
-"""How long a pod may stay in a state that seldom goes away by itself, before the rollout has failed."""
+STUCK_TIMEOUT = timedelta(minutes=1)
+"""How long a pod may be stuck, in a state that rarely recovers, before its rollout fails."""
 
-
-class RolloutFailed(RuntimeError):
-    """Rollouts that did not complete; the message names each one's pods and their own reasons."""
+T = TypeVar("T")
 
 
-async def rolled_out(live: LiveCluster, workload: Workload, timeout: timedelta, tell: Callable[[str], None]) -> None:
-    """Wait until a rollout is complete.
+@dataclass(frozen=True)
+class Pending:
+    """What is not ready yet.
 
-    timeout: after this time it has failed. tell: is given a line whenever there is something new.
-    Raises RolloutFailed at the deadline, or sooner when the same pod has been in a hopeless state for a minute.
+    status: one line of progress. error: the message if the wait ends here. expired: whether it ends now.
+    """
+
+    status: str
+    error: str
+    expired: bool = False
+
+
+class RolloutError(RuntimeError):
+    """A rollout did not complete; the message names its pods and their reasons."""
+
+
+class AddressError(RuntimeError):
+    """A Service has no address; the message contains its events."""
+
+
+class NamespaceTerminatingError(RuntimeError):
+    """A namespace is still terminating; the message names the pods that it waits for, and their deadlines."""
+
+
+async def poll(
+    observe: Callable[[timedelta], T | Pending],
+    on_progress: Callable[[str], None],
+    error: type[Exception],
+    interval: float = POLL_INTERVAL,
+) -> T:
+    """Observe until the result is there, and return it.
+
+    observe: is called in a thread with the time since the start. on_progress: receives each new status line, and an
+    empty one at the end. Raises `error` when an observation has expired.
     """
     engine = os.getppid()
-    begun = time.monotonic()
-    hopeless_since: dict[str, float] = {}
-    told = ""
+    start = time.monotonic()
+    status = ""
     while True:
-        try:
-            progress = await asyncio.to_thread(observe, live, workload)
-        except Unreachable as error:
-            progress = Progress(False, 0, 1, (str(error),))
-        now = time.monotonic()
-        if progress.complete:
-            tell("")
-            return
-        line = f"{progress.available} of {progress.wanted} ready" + "".join(f"; {it}" for it in progress.reasons[:1])
-        if line != told:
-            tell(told := line)
-        hopeless_since = {pod: hopeless_since.get(pod, now) for pod in progress.hopeless}
-        waited = timedelta(seconds=now - begun)
-        given_up = any(now - since >= PATIENCE.total_seconds() for since in hopeless_since.values())
-        if waited >= timeout or given_up:
-            raise RolloutFailed(_message(workload, progress, min(waited, timeout)))
-        if os.getppid() != engine:  # the engine was killed; nobody is left to wait for
+        observation = await asyncio.to_thread(observe, timedelta(seconds=time.monotonic() - start))
+        if not isinstance(observation, Pending):
+            if status:
+                on_progress("")
+            return observation
+        if observation.status != status:
+            on_progress(status := observation.status)
+        if observation.expired:
+            raise error(observation.error)
+        if os.getppid() != engine:  # the engine was killed, and nobody reads the result
             os._exit(1)
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(interval)
 
 
-async def addressed(live: LiveCluster, service: str, timeout: timedelta, tell: Callable[[str], None]) -> str:
+async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: Callable[[str], None]) -> RolloutStatus:
+    """Wait until a rollout is complete.
+
+    Raises RolloutError at the workload's timeout, or earlier when the same pod has been stuck for a minute.
+    """
+    stuck_since: dict[str, timedelta] = {}
+
+    def observe(elapsed: timedelta) -> RolloutStatus | Pending:
+        nonlocal stuck_since
+        try:
+            status = rollout_status(live, workload)
+        except UnreachableError as error:
+            status = RolloutStatus(False, 0, 1, (str(error),))
+        if status.complete:
+            return status
+        stuck_since = {pod: stuck_since.get(pod, elapsed) for pod in status.stuck}
+        stuck = any(elapsed - since >= STUCK_TIMEOUT for since in stuck_since.values())
+        return Pending(
+            f"{status.available} of {status.desired} ready" + "".join(f"; {reason}" for reason in status.reasons[:1]),
+            _rollout_error(workload, status, min(elapsed, workload.timeout)),
+            elapsed >= workload.timeout or stuck,
+        )
+
+    return await poll(observe, on_progress, RolloutError)
+
+
+async def wait_for_address(
+    live: LiveCluster, service: str, timeout: timedelta, on_progress: Callable[[str], None]
+) -> str:
     """Wait until a Service has the address of its load balancer, and return it.
 
-    timeout: after this time it has failed. tell: is given a line whenever there is something new.
-    Raises RolloutFailed at the deadline, with what the cluster's controller says of the Service.
+    Raises AddressError at the timeout, with the Service's events.
     """
-    engine, begun, told = os.getppid(), time.monotonic(), ""
-    while True:
-        said: list[str] = []
+
+    def observe(elapsed: timedelta) -> str | Pending:
+        events: list[str] = []
         try:
-            found = await asyncio.to_thread(live.service, service)
-            if host := address(found):
-                tell("")
+            if host := address(live.service(service)):
                 return host
-            said = await asyncio.to_thread(live.warnings, service)
-        except Unreachable as error:
-            said = [str(error)]
-        line = f"waiting for an address{': ' + said[-1] if said else ''}"
-        if line != told:
-            tell(told := line)
-        if time.monotonic() - begun >= timeout.total_seconds():
-            raise RolloutFailed(
-                "\n".join(
-                    [
-                        f"Service {service} has no address of its load balancer after {format_duration(timeout)}",
-                        *(f"  {each}" for each in list(dict.fromkeys(said))[-3:]),
-                        *([] if said else ["  no event of it says why: is a cloud controller manager running?"]),
-                        f"  kubectl -n {live.namespace} describe service {service}",
-                    ]
-                )
-            )
-        if os.getppid() != engine:  # the engine was killed; nobody is left to wait for
-            os._exit(1)
-        await asyncio.sleep(POLL)
+            events = live.warnings(service)
+        except UnreachableError as error:
+            events = [str(error)]
+        message = [
+            f"Service {service} has no address of its load balancer after {format_duration(timeout)}",
+            *(f"  {event}" for event in list(dict.fromkeys(events))[-3:]),
+            *([] if events else ["  it has no events: is a cloud controller manager running?"]),
+            f"  kubectl -n {live.namespace} describe service {service}",
+        ]
+        status = f"waiting for an address{': ' + events[-1] if events else ''}"
+        return Pending(status, "\n".join(message), elapsed >= timeout)
+
+    return await poll(observe, on_progress, AddressError)
 
 
-def _message(workload: Workload, progress: Progress, waited: timedelta) -> str:
-    after = format_duration(timedelta(seconds=round(waited.total_seconds())))
+async def wait_for_namespace(live: LiveCluster, timeout: timedelta, on_progress: Callable[[str], None]) -> None:
+    """Wait while the namespace is terminating; return at once if it is not.
+
+    timeout: how long to wait while it has pods; an empty namespace is awaited until it is deleted, which takes
+    minutes at most. Raises NamespaceTerminatingError.
+    """
+    deadline = timeout
+    empty = False
+
+    def observe(elapsed: timedelta) -> Pending | None:
+        nonlocal deadline, empty
+        namespace = terminating_namespace(live)
+        if namespace is None:
+            return None
+        pods, message = namespace
+        if not pods and not empty:
+            empty = True
+            deadline = max(deadline, elapsed + SYNC_PERIOD + timeout)
+        return Pending(message, message, elapsed >= deadline)
+
+    await poll(observe, on_progress, NamespaceTerminatingError, interval=2.0)
+
+
+def _rollout_error(workload: Workload, status: RolloutStatus, elapsed: timedelta) -> str:
+    rounded = format_duration(timedelta(seconds=round(elapsed.total_seconds())))
     head = (
-        f"{workload.title} ({workload.kind} {workload.name}) is not ready after {after}: "
-        f"{progress.available} of {progress.wanted} pods of the new revision are available"
+        f"{workload.title} ({workload.kind} {workload.name}) is not ready after {rounded}: "
+        f"{status.available} of {status.desired} pods of the new revision are available"
     )
-    return "\n".join([head, *(f"  {reason}" for reason in progress.reasons)])
+    return "\n".join([head, *(f"  {reason}" for reason in status.reasons)])

@@ -1,86 +1,165 @@
-"""Waiting for what was declared to be ready, so that the next thing may be declared."""
+"""Carries out an update plan: declares resources step by step and waits for what must be ready."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pulumi
+import pulumi_kubernetes as k8s
 
 from cluster.live import LiveCluster, Object
-from cluster.rollout_status import Workload
-from cluster.state import address
-from components.load_balancer import LoadBalancer
+from cluster.state import LiveState, address
+from components.demo_stream import DemoStream
+from components.edge_fleet import EdgeFleet
+from components.hls import Hls
+from components.load_balancer import LoadBalancer, urls
+from components.namespace import namespace_name
+from components.origin_cluster import OriginCluster
+from components.pull_secret import registry_secret
+from model import workloads
+from model.names import DEMO, HLS, ORIGIN
 from model.settings.load_balancer import CloudLoadBalancer
-from update.polling import RolloutFailed, addressed, rolled_out
+from model.settings.stack import StackSettings
+from model.workloads import Workload
+from update.plan import UpdatePlan
+from update.polling import AddressError, RolloutError, wait_for_address, wait_for_rollout
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """A declared workload. timeout: how long it may take to be ready."""
+async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, state: LiveState) -> None:
+    """Carry out a plan; a preview declares everything and waits for nothing.
 
-    resource: pulumi.CustomResource
-    workload: Workload
-    timeout: timedelta
-
-
-async def wait_for(live: LiveCluster, *rollouts: Rollout) -> None:
-    """Wait until all of them are ready; a preview does not wait.
-
-    Raises pulumi.RunError when some are not, after each one's reason has been logged with its resource. As
-    the program ends there, nothing that depends on these rollouts is changed, and nothing is deleted.
+    Raises pulumi.RunError when something is not ready in time, after its reason has been logged with its resource.
+    As the program ends there, later steps do not happen and nothing is deleted.
     """
+    provider = k8s.Provider(
+        "kubernetes",
+        kubeconfig=settings.kubernetes.kubeconfig,
+        context=settings.kubernetes.context,
+        # Without it, another API address of the same cluster would replace every object.
+        cluster_identifier=settings.kubernetes.cluster_id,
+        # Another password of the image registry is an update; replaced, the Secret would be missing for a moment.
+        enable_secret_mutable=True,
+    )
+    opts = pulumi.ResourceOptions(provider=provider)
+    namespace = namespace_name(settings.kubernetes, opts)
+    if settings.images.registry:
+        registry_secret(settings.images.registry, namespace, opts)
+    load_balancers = [
+        LoadBalancer(service.name, service, namespace, f"{settings.kubernetes.namespace}-{service.name}", opts)
+        for service in settings.exposed_services
+    ]
+    # Before any pod changes: a release cannot become ready behind a load balancer that was never created.
+    addresses = await _wait_for_addresses(live, load_balancers, state.services)
+    outputs = {
+        "namespace": namespace,
+        "urls": urls(settings.edge_service, settings.publish_service or settings.edge_service, addresses),
+        "releases": settings.release_outputs(),
+        "origins": settings.origins,
+    }
+    for key, value in outputs.items():
+        pulumi.export(key, value)
+    declare = _declarations(settings, namespace, load_balancers[0], opts)
+    await _run_steps(plan, live, declare)
+
+
+Declarations = Mapping[str, Callable[[], pulumi.CustomResource]]
+"""By the name of a workload: declares it with everything that belongs to it."""
+
+
+def _declarations(
+    settings: StackSettings,
+    namespace: pulumi.Input[str],
+    load_balancer: LoadBalancer,
+    opts: pulumi.ResourceOptions,
+) -> Declarations:
+    fleet = EdgeFleet("srs-edge", settings, namespace, opts)
+    pull = settings.images.secret_names
+    claim = None
+    declarations: dict[str, Callable[[], pulumi.CustomResource]] = {}
+    if settings.hls.enabled:
+        hls = Hls(HLS, settings.hls, namespace, load_balancer, pull, opts)
+        claim = hls.claim
+        declarations[workloads.hls(settings).name] = lambda: hls.deployment
+    declarations[workloads.demo(settings).name] = lambda: (
+        DemoStream(DEMO, settings.demo, namespace, pull, opts).deployment
+    )
+    declarations[ORIGIN] = lambda: OriginCluster(ORIGIN, settings, namespace, claim, opts).stateful_set
+    for release in settings.edge.releases:
+        declarations[workloads.edges(settings, release).name] = partial(_edges, fleet, release)
+    return declarations
+
+
+def _edges(fleet: EdgeFleet, release: str) -> pulumi.CustomResource:
+    return fleet.release(release).deployment
+
+
+async def _run_steps(plan: UpdatePlan, live: LiveCluster, declarations: Declarations) -> None:
+    declared: dict[Workload, pulumi.CustomResource] = {}
+    for step in plan.steps:
+        for workload in step.declare:
+            declared[workload] = declarations[workload.name]()
+            if workload in plan.paused:
+                pulumi.log.info(
+                    f"{workload.title} is paused: its rolling update continues when paused is false",
+                    declared[workload],
+                )
+        await _wait(live, {workload: declared[workload] for workload in step.awaited})
+    unpaused = {workload: resource for workload, resource in declared.items() if workload not in plan.paused}
+    await _wait(live, unpaused)
+
+
+async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomResource]) -> None:
+    """Wait until workloads are ready; a preview does not wait."""
     if pulumi.runtime.is_dry_run():
         return
-    results = await asyncio.gather(*(_wait(live, rollout) for rollout in rollouts), return_exceptions=True)
+
+    async def wait(workload: Workload, resource: pulumi.CustomResource) -> None:
+        await resource.id.future()  # until the engine has applied it
+        await wait_for_rollout(live, workload, partial(pulumi.log.info, resource=resource, ephemeral=True))
+
+    results = await asyncio.gather(*(wait(*item) for item in resources.items()), return_exceptions=True)
     failed: list[str] = []
-    for rollout, result in zip(rollouts, results, strict=True):
-        if isinstance(result, RolloutFailed):
-            pulumi.log.error(str(result), rollout.resource)
-            failed.append(rollout.workload.title)
+    for (workload, resource), result in zip(resources.items(), results, strict=True):
+        if isinstance(result, RolloutError):
+            pulumi.log.error(str(result), resource)
+            failed.append(workload.title)
         elif isinstance(result, BaseException):
             raise result
     if failed:
         raise pulumi.RunError(
-            f"not ready: {', '.join(failed)}. Nothing that had to wait for this was changed, and no pod that "
-            "serves was taken away. Put it right, or put the earlier stack config back, and run `pulumi up` again."
+            f"not ready: {', '.join(failed)}. Later steps did not run, and no ready pod was removed. "
+            "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
         )
 
 
-async def wait_for_addresses(
+async def _wait_for_addresses(
     live: LiveCluster, load_balancers: Sequence[LoadBalancer], services: Mapping[str, Object]
 ) -> dict[str, str]:
-    """Wait until the Services with a load balancer of the cloud have an address, and return the addresses.
+    """Wait until the Services with a cloud load balancer have an address, and return the addresses by Service.
 
-    services: those that are live; a preview takes the addresses that it finds there, and does not wait.
-    Raises pulumi.RunError when one has none in time, after the reason has been logged with its Service.
+    services: the live ones; a preview reads the addresses from them, and does not wait.
     """
-    found: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     failed: list[str] = []
-    for each in load_balancers:
-        front = each.front
-        if not isinstance(front.load_balancer, CloudLoadBalancer):
+    for load_balancer in load_balancers:
+        exposed = load_balancer.exposed
+        if not isinstance(exposed.load_balancer, CloudLoadBalancer):
             continue
         if pulumi.runtime.is_dry_run():
-            if known := address(services.get(front.service)):
-                found[front.service] = known
+            if host := address(services.get(exposed.name)):
+                addresses[exposed.name] = host
             continue
-        await each.service.id.future()  # until the engine has applied it
-        tell = partial(pulumi.log.info, resource=each.service, ephemeral=True)
+        await load_balancer.service.id.future()  # until the engine has applied it
+        on_progress = partial(pulumi.log.info, resource=load_balancer.service, ephemeral=True)
         try:
-            found[front.service] = await addressed(live, front.service, front.load_balancer.address_timeout, tell)
-        except RolloutFailed as failure:
-            pulumi.log.error(str(failure), each.service)
-            failed.append(front.service)
+            addresses[exposed.name] = await wait_for_address(
+                live, exposed.name, exposed.load_balancer.address_timeout, on_progress
+            )
+        except AddressError as error:
+            pulumi.log.error(str(error), load_balancer.service)
+            failed.append(exposed.name)
     if failed:
         raise pulumi.RunError(
-            f"no address: {', '.join(failed)}. No pod was touched. Put it right and run `pulumi up` again."
+            f"no address: {', '.join(failed)}. No pod was changed. Fix the cause and run `pulumi up` again."
         )
-    return found
-
-
-async def _wait(live: LiveCluster, rollout: Rollout) -> None:
-    await rollout.resource.id.future()  # until the engine has applied it
-    tell = partial(pulumi.log.info, resource=rollout.resource, ephemeral=True)
-    await rolled_out(live, rollout.workload, rollout.timeout, tell)
+    return addresses

@@ -1,48 +1,49 @@
-"""What stands in front of the edges, as settings: one model for each kind, with the rules between its keys."""
+"""`srs:loadBalancer` and `srs:formerLoadBalancer`: one model for each kind, with the rules between its keys."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 from pydantic.alias_generators import to_camel
 
 from model import alibaba
-from model.base import NodePort, NonEmpty, Settings, Switch, Text
-from model.names import EDGE_APP, HTTP_PORT, RTMP_PORT
-from model.problems import Problem, RuleBroken
-from model.values import DnsLabel, Duration, format_duration, seconds
+from model.base import NonEmpty, Settings
+from model.names import HTTP_PORT
+from model.problems import Problem, RuleError
+from model.values import DnsLabel, Duration, seconds
+
+NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
+"""The default range of `--service-node-port-range` (Kubernetes docs, "Type: NodePort")."""
 
 
-def _between(least: str, most: str, or_none: bool = False) -> AfterValidator:
-    """A duration within bounds, which are whole seconds; or_none: `0s` is allowed as well and means none."""
-    low, high = int(least.removesuffix("s")), int(most.removesuffix("s"))
+def _between(minimum: timedelta, maximum: timedelta, zero_allowed: bool = False) -> AfterValidator:
+    """A duration within bounds; zero_allowed: `0s` is allowed as well and means none."""
 
     def check(value: timedelta) -> timedelta:
-        if not (low <= seconds(value) <= high or (or_none and not value)):
-            raise ValueError(f"must be {least} to {most}" + (", or 0s for none" if or_none else ""))
+        if not (minimum <= value <= maximum or (zero_allowed and not value)):
+            bounds = f"must be {seconds(minimum)}s to {seconds(maximum)}s"
+            raise ValueError(bounds + (", or 0s for none" if zero_allowed else ""))
         return value
 
     return AfterValidator(check)
 
 
-def _like(pattern: str, words: str) -> AfterValidator:
+def _matching(pattern: str, description: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {words}")
+            raise ValueError(f"must be {description}")
         return value
 
     return AfterValidator(check)
 
 
-ClbId = Annotated[Text, _like(r"lb-[a-z0-9]{4,}", "the id of a CLB, such as lb-2ze1x2y3z4")]
-VswitchId = Annotated[Text, _like(r"vsw-[a-z0-9]{4,}", "the id of a vswitch, such as vsw-2ze1x2y3z4")]
-Zone = Annotated[Text, _like(r"[a-z]{2,3}(-[a-z0-9]+)+", "a zone, such as cn-beijing-h")]
+ClbId = Annotated[StrictStr, _matching(r"lb-[a-z0-9]{4,}", "the id of a CLB, such as lb-2ze1x2y3z4")]
+VswitchId = Annotated[StrictStr, _matching(r"vsw-[a-z0-9]{4,}", "the id of a vswitch, such as vsw-2ze1x2y3z4")]
+Zone = Annotated[StrictStr, _matching(r"[a-z]{2,3}(-[a-z0-9]+)+", "a zone, such as cn-beijing-h")]
 ClbName = Annotated[
-    Text, _like(r"[\w.-]{1,80}", "a name of at most 80 letters, digits, '-', '.' and '_', such as srs-edge")
+    StrictStr, _matching(r"[\w.-]{1,80}", "a name of at most 80 letters, digits, '-', '.' and '_', such as srs-edge")
 ]
 """CLB API, `CreateLoadBalancer`."""
 
@@ -51,6 +52,10 @@ Spec = Literal[
 ]
 """Guaranteed-performance specifications (Terraform provider, `alicloud_slb_load_balancer`)."""
 
+_MAX = f"`{seconds(alibaba.MAX_CONNECTION_TIMEOUT)}s`"
+
+ConnectionTimeout = Annotated[Duration, _between(timedelta(seconds=10), alibaba.MAX_CONNECTION_TIMEOUT)]
+
 
 class ServiceSettings(Settings):
     """What all kinds have."""
@@ -58,12 +63,12 @@ class ServiceSettings(Settings):
     service: DnsLabel | None = Field(
         default=None,
         description="Name of the Service; default: `srs-edge-service`, for publishing `srs-publish-service`. "
-        "A load balancer that replaces another one needs a name of its own.",
+        "A load balancer that replaces another one needs its own name.",
     )
 
 
 class NoLoadBalancer(ServiceSettings):
-    """The edge Service is of type ClusterIP: it is reached from inside the cluster, or by an own Ingress."""
+    """The edge Service is of type ClusterIP: it is reached from inside the cluster, or through your own Ingress."""
 
     kind: Literal["none"]
 
@@ -71,12 +76,12 @@ class NoLoadBalancer(ServiceSettings):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What cannot change on a Service that is in use, by config key: a change would cut connections."""
+        """What cannot change on a Service in use, by config key: a change would drop connections."""
         return {"kind": self.kind}
 
 
 class NodePortLoadBalancer(ServiceSettings):
-    """The edge Service is of type NodePort: viewers, or a load balancer of one's own, connect to the nodes."""
+    """The edge Service is of type NodePort: viewers, or your own load balancer, connect to the nodes."""
 
     kind: Literal["nodePort"]
     rtmp_port: NodePort = Field(default=31935, description="Node port for RTMP.")
@@ -88,38 +93,38 @@ class NodePortLoadBalancer(ServiceSettings):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What cannot change on a Service that is in use, by config key: a change would cut connections."""
+        """What cannot change on a Service in use, by config key: a change would drop connections."""
         return {"kind": self.kind}
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
         if self.rtmp_port == self.http_port:
-            raise RuleBroken([Problem(("httpPort",), self.http_port, "must differ from rtmpPort")])
+            raise RuleError([Problem(("httpPort",), self.http_port, "must differ from rtmpPort")])
         return self
 
 
 class HealthCheckSettings(Settings):
     """How the load balancer checks its backends, by TCP connections."""
 
-    interval: Annotated[Duration, _between("1s", "50s")] = Field(
+    interval: Annotated[Duration, _between(timedelta(seconds=1), timedelta(seconds=50))] = Field(
         default=timedelta(seconds=2), description="Time between two checks, `1s` to `50s`."
     )
-    timeout: Annotated[Duration, _between("1s", "300s")] = Field(
+    timeout: Annotated[Duration, _between(timedelta(seconds=1), timedelta(seconds=300))] = Field(
         default=timedelta(seconds=5), description="Time after which a check has failed, `1s` to `300s`."
     )
     healthy_threshold: Annotated[int, Field(strict=True, ge=2, le=10)] = Field(
-        default=3, description="Checks in a row that make a backend healthy."
+        default=3, description="Successful checks in a row that make a backend healthy."
     )
     unhealthy_threshold: Annotated[int, Field(strict=True, ge=2, le=10)] = Field(
         default=3, description="Failed checks in a row that make a backend unhealthy."
     )
 
-    def rendered(self, backend: alibaba.Backend) -> alibaba.HealthCheck:
-        """As the annotations have it.
+    def for_backend(self, backend: alibaba.Backend) -> alibaba.HealthCheck:
+        """The check as the annotations need it.
 
         Of a pod, the HTTP port is checked for both listeners: SRS logs a warning for every bare connection to its
-        RTMP port, which also holds up the end of a drain, and it opens and closes both ports together. A node has
-        a port per listener.
+        RTMP port, which also delays the end of a drain, and it opens and closes both ports together. A node has
+        one port per listener.
         """
         port = HTTP_PORT if backend == "eni" else None
         return alibaba.HealthCheck(
@@ -132,7 +137,7 @@ class EipSettings(Settings):
 
     bandwidth: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(description="Peak bandwidth in Mbit/s.")
     charge_type: Literal["PayByTraffic", "PayByBandwidth"] = Field(
-        default="PayByTraffic", description="What is paid for: traffic, or the bandwidth."
+        default="PayByTraffic", description="Billing by traffic, or by bandwidth."
     )
 
 
@@ -144,31 +149,33 @@ class CloudLoadBalancer(ServiceSettings):
     )
     backend: alibaba.Backend = Field(
         default="ecs",
-        description="What it sends connections to: nodes (`ecs`, which forward them), or pods (`eni`, Terway only). "
-        "With `eni` no connection outlasts its pod's end by more than `connectionDrain`.",
+        description="Where it sends connections: to nodes (`ecs`, which forward them), or to pods (`eni`, Terway "
+        "only). With `eni` no connection outlasts the start of its pod's termination by more than `connectionDrain`.",
     )
     external_traffic_policy: alibaba.TrafficPolicy = Field(
         default="Cluster",
-        description="With `ecs`: whether all nodes take connections (`Cluster`; pods see a node's address as the "
-        "client's), or those with a ready edge (`Local`; a node that loses its last one cuts after `connectionDrain`).",
+        description="With `ecs`: whether all nodes accept connections (`Cluster`; pods see a node's address as the "
+        "client's), or only nodes with a ready edge (`Local`; connections through a node that loses its last ready "
+        "edge are dropped after `connectionDrain`).",
     )
-    scheduler: alibaba.Scheduler = Field(default="wrr", description="How it chooses a backend.")
-    connection_drain: Annotated[Duration, _between("10s", "900s", or_none=True)] = Field(
-        default=alibaba.LONGEST_CONNECTION_DRAIN,
-        description="How long connections to a backend that was removed may last, `10s` to "
-        "`900s`; `0s` cuts them at once.",
+    scheduler: alibaba.Scheduler = Field(default="wrr", description="How it selects a backend.")
+    connection_drain: Annotated[
+        Duration, _between(timedelta(seconds=10), alibaba.MAX_CONNECTION_TIMEOUT, zero_allowed=True)
+    ] = Field(
+        default=alibaba.MAX_CONNECTION_TIMEOUT,
+        description=f"How long connections to a removed backend may last, `10s` to {_MAX}; `0s` drops them at once.",
     )
     health_check: HealthCheckSettings = Field(default_factory=HealthCheckSettings, description="Health check.")
     address_timeout: Duration = Field(
         default=timedelta(minutes=5),
-        description="`up` fails when the Service has no address of the load balancer after this time.",
+        description="An update fails when the Service has no address of the load balancer after this time.",
     )
     host: NonEmpty | None = Field(
         default=None,
         description="Host name for the URLs in the stack's outputs; default: the address. Changes nothing else.",
     )
-    tags: dict[NonEmpty, Text] = Field(default_factory=dict, description="Tags of the load balancer.")
-    protect: Switch = Field(
+    tags: dict[NonEmpty, StrictStr] = Field(default_factory=dict, description="Tags of the load balancer.")
+    protect: StrictBool = Field(
         default=True,
         description="Whether Pulumi refuses to delete the load balancer, its addresses and the Service.",
     )
@@ -179,9 +186,9 @@ class CloudLoadBalancer(ServiceSettings):
         return self.protect
 
     @property
-    def longest_connection(self) -> timedelta | None:
-        """See `alibaba.longest_connection`."""
-        return alibaba.longest_connection(self.backend, self.external_traffic_policy, self.connection_drain)
+    def max_connection_time(self) -> timedelta | None:
+        """See `alibaba.max_connection_time`."""
+        return alibaba.max_connection_time(self.backend, self.external_traffic_policy, self.connection_drain)
 
     @property
     def shared_identity(self) -> dict[str, str]:
@@ -195,12 +202,12 @@ class CloudLoadBalancer(ServiceSettings):
     @model_validator(mode="after")
     def _policy_fits_backend(self) -> Self:
         if self.backend == "eni" and self.external_traffic_policy == "Local":
-            raise RuleBroken(
+            raise RuleError(
                 [
                     Problem(
                         ("externalTrafficPolicy",),
                         self.external_traffic_policy,
-                        "has no effect with backend eni, where no node forwards; leave it out, or take backend ecs",
+                        "has no effect with backend eni, where no node forwards; leave it out, or use backend ecs",
                     )
                 ]
             )
@@ -208,65 +215,68 @@ class CloudLoadBalancer(ServiceSettings):
 
 
 class SlbLoadBalancer(CloudLoadBalancer):
-    """A Classic Load Balancer (CLB) of Alibaba Cloud: the stack makes it, or finds it by `id`."""
+    """A Classic Load Balancer (CLB) of Alibaba Cloud: the stack creates it, or uses an existing one by `id`."""
 
     kind: Literal["slb"]
     id: ClbId | None = Field(
         default=None,
-        description="An existing CLB, made by hand or elsewhere. Without it the stack makes one. Listeners on the "
-        "Service's ports are overwritten.",
+        description="An existing CLB. Without it the stack creates one. Listeners on the Service's ports are "
+        "overwritten.",
     )
     name: ClbName | None = Field(default=None, description="Name of the CLB; default: namespace and Service.")
     vswitch_id: VswitchId | None = Field(
         default=None, description="The vswitch that gives an `intranet` CLB its address. It cannot be changed later."
     )
     instance_charge_type: Literal["PayByCLCU", "PayBySpec"] = Field(
-        default="PayByCLCU", description="What is paid for: capacity used, or the specification."
+        default="PayByCLCU", description="Billing by capacity used, or by specification."
     )
     spec: Spec | None = Field(default=None, description="The specification, with PayBySpec.")
     internet_charge_type: Literal["PayByTraffic", "PayByBandwidth"] = Field(
-        default="PayByTraffic", description="Of an `internet` CLB: what is paid for, traffic or the bandwidth."
+        default="PayByTraffic", description="Of an `internet` CLB: billing by traffic, or by bandwidth."
     )
     bandwidth: Annotated[int, Field(strict=True, ge=1, le=5120)] | None = Field(
         default=None, description="Bandwidth in Mbit/s, with PayByBandwidth."
     )
     eip: EipSettings | None = Field(default=None, description="An elastic IP address for an `intranet` CLB.")
-    delete_protection: Switch = Field(
+    delete_protection: StrictBool = Field(
         default=True, description="Whether the API refuses to delete the CLB (and its EIP); Pulumi then does so, too."
     )
-    modification_protection: Switch = Field(default=True, description="Whether the console refuses to change the CLB.")
-    established_timeout: Annotated[Duration, _between("10s", "900s")] = Field(
-        default=timedelta(seconds=900), description="How long a connection without data is kept, `10s` to `900s`."
+    modification_protection: StrictBool = Field(
+        default=True, description="Whether the console refuses to change the CLB."
     )
-    persistence_timeout: Annotated[Duration, _between("0s", "3600s")] = Field(
+    established_timeout: ConnectionTimeout = Field(
+        default=alibaba.MAX_CONNECTION_TIMEOUT,
+        description=f"How long a connection without data is kept, `10s` to {_MAX}.",
+    )
+    persistence_timeout: Annotated[Duration, _between(timedelta(0), timedelta(seconds=3600))] = Field(
         default=timedelta(0),
         description="How long a client's address is kept on its backend, at most `3600s`; `0s`: not at all.",
     )
 
     @property
     def identity(self) -> dict[str, str]:
-        """What cannot change on a Service that is in use (clbv1/model_applier.go refuses another id), by config key."""
+        """What cannot change on a Service in use (clbv1/model_applier.go rejects another id), by config key."""
         return {"kind": self.kind, **self.shared_identity, "id": self.id or "", "vswitchId": self.vswitch_id or ""}
 
     @property
     def protected(self) -> bool:
-        """Also where the API would refuse it: the address is then the last thing that a destroy may stop at."""
+        """Also where the API would refuse it: a destroy must not stop after it has deleted the address."""
         return self.protect or (self.id is None and self.delete_protection)
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
-        if problems := list(self._with_id() if self.id else self._made_here()):
-            raise RuleBroken(problems)
+        if problems := list(self._problems_of_existing() if self.id else self._problems_of_new()):
+            raise RuleError(problems)
         return self
 
-    def _with_id(self) -> Iterator[Problem]:
-        for name in _OF_A_NEW_CLB:
+    def _problems_of_existing(self) -> Iterator[Problem]:
+        for name in _ONLY_FOR_NEW_CLB:
             if name in self.model_fields_set:
                 value: Any = getattr(self, name)
-                yield Problem((to_camel(name),), value, "must not be given together with id: that CLB is there already")
+                yield Problem((to_camel(name),), value, "must not be set together with id: that CLB exists already")
 
-    def _made_here(self) -> Iterator[Problem]:
-        """What the API ignores or refuses only once it is asked (a preview asks nothing)."""
+    def _problems_of_new(self) -> Iterator[Problem]:
+        """What the API ignores, or rejects only when it is called (a preview makes no call)."""
         intranet = self.address_type == "intranet"
         if intranet and self.vswitch_id is None:
             yield Problem(("vswitchId",), None, "must name the vswitch that gives an intranet CLB its address")
@@ -274,11 +284,11 @@ class SlbLoadBalancer(CloudLoadBalancer):
             yield Problem(("vswitchId",), self.vswitch_id, "has no effect on an internet CLB; leave it out")
         if not intranet and self.eip is not None:
             yield Problem(
-                ("eip",), self.eip, "can only be given to an intranet CLB: an internet CLB has an address of its own"
+                ("eip",), self.eip, "can only be set for an intranet CLB: an internet CLB has its own address"
             )
         by_spec = self.instance_charge_type == "PayBySpec"
         if by_spec and self.spec is None:
-            yield Problem(("spec",), None, "must be given with PayBySpec, such as slb.s2.small")
+            yield Problem(("spec",), None, "must be set with PayBySpec, such as slb.s2.small")
         if not by_spec and self.spec is not None:
             yield Problem(("spec",), self.spec, "has no effect with PayByCLCU; set instanceChargeType: PayBySpec")
         if intranet and "internet_charge_type" in self.model_fields_set:
@@ -287,7 +297,7 @@ class SlbLoadBalancer(CloudLoadBalancer):
             )
         by_bandwidth = not intranet and self.internet_charge_type == "PayByBandwidth"
         if by_bandwidth and self.bandwidth is None:
-            yield Problem(("bandwidth",), None, "must be given with PayByBandwidth, in Mbit/s")
+            yield Problem(("bandwidth",), None, "must be set with PayByBandwidth, in Mbit/s")
         if not by_bandwidth and self.bandwidth is not None:
             yield Problem(
                 ("bandwidth",),
@@ -296,14 +306,16 @@ class SlbLoadBalancer(CloudLoadBalancer):
             )
         for key, reason in alibaba.tag_problems(self.tags):
             yield Problem(("tags", key), self.tags[key], reason)
-        if len(self.tags) >= alibaba.MOST_TAGS:
+        if len(self.tags) >= alibaba.MAX_TAGS:
             yield Problem(
-                ("tags",), self.tags, f"must be at most {alibaba.MOST_TAGS - 1} tags: a CLB has at most "
-                f"{alibaba.MOST_TAGS}, one is the controller's"
-            )  # fmt: skip
+                ("tags",),
+                self.tags,
+                f"must be at most {alibaba.MAX_TAGS - 1} tags: a CLB has at most {alibaba.MAX_TAGS}, and one is the "
+                "controller's",
+            )
 
 
-_OF_A_NEW_CLB = (
+_ONLY_FOR_NEW_CLB = (
     "name",
     "vswitch_id",
     "instance_charge_type",
@@ -318,51 +330,39 @@ _OF_A_NEW_CLB = (
 
 
 class NlbLoadBalancer(CloudLoadBalancer):
-    """A Network Load Balancer (NLB) of Alibaba Cloud: the cluster's controller makes it for the Service.
+    """A Network Load Balancer (NLB) of Alibaba Cloud: the cluster's controller creates it for the Service.
 
-    It needs Kubernetes 1.24 and cloud controller manager 2.5. It goes with its Service.
+    It needs Kubernetes 1.24 and cloud controller manager 2.5. It is deleted with its Service.
     """
 
     kind: Literal["nlb"]
     zone_maps: dict[Zone, VswitchId] = Field(
         min_length=2, description="The vswitch that gives the NLB its address, for each of at least two zones."
     )
-    idle_timeout: Annotated[Duration, _between("10s", "900s")] = Field(
-        default=timedelta(seconds=900), description="How long a connection without data is kept, `10s` to `900s`."
+    idle_timeout: ConnectionTimeout = Field(
+        default=alibaba.MAX_CONNECTION_TIMEOUT,
+        description=f"How long a connection without data is kept, `10s` to {_MAX}.",
     )
 
     @property
     def identity(self) -> dict[str, str]:
-        """What cannot change on a Service that is in use, by config key."""
+        """What cannot change on a Service in use, by config key."""
         return {"kind": self.kind, **self.shared_identity}
 
     @model_validator(mode="after")
-    def _tags_can_be_written(self) -> Self:
-        broken = [
-            Problem(("tags", key), value, "must have neither ',' nor '=' in it: the annotation separates tags by them")
+    def _tags_can_be_annotated(self) -> Self:
+        problems = [
+            Problem(("tags", key), value, "must contain neither ',' nor '=': they separate tags in the annotation")
             for key, value in self.tags.items()
             if re.search("[,=]", key + value)
         ]
-        if broken:
-            raise RuleBroken(broken)
+        if problems:
+            raise RuleError(problems)
         return self
 
 
 AnyLoadBalancer = NoLoadBalancer | NodePortLoadBalancer | SlbLoadBalancer | NlbLoadBalancer
 LoadBalancerSettings = Annotated[AnyLoadBalancer, Field(discriminator="kind")]
-
-
-class PublishSettings(Settings):
-    """Where encoders publish to, if not through the load balancer of the viewers."""
-
-    to: Literal["edges", "origins"] = Field(
-        default="edges",
-        description="Where this load balancer leads. An origin that changes drops its publishers, an edge drains.",
-    )
-    load_balancer: Annotated[NoLoadBalancer | SlbLoadBalancer | NlbLoadBalancer, Field(discriminator="kind")] = Field(
-        default=NoLoadBalancer(kind="none"),
-        description="A load balancer for RTMP alone. With `kind: none` encoders publish through that of the viewers.",
-    )
 
 
 def annotations(load_balancer: AnyLoadBalancer) -> dict[str, str]:
@@ -376,7 +376,7 @@ def annotations(load_balancer: AnyLoadBalancer) -> dict[str, str]:
                 connection_drain=load_balancer.connection_drain,
                 established_timeout=load_balancer.established_timeout,
                 persistence=load_balancer.persistence_timeout,
-                check=load_balancer.health_check.rendered(load_balancer.backend),
+                check=load_balancer.health_check.for_backend(load_balancer.backend),
                 eip=load_balancer.eip is not None,
             )
         case NlbLoadBalancer():
@@ -387,116 +387,8 @@ def annotations(load_balancer: AnyLoadBalancer) -> dict[str, str]:
                 scheduler=load_balancer.scheduler,
                 connection_drain=load_balancer.connection_drain,
                 idle_timeout=load_balancer.idle_timeout,
-                check=load_balancer.health_check.rendered(load_balancer.backend),
+                check=load_balancer.health_check.for_backend(load_balancer.backend),
                 tags=load_balancer.tags,
             )
         case _:
             return {}
-
-
-IDENTITY = "srs/load-balancer"
-"""Annotation of a Service: the identity of its load balancer, by which a later up knows what it would change."""
-
-
-@dataclass(frozen=True)
-class Front:
-    """A Service with what stands before it.
-
-    key: where its load balancer is in the stack config. app: the `app` label that it selects. ports: by name.
-    """
-
-    key: tuple[str, ...]
-    service: str
-    load_balancer: AnyLoadBalancer
-    app: str = EDGE_APP
-    ports: Mapping[str, int] = field(default_factory=lambda: {"rtmp": RTMP_PORT, "http": HTTP_PORT})
-
-    @property
-    def identity(self) -> str:
-        """Value of the annotation IDENTITY."""
-        return json.dumps(self.load_balancer.identity, sort_keys=True)
-
-    @property
-    def limits_drain(self) -> bool:
-        """Whether it ends connections to edges sooner than their pods would."""
-        lb = self.load_balancer
-        return self.app == EDGE_APP and isinstance(lb, CloudLoadBalancer) and lb.longest_connection is not None
-
-
-def drain_problems(
-    fronts: Sequence[Front], deregister: timedelta, timeout: timedelta, path: tuple[str, ...]
-) -> Iterator[Problem]:
-    """The drain that the config promises and a load balancer cannot keep (see `alibaba.longest_connection`)."""
-    for front in fronts:
-        lb = front.load_balancer
-        if not front.limits_drain or not isinstance(lb, CloudLoadBalancer):
-            continue
-        limit = lb.longest_connection
-        assert limit is not None
-        if deregister + timeout <= limit:
-            continue
-        where = "with backend eni" if lb.backend == "eni" else "with externalTrafficPolicy Local"
-        key = ".".join(front.key)
-        longest = limit - deregister
-        shorter = (
-            f"make drain.timeout at most {format_duration(longest)}, and longer streams are cut then"
-            if longest > deregister
-            else f"raise {key}.connectionDrain (at most 900s) and shorten drain.timeout accordingly"
-        )
-        yield Problem(
-            path,
-            timeout,
-            f"is longer than {key} can keep: {where} it ends a connection {format_duration(limit)} after the pod has "
-            f"turned terminating (drain.deregister, {format_duration(deregister)}, included). Either set "
-            f"{key}.backend: ecs and externalTrafficPolicy: Cluster, which keep connections as long as the pod; "
-            f"or {shorter}",
-        )
-
-
-def clashes(fronts: Sequence[Front], taken: Mapping[str, str]) -> Iterator[Problem]:
-    """Services of one name, and listeners and node ports that two Services want. taken: other Services, and whose."""
-    services = dict(taken)
-    listeners: dict[tuple[str, int], str] = {}
-    node_ports: dict[int, str] = {}
-    for front in fronts:
-        key, load_balancer = ".".join(front.key), front.load_balancer
-        if other := services.get(front.service):
-            yield Problem(
-                (*front.key, "service"), front.service, f"is the Service of {other} already; it needs a name of its own"
-            )
-        services[front.service] = key
-        match load_balancer:
-            case SlbLoadBalancer(id=str() as clb):
-                wanted = [(clb, port) for port in front.ports.values()]
-                if other := next((listeners[each] for each in wanted if each in listeners), None):
-                    yield Problem(
-                        (*front.key, "id"),
-                        clb,
-                        f"is the CLB of {other} already, and a listener of a CLB leads to one Service only",
-                    )
-                listeners |= dict.fromkeys(wanted, key)
-            case NodePortLoadBalancer():
-                ports = {"rtmpPort": load_balancer.rtmp_port, "httpPort": load_balancer.http_port}
-                for name, port in ports.items():
-                    if other := node_ports.get(port):
-                        yield Problem((*front.key, name), port, f"is a node port of {other} already")
-                node_ports |= dict.fromkeys(ports.values(), key)
-            case _:
-                pass
-
-
-def warnings(front: Front, served: Sequence[str]) -> Iterator[str]:
-    """What may hurt but is the operator's choice, a line each. served: releases that have a weight."""
-    load_balancer, key = front.load_balancer, ".".join(front.key)
-    if not isinstance(load_balancer, CloudLoadBalancer):
-        return
-    if front.app == EDGE_APP and len(served) > 1:
-        persistence = load_balancer.persistence_timeout if isinstance(load_balancer, SlbLoadBalancer) else timedelta(0)
-        for distortion in alibaba.canary_distortions(
-            load_balancer.backend, load_balancer.external_traffic_policy, load_balancer.scheduler, persistence
-        ):
-            yield f"{key}: {distortion}; the shares of {', '.join(served)} will not be what the weights say"
-    if front.limits_drain and not load_balancer.connection_drain:
-        yield f"{key}: without connectionDrain, every change of an edge cuts its connections at once"
-    if "http" not in front.ports and load_balancer.address_type == "internet":
-        yield f"{key} has an address on the internet: whoever knows it can publish"

@@ -1,5 +1,6 @@
-"""What the components declare, under Pulumi's mocks: what no object may lack, and what must never be there."""
+"""What the components declare, under Pulumi's mocks: required fields, and objects that must never exist."""
 
+import asyncio
 import base64
 import copy
 import json
@@ -23,7 +24,7 @@ from model.config import read_settings
 
 
 class Recorder(pulumi.runtime.Mocks):
-    """Keeps what is declared: type, name, inputs."""
+    """Records what is declared: type, name, inputs."""
 
     def __init__(self) -> None:
         self.declared: dict[tuple[str, str], dict[str, Any]] = {}
@@ -36,7 +37,7 @@ class Recorder(pulumi.runtime.Mocks):
         return args.name, {**args.inputs, "metadata": metadata}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> dict[Any, Any]:
-        raise AssertionError(f"the components call nothing, and called {args.token}")
+        raise AssertionError(f"components must not call functions, and called {args.token}")
 
 
 def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
@@ -45,6 +46,7 @@ def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
     values = ALICLOUD | {f"srs:{key}": json.dumps(value) for key, value in config.items()}
     settings = read_settings(values, ["srs:images"])
     recorder = Recorder()
+    asyncio.set_event_loop(asyncio.new_event_loop())  # other tests have closed theirs
     pulumi.runtime.set_mocks(recorder, project="srs", stack="test")
 
     @pulumi.runtime.test
@@ -52,12 +54,14 @@ def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
         opts = pulumi.ResourceOptions()
         if settings.images.registry:
             registry_secret(settings.images.registry, "live", opts)
-        fronts = [LoadBalancer(front.service, front, "live", f"live-{front.service}") for front in settings.fronts]
+        load_balancers = [
+            LoadBalancer(service.name, service, "live", f"live-{service.name}") for service in settings.exposed_services
+        ]
         fleet = EdgeFleet("srs-edge", settings, "live")
         for release in settings.edge.releases:
             assert fleet.release(release) is fleet.release(release)
         pull = settings.images.secret_names
-        hls = Hls("nginx-origin", settings.hls, "live", fronts[0], pull) if settings.hls.enabled else None
+        hls = Hls("nginx-origin", settings.hls, "live", load_balancers[0], pull) if settings.hls.enabled else None
         OriginCluster("srs-origin", settings, "live", hls.claim if hls else None)
         if settings.demo.enabled:
             DemoStream("srs-demo", settings.demo, "live", pull)
@@ -83,7 +87,7 @@ def pods(declared: dict[tuple[str, str], dict[str, Any]]) -> Iterator[tuple[str,
             yield name, inputs["spec"]["template"]["spec"]
 
 
-def test_every_object_has_one_field_manager_and_waits_for_nobody(declared: Any) -> None:
+def test_every_object_has_one_field_manager_and_the_provider_does_not_wait(declared: Any) -> None:
     for name, inputs in objects(declared):
         annotations = inputs["metadata"]["annotations"]
         assert annotations["pulumi.com/patchFieldManager"] == FIELD_MANAGER, name
@@ -134,15 +138,15 @@ def test_configs_are_immutable_named_by_content_and_owned_by_their_release(decla
     assert volumes[0]["configMap"]["name"] in configs
 
 
-def test_another_srs_conf_is_another_config_and_touches_no_other_release(declared: Any) -> None:
+def test_another_srs_conf_is_another_config_map_and_changes_no_other_release(declared: Any) -> None:
     edge = copy.deepcopy(GOOD["edge"])
     edge["releases"]["r6"]["srs"] = {"maxConnections": 5000}
     changed = declare(edge=edge)
     different = {key for key in declared if key in changed and declared[key] != changed[key]}
     assert different == {("Deployment", "srs-edge-r6-deploy")}
-    added_and_gone = set(declared) ^ set(changed)
-    assert {(kind, name.rsplit("-", 1)[0]) for kind, name in added_and_gone} == {("ConfigMap", "srs-edge-r6")}
-    assert len(added_and_gone) == 2
+    added_and_removed = set(declared) ^ set(changed)
+    assert {(kind, name.rsplit("-", 1)[0]) for kind, name in added_and_removed} == {("ConfigMap", "srs-edge-r6")}
+    assert len(added_and_removed) == 2
 
 
 def test_a_change_of_weights_changes_replicas_only(declared: Any) -> None:
@@ -161,7 +165,7 @@ ID = f"{PREFIX}id"
 EDGE = copy.deepcopy(GOOD["edge"]) | {"drain": {"timeout": "10m"}}
 
 
-def test_a_service_is_bound_to_its_clb_from_the_first() -> None:
+def test_a_service_is_created_with_the_id_of_its_clb() -> None:
     declared = declare(loadBalancer=SLB)
     clb = declared["ApplicationLoadBalancer", "srs-edge-service-clb"]
     assert clb["addressType"] == "intranet"
@@ -170,13 +174,13 @@ def test_a_service_is_bound_to_its_clb_from_the_first() -> None:
     assert clb["deleteProtection"] == "on"
     assert clb["modificationProtectionStatus"] == "ConsoleProtection"
     assert clb["loadBalancerName"] == "live-srs-edge-service"
-    # The controller puts this tag there anyway; not to know it would be drift in every up.
+    # The controller adds this tag; without it every update would find drift.
     assert clb["tags"] == {"kubernetes.reused.by.user": "true"}
-    # What has no effect on such a CLB is not sent.
+    # Settings without effect on such a CLB are not sent.
     assert not {"loadBalancerSpec", "bandwidth", "internetChargeType"} & clb.keys()
     service = declared["Service", "srs-edge-service"]
     assert service["spec"]["type"] == "LoadBalancer"
-    assert service["metadata"]["annotations"][ID] == "srs-edge-service-clb"  # the id that the mocks give
+    assert service["metadata"]["annotations"][ID] == "srs-edge-service-clb"  # the id from the mocks
     assert [port["port"] for port in service["spec"]["ports"]] == [1935, 8080]
     assert "loadBalancerClass" not in service["spec"]
 
@@ -215,7 +219,7 @@ def test_a_clb_on_the_internet_by_spec_and_bandwidth() -> None:
     assert "vswitchId" not in clb
 
 
-def test_an_nlb_is_the_controllers() -> None:
+def test_an_nlb_is_created_by_the_controller() -> None:
     declared = declare(loadBalancer=NLB)
     assert not [kind for kind, _ in declared if kind in ("ApplicationLoadBalancer", "Clb")]
     service = declared["Service", "srs-edge-service"]
@@ -223,7 +227,7 @@ def test_an_nlb_is_the_controllers() -> None:
     assert ID not in service["metadata"]["annotations"]
 
 
-def test_pods_wait_for_a_load_balancer_of_pods() -> None:
+def test_pods_have_a_readiness_gate_behind_an_eni_load_balancer() -> None:
     gate = [{"conditionType": "service.readiness.alibabacloud.com/srs-edge-service"}]
     for settings, wanted in ((SLB, None), (SLB | {"backend": "eni"}, gate), (NLB | {"backend": "eni"}, gate)):
         declared = declare(loadBalancer=settings, edge=EDGE)
@@ -233,7 +237,7 @@ def test_pods_wait_for_a_load_balancer_of_pods() -> None:
         assert "readinessGates" not in declared["StatefulSet", "srs-origin"]["spec"]["template"]["spec"]
 
 
-def test_a_canary_step_touches_nothing_in_front_of_the_edges() -> None:
+def test_a_canary_step_changes_no_load_balancer() -> None:
     before = declare(loadBalancer=SLB | {"eip": {"bandwidth": 100}})
     edge = copy.deepcopy(GOOD["edge"])
     edge["releases"]["r5"]["weight"], edge["releases"]["r6"]["weight"] = 25, 75
@@ -241,7 +245,7 @@ def test_a_canary_step_touches_nothing_in_front_of_the_edges() -> None:
     assert {kind for (kind, name) in before if before[kind, name] != after[kind, name]} == {"Deployment"}
 
 
-def test_publishing_has_a_load_balancer_of_its_own() -> None:
+def test_encoders_have_a_separate_load_balancer() -> None:
     to_edges = declare(publish={"loadBalancer": SLB})
     service = to_edges["Service", "srs-publish-service"]["spec"]
     assert service["selector"] == {"app": "srs-edge"}
@@ -286,7 +290,7 @@ def test_pull_secrets_reach_every_pod_and_roll_no_edge() -> None:
     assert base64.b64decode(login["auth"]).decode() == f"{login['username']}:{login['password']}"
 
 
-def test_pods_run_where_they_are_told_to() -> None:
+def test_pods_have_the_placement_of_the_config() -> None:
     toleration = {"key": "pool", "operator": "Equal", "value": "edge", "effect": "NoSchedule"}
     placement = {"nodeSelector": {"pool": "edge"}, "tolerations": [toleration]}
     edge, origin, hls = (copy.deepcopy(GOOD[key]) | placement for key in ("edge", "origin", "hls"))
@@ -299,7 +303,7 @@ def test_pods_run_where_they_are_told_to() -> None:
         assert not {"nodeSelector", "tolerations"} & pod.keys(), name
 
 
-def test_hls_and_demo_can_be_left_out() -> None:
+def test_hls_and_demo_are_optional() -> None:
     small = declare(hls={}, demo={}, loadBalancer={"kind": "none"})
     assert not [name for _, name in small if "nginx" in name or "demo" in name or "hls" in name]
     assert small["Service", "srs-edge-service"]["spec"]["type"] == "ClusterIP"

@@ -1,4 +1,4 @@
-"""A bad config is refused before any resource is declared: all errors at once, each with its path and value."""
+"""A bad config is rejected before any resource is declared: all problems at once, each with path and value."""
 
 import copy
 import json
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bad_configs import ALICLOUD, BAD_CLOUD_CONFIGS, BAD_CONFIGS, GOOD, LOGIN, SLB, BadCase
-from model.config import CREDENTIALS, BadConfig, open_credentials, read_settings
-from model.settings import StackSettings
+from model.config import CREDENTIALS, ConfigError, credentials_warning, read_settings
+from model.settings.stack import StackSettings
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,18 +28,18 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     return config
 
 
-def test_a_good_config_is_read() -> None:
+def test_a_good_config_is_accepted() -> None:
     settings = read(GOOD)
     assert settings.edge.replicas == 4
     assert list(settings.edge.releases) == ["r5", "r6"]
     assert settings.edge.drain.grace_seconds == 5 + 12 * 3600 + 30
-    assert settings.outputs()["r6"] | {"configHash": "…"} == {
+    assert settings.release_outputs()["r6"] | {"configHash": "…"} == {
         "image": "ossrs/srs:v4.0.6",
         "deployment": "srs-edge-r6-deploy",
         "replicas": 1,
         "weight": 25,
-        "wishedPercent": 25.0,
-        "realPercent": 25.0,
+        "desiredPercent": 25.0,
+        "actualPercent": 25.0,
         "configHash": "…",
         "paused": False,
     }
@@ -47,30 +47,28 @@ def test_a_good_config_is_read() -> None:
 
 @pytest.mark.parametrize("case", BAD_CONFIGS + BAD_CLOUD_CONFIGS, ids=lambda case: case.path)
 def test_bad_config(case: BadCase) -> None:
-    with pytest.raises(BadConfig) as refused:
+    with pytest.raises(ConfigError) as error:
         read(changed(case.change))
-    lines = str(refused.value).splitlines()[1:]
+    lines = str(error.value).splitlines()[1:]
     assert len(lines) == 1, lines
     assert lines[0].startswith(f"  - srs:{case.path}: {case.value} "), lines[0]
     assert case.allowed in lines[0]
 
 
-def test_there_are_enough_bad_configs() -> None:
-    assert len(BAD_CONFIGS) >= 40
-    assert len(BAD_CLOUD_CONFIGS) >= 30
+def test_bad_configs_are_different() -> None:
     assert len({(case.path, case.value) for case in BAD_CONFIGS}) == len(BAD_CONFIGS)
 
 
-def test_all_errors_come_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     def change(config: dict[str, Any]) -> None:
         config["edge"]["releases"]["r6"]["weight"] = -1
         config["edge"]["replicas"] = "many"
         config["origin"]["image"] = "ossrs/srs:latest"
         config["hsl"] = {}
 
-    with pytest.raises(BadConfig, match="has 4 problems; nothing was changed") as refused:
+    with pytest.raises(ConfigError, match="has 4 problems; nothing was changed") as error:
         read(changed(change))
-    assert [problem.path[0] for problem in refused.value.problems] == ["edge", "edge", "hsl", "origin"]
+    assert [problem.path[0] for problem in error.value.problems] == ["edge", "edge", "hsl", "origin"]
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("Pulumi.*.yaml")), ids=lambda file: file.name)
@@ -80,10 +78,10 @@ def test_the_committed_stacks_are_good(file: Path) -> None:
         {key: value if key.startswith("alicloud:") else json.dumps(value) for key, value in config.items()}
     )
     for share in settings.edge.shares.values():
-        assert share.off <= 10
+        assert share.deviation <= 10
 
 
-def test_config_of_other_projects_is_left_alone() -> None:
+def test_config_of_other_projects_is_ignored() -> None:
     read_settings({"kubernetes:context": "x"} | {f"srs:{key}": json.dumps(value) for key, value in GOOD.items()})
 
 
@@ -92,20 +90,20 @@ def values(**change: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("key", CREDENTIALS)
-def test_credentials_in_plain_text_are_refused_and_not_shown(key: str) -> None:
-    config = values() | {key: "LTAI-not-to-be-seen"}
-    with pytest.raises(BadConfig) as refused:
+def test_credentials_in_plain_text_are_rejected_and_redacted(key: str) -> None:
+    config = values() | {key: "LTAI-secret"}
+    with pytest.raises(ConfigError) as error:
         read_settings(config)
-    (problem,) = refused.value.problems
-    assert str(problem).startswith(f"{key}: [secret] must not stand in the stack file in plain text")
+    (problem,) = error.value.problems
+    assert str(problem).startswith(f"{key}: [secret] must not be in the stack file in plain text")
     assert f"pulumi config set --secret {key}" in str(problem)
-    assert "LTAI" not in str(refused.value)
+    assert "LTAI" not in str(error.value)
     read_settings(config, [key])
 
 
-def test_a_registrys_password_in_plain_text_is_refused_and_not_shown() -> None:
+def test_a_registrys_password_in_plain_text_is_rejected_and_redacted() -> None:
     config = values(images={"registry": LOGIN})
-    with pytest.raises(BadConfig, match=r"images\.registry\.password: \[secret\] must not stand in the stack file"):
+    with pytest.raises(ConfigError, match=r"images\.registry\.password: \[secret\] must not be in the stack file"):
         read_settings(config)
     settings = read_settings(config, ["srs:images"])
     assert LOGIN["password"] not in repr(settings)
@@ -127,32 +125,32 @@ def test_a_registrys_password_in_plain_text_is_refused_and_not_shown() -> None:
     ],
     ids=str,
 )
-def test_no_message_shows_a_secret(images: Any) -> None:
-    with pytest.raises(BadConfig) as refused:
+def test_no_message_contains_a_secret(images: Any) -> None:
+    with pytest.raises(ConfigError) as error:
         read_settings(values(images=images), ["srs:images"])
-    assert LOGIN["password"] not in str(refused.value)
-    # In plain text it is no secret any more, but it still need not be in a log.
+    assert LOGIN["password"] not in str(error.value)
+    # In plain text it is not a secret any more, but must not be in a log either.
     if isinstance(images, dict) and "registry" not in images:
-        with pytest.raises(BadConfig) as refused:
+        with pytest.raises(ConfigError) as error:
             read_settings(values(images=images))
-        assert LOGIN["password"] not in str(refused.value)
+        assert LOGIN["password"] not in str(error.value)
 
 
-def test_credentials_of_the_environment_are_warned_of() -> None:
+def test_credentials_in_the_environment_are_a_warning() -> None:
     config = values(loadBalancer=SLB)
     settings = read_settings(config)
-    said = open_credentials(settings, config, {"ALIBABA_CLOUD_ACCESS_KEY_ID", "PATH"})
-    assert said
-    assert "comes from ALIBABA_CLOUD_ACCESS_KEY_ID" in said
-    assert "pulumi config set --secret alicloud:accessKey" in said
-    assert open_credentials(settings, config, {"PATH"}) is None
-    assert open_credentials(settings, config | {CREDENTIALS[0]: "x"}, {"ALICLOUD_ACCESS_KEY"}) is None
-    assert open_credentials(read_settings(values()), values(), {"ALICLOUD_ACCESS_KEY"}) is None
+    warning = credentials_warning(settings, config, {"ALIBABA_CLOUD_ACCESS_KEY_ID", "PATH"})
+    assert warning
+    assert "comes from ALIBABA_CLOUD_ACCESS_KEY_ID" in warning
+    assert "pulumi config set --secret alicloud:accessKey" in warning
+    assert credentials_warning(settings, config, {"PATH"}) is None
+    assert credentials_warning(settings, config | {CREDENTIALS[0]: "x"}, {"ALICLOUD_ACCESS_KEY"}) is None
+    assert credentials_warning(read_settings(values()), values(), {"ALICLOUD_ACCESS_KEY"}) is None
 
 
 def test_the_region_is_part_of_the_config() -> None:
     config = {key: value for key, value in values(loadBalancer=SLB).items() if key not in ALICLOUD}
-    with pytest.raises(BadConfig, match=r"alicloud:region: None must name the region.*loadBalancer makes a CLB"):
+    with pytest.raises(ConfigError, match=r"alicloud:region: None must name the region.*loadBalancer creates a CLB"):
         read_settings(config)
     read_settings(config | ALICLOUD)
     existing = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
@@ -162,17 +160,17 @@ def test_the_region_is_part_of_the_config() -> None:
 def test_hls_on_a_clb() -> None:
     hls = {"enabled": True, "storageClass": "nas", "port": 80}
     read(GOOD | {"loadBalancer": SLB, "hls": hls})
-    for wrong, said in (
+    for wrong, message in (
         (hls | {"port": 1935}, "must not be 1935, 8080 or 1985"),
         (hls | {"enabled": False}, "has no effect while hls.enabled is false"),
     ):
-        with pytest.raises(BadConfig, match=said):
+        with pytest.raises(ConfigError, match=message):
             read(GOOD | {"loadBalancer": SLB, "hls": wrong})
 
 
-def test_one_clb_leads_to_one_service_a_port() -> None:
+def test_a_listener_of_a_clb_leads_to_one_service() -> None:
     existing = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
-    with pytest.raises(BadConfig, match=r"publish\.loadBalancer\.id: 'lb-2ze0001' is the CLB of loadBalancer already"):
+    with pytest.raises(ConfigError, match=r"publish\.loadBalancer\.id: 'lb-2ze0001' is already the CLB"):
         read(GOOD | {"loadBalancer": existing, "publish": {"loadBalancer": existing}})
 
 
@@ -184,12 +182,14 @@ json_values = st.recursive(
 
 
 def paths(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    below = [each for key, inner in value.items() for each in paths(inner, (*path, key))] if type(value) is dict else []
-    return [path, *below] if path else below
+    nested = (
+        [child for key, inner in value.items() for child in paths(inner, (*path, key))] if type(value) is dict else []
+    )
+    return [path, *nested] if path else nested
 
 
 @given(path=st.sampled_from(paths(GOOD)), value=json_values)
-def test_any_value_anywhere_is_read_or_refused_with_its_path(path: tuple[str, ...], value: Any) -> None:
+def test_any_value_anywhere_is_accepted_or_rejected_with_its_path(path: tuple[str, ...], value: Any) -> None:
     config = copy.deepcopy(GOOD)
     where = config
     for key in path[:-1]:
@@ -197,9 +197,9 @@ def test_any_value_anywhere_is_read_or_refused_with_its_path(path: tuple[str, ..
     where[path[-1]] = value
     try:
         read(config)
-    except BadConfig as refused:
-        blamed = {problem.path[0] for problem in refused.problems}
+    except ConfigError as error:
+        named = {problem.path[0] for problem in error.problems}
     else:
         return
-    # A rule between keys may point at a key beside the one that was changed, never at another map.
-    assert blamed == {path[0]}
+    # A rule between keys may name a key next to the changed one, never one in another map.
+    assert named == {path[0]}

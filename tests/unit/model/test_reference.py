@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from model.reference import config_reference
-from model.settings import CONFIG_KEYS
+from model.settings.stack import CONFIG_KEYS
 
 ROOT = Path(__file__).parents[3]
 

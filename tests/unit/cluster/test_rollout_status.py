@@ -1,10 +1,10 @@
-"""When a rollout is complete, and what is said of one that is not. Objects as the API server gives them."""
+"""When a rollout is complete, and the reasons when it is not. Objects as the API server returns them."""
 
 from typing import Any
 
 import pytest
 
-from cluster.rollout_status import deployment_progress, pod_reason, stateful_set_progress
+from cluster.rollout_status import deployment_status, pod_reason, stateful_set_status
 
 Status = dict[str, Any]
 
@@ -21,7 +21,7 @@ COMPLETE: Status = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3
     [
         (3, COMPLETE, True),
         (3, COMPLETE | {"observedGeneration": 1}, False),  # the controller has not seen the change yet
-        (3, COMPLETE | {"replicas": 4}, False),  # an old pod is still there
+        (3, COMPLETE | {"replicas": 4}, False),  # an old pod still exists
         (3, COMPLETE | {"updatedReplicas": 2, "replicas": 3}, False),
         (3, COMPLETE | {"availableReplicas": 2}, False),
         (4, COMPLETE, False),
@@ -30,7 +30,7 @@ COMPLETE: Status = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3
     ],
 )
 def test_a_deployment_is_complete(replicas: int, status: Status, complete: bool) -> None:
-    assert deployment_progress(workload(replicas, status)).complete is complete
+    assert deployment_status(workload(replicas, status)).complete is complete
 
 
 def test_a_quota_is_a_reason() -> None:
@@ -40,8 +40,8 @@ def test_a_quota_is_a_reason() -> None:
         "reason": "FailedCreate",
         "message": "exceeded quota: pods",
     }
-    progress = deployment_progress(workload(3, {"conditions": [condition]}))
-    assert progress.reasons == ("FailedCreate: exceeded quota: pods",)
+    rollout = deployment_status(workload(3, {"conditions": [condition]}))
+    assert rollout.reasons == ("FailedCreate: exceeded quota: pods",)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_stateful_set_is_complete(change: Status, complete: bool) -> None:
         "updatedReplicas": 3,
         "availableReplicas": 3,
     } | change
-    assert stateful_set_progress(workload(3, status)).complete is complete
+    assert stateful_set_status(workload(3, status)).complete is complete
 
 
 def pod(conditions: dict[str, str] | None = None, **container: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def pod(conditions: dict[str, str] | None = None, **container: Any) -> dict[str,
         "metadata": {"name": "a"},
         "status": {
             "phase": "Running",
-            "conditions": [{"type": each, "status": status} for each, status in (conditions or {}).items()],
+            "conditions": [{"type": condition, "status": status} for condition, status in (conditions or {}).items()],
             "containerStatuses": [{"name": "srs", **container}] if container else [],
         },
     }
@@ -99,9 +99,9 @@ CRASH = {"terminated": {"exitCode": 255, "reason": "Error", "message": "check co
             pod(
                 state={"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
                 lastState=CRASH,
-                restartCount=3,
+                restartCount=1,
             ),
-            "CrashLoopBackOff: exit code 255, 3 restarts: check config : illegal directive foo",
+            "CrashLoopBackOff: exit code 255, 1 restart: check config : illegal directive foo",
         ),
         (pod(state=CRASH), "Error: exit code 255, 0 restarts: check config : illegal directive foo"),
         (

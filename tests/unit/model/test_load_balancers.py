@@ -1,4 +1,4 @@
-"""The rules of load balancers: the drain that each keeps, what distorts a canary, what the controller is told."""
+"""Rules of load balancers: the drain that each keeps, distortions of a canary, annotations for the controller."""
 
 import copy
 import json
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bad_configs import GOOD, NLB, SLB
-from components.load_balancer import urls as front_urls
+from components.load_balancer import urls as stack_urls
 from model import alibaba
-from model.config import BadConfig, read_settings
-from model.settings import StackSettings
+from model.config import ConfigError, read_settings
 from model.settings.load_balancer import annotations
+from model.settings.stack import StackSettings
 
 MINUTE = timedelta(minutes=1)
 P = alibaba.PREFIX
@@ -31,29 +31,29 @@ def read(load_balancer: dict[str, Any], drain: dict[str, Any] | None = None, **m
     ("backend", "policy", "kept"),
     [("ecs", "Cluster", None), ("ecs", "Local", 5 * MINUTE), ("eni", "Cluster", 5 * MINUTE)],
 )
-def test_how_long_a_connection_outlasts_its_pods_end(
+def test_how_long_a_connection_outlasts_the_start_of_its_pods_termination(
     backend: alibaba.Backend, policy: alibaba.TrafficPolicy, kept: timedelta | None
 ) -> None:
-    assert alibaba.longest_connection(backend, policy, 5 * MINUTE) == kept
+    assert alibaba.max_connection_time(backend, policy, 5 * MINUTE) == kept
 
 
 @pytest.mark.parametrize("kind", [SLB, NLB], ids=lambda kind: kind["kind"])
 @pytest.mark.parametrize("limit", [{"backend": "eni"}, {"externalTrafficPolicy": "Local"}], ids=str)
-def test_a_drain_that_the_load_balancer_cannot_keep_is_refused_with_both_ways_out(
+def test_a_drain_that_the_load_balancer_cannot_keep_is_rejected_with_both_alternatives(
     kind: dict[str, Any], limit: dict[str, Any]
 ) -> None:
-    with pytest.raises(BadConfig) as refused:
+    with pytest.raises(ConfigError) as error:
         read(kind | limit)
-    (problem,) = refused.value.problems
+    (problem,) = error.value.problems
     text = str(problem)
     assert text.startswith("srs:edge.drain.timeout: 12h is longer than loadBalancer can keep: with ")
-    assert "15m after the pod has turned terminating" in text
+    assert "15m after the pod started to terminate" in text
     assert "backend: ecs and externalTrafficPolicy: Cluster" in text
-    assert "make drain.timeout at most 14m30s" in text
-    # Each of the two ways is one.
+    assert "set drain.timeout to at most 14m30s" in text
+    # Both alternatives are accepted.
     read(kind)
     read(kind | limit, {"timeout": "14m30s"})
-    with pytest.raises(BadConfig):
+    with pytest.raises(ConfigError):
         read(kind | limit, {"timeout": "14m31s"})
 
 
@@ -64,31 +64,31 @@ def test_a_drain_that_the_load_balancer_cannot_keep_is_refused_with_both_ways_ou
     st.integers(0, 120),
     st.integers(120, 2000),
 )
-def test_no_accepted_config_promises_more_than_is_kept(
+def test_no_accepted_config_promises_more_than_the_load_balancer_keeps(
     backend: alibaba.Backend, policy: alibaba.TrafficPolicy, limit: int, deregister: int, timeout: int
 ) -> None:
     load_balancer = SLB | {"backend": backend, "externalTrafficPolicy": policy, "connectionDrain": f"{limit}s"}
     try:
         settings = read(load_balancer, {"deregister": f"{deregister}s", "timeout": f"{timeout}s"})
-    except BadConfig:
+    except ConfigError:
         assert (backend, policy) == ("eni", "Local") or (
             (backend, policy) != ("ecs", "Cluster") and deregister + timeout > limit
         )
     else:
         drain = settings.edge.drain
-        kept = alibaba.longest_connection(backend, policy, timedelta(seconds=limit))
+        kept = alibaba.max_connection_time(backend, policy, timedelta(seconds=limit))
         assert kept is None or drain.deregister + drain.timeout <= kept
 
 
 def test_the_drain_of_every_load_balancer_that_leads_to_edges_counts() -> None:
     short = SLB | {"backend": "eni", "service": "other"}
     for key, value in (("formerLoadBalancer", short), ("publish", {"loadBalancer": short})):
-        with pytest.raises(BadConfig, match=r"is longer than (formerLoadBalancer|publish\.loadBalancer) can keep"):
+        with pytest.raises(ConfigError, match=r"is longer than (formerLoadBalancer|publish\.loadBalancer) can keep"):
             read(SLB, **{key: value})
     read(SLB, publish={"to": "origins", "loadBalancer": short})  # origins restart, they do not drain
 
 
-def test_deregistering_takes_longer_behind_a_load_balancer_of_the_cloud() -> None:
+def test_deregistering_takes_longer_behind_a_cloud_load_balancer() -> None:
     assert read({"kind": "none"}).edge.drain.deregister == timedelta(seconds=5)
     assert read(SLB).edge.drain.deregister == timedelta(seconds=30)
     assert read(NLB).edge.drain.deregister == timedelta(seconds=30)
@@ -97,46 +97,46 @@ def test_deregistering_takes_longer_behind_a_load_balancer_of_the_cloud() -> Non
     assert read({"kind": "none"}, publish=to_origins).edge.drain.deregister == timedelta(seconds=5)
     assert read(SLB, {"deregister": "7s", "timeout": "1h"}).edge.drain.deregister == timedelta(seconds=7)
     assert read(SLB).edge.drain.grace_seconds == 30 + 12 * 3600 + 30
-    with pytest.raises(BadConfig, match=r"edge\.drain\.timeout: 20s must not be shorter than 30s, the default"):
+    with pytest.raises(ConfigError, match=r"edge\.drain\.timeout: 20s must not be shorter than 30s, the default"):
         read(SLB, {"timeout": "20s"})
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "warning"),
     [
         ({}, None),
         ({"scheduler": "rr"}, None),
         ({"scheduler": "tch"}, None),
         ({"scheduler": "wlc"}, "emptiest"),
         ({"scheduler": "sch"}, "client's address"),
-        ({"persistenceTimeout": "60s"}, "come back"),
+        ({"persistenceTimeout": "60s"}, "returning viewers"),
     ],
     ids=str,
 )
-def test_what_distorts_a_canary(change: dict[str, Any], said: str | None) -> None:
+def test_what_distorts_a_canary(change: dict[str, Any], warning: str | None) -> None:
     pods = SLB | {"backend": "eni"} | change
     lines = list(read(pods, {"timeout": "10m"}).warnings())
-    assert [said in line for line in lines if said] == ([True] if said else [])
-    assert bool(lines) == bool(said)
-    # Nodes choose among all pods, so nothing of this matters; and one release alone has all viewers.
+    assert [warning in line for line in lines if warning] == ([True] if warning else [])
+    assert bool(lines) == bool(warning)
+    # Nodes select among all pods, so none of this matters; and a single release has all viewers.
     assert not list(read(SLB | change).warnings())
     edge = {"replicas": 4, "drain": {"timeout": "10m"}, "releases": {"r5": {"image": "ossrs/srs:v4.0.6", "weight": 1}}}
     values = {f"srs:{key}": json.dumps(value) for key, value in (GOOD | {"edge": edge, "loadBalancer": pods}).items()}
     assert not list(read_settings(values | {"alicloud:region": "cn-beijing"}).warnings())
 
 
-def test_what_may_hurt_is_said() -> None:
+def test_risky_settings_are_warnings() -> None:
     local = SLB | {"externalTrafficPolicy": "Local", "connectionDrain": "0s"}
-    with pytest.raises(BadConfig, match=r"raise loadBalancer\.connectionDrain"):
+    with pytest.raises(ConfigError, match=r"raise loadBalancer\.connectionDrain"):
         read(local, {"deregister": "0s", "timeout": "1s"})
     (line,) = read(local, {"deregister": "0s", "timeout": "0s"}).warnings()
     assert "without connectionDrain" in line
     open_to_all = {"kind": "slb", "addressType": "internet"}
     (line,) = read(SLB, publish={"loadBalancer": open_to_all}).warnings()
-    assert "whoever knows it can publish" in line
+    assert "everyone who knows it can publish" in line
 
 
-def test_a_pod_is_ready_only_when_each_load_balancer_of_pods_has_it() -> None:
+def test_a_pod_is_ready_only_when_each_eni_load_balancer_has_registered_it() -> None:
     short = {"timeout": "10m"}
     eni = SLB | {"backend": "eni"}
     assert read(SLB).readiness_gates == []
@@ -146,13 +146,13 @@ def test_a_pod_is_ready_only_when_each_load_balancer_of_pods_has_it() -> None:
         "service.readiness.alibabacloud.com/srs-publish-service",
     ]
     assert read(SLB, short, publish={"to": "origins", "loadBalancer": eni}).readiness_gates == []
-    # A pod that names a Service which is not there never gets ready: the one that is being left is no condition.
+    # A pod whose gate names a missing Service never becomes ready: the former Service is not a condition.
     assert read(SLB | {"service": "next"}, short, formerLoadBalancer=eni).readiness_gates == []
 
 
-def test_what_the_controller_is_told_of_a_clb() -> None:
-    told = annotations(read(SLB | {"eip": {"bandwidth": 50}}).load_balancer)
-    assert told == {
+def test_annotations_of_a_clb() -> None:
+    found = annotations(read(SLB | {"eip": {"bandwidth": 50}}).load_balancer)
+    assert found == {
         "service.beta.kubernetes.io/backend-type": "ecs",
         f"{P}address-type": "intranet",
         f"{P}force-override-listeners": "true",
@@ -172,30 +172,30 @@ def test_what_the_controller_is_told_of_a_clb() -> None:
     off = annotations(read(SLB | {"connectionDrain": "0s"}).load_balancer)
     assert off[f"{P}connection-drain"] == "off"
     assert f"{P}connection-drain-timeout" not in off
-    # Nothing that would take a node out of the backends while it is being drained.
-    assert not [key for key in told if "unscheduled" in key]
+    # Nothing that would remove a node from the backends while it is being drained.
+    assert not [key for key in found if "unscheduled" in key]
 
 
-def test_pods_are_checked_on_one_port_and_nodes_on_their_own() -> None:
+def test_health_checks_use_one_port_of_pods_and_every_port_of_nodes() -> None:
     key = f"{P}health-check-connect-port"
     assert annotations(read(SLB | {"backend": "eni"}, {"timeout": "10m"}).load_balancer)[key] == "8080"
     assert key not in annotations(read(SLB).load_balancer)
 
 
-def test_what_the_controller_is_told_of_an_nlb() -> None:
-    told = annotations(read(NLB | {"tags": {"b": "2", "a": "1"}}).load_balancer)
-    assert told[f"{P}zone-maps"] == "cn-beijing-g:vsw-2ze0002,cn-beijing-h:vsw-2ze0001"
-    assert told[f"{P}additional-resource-tags"] == "a=1,b=2"
-    assert told[f"{P}idle-timeout"] == "900"
-    assert told[f"{P}health-check-flag"] == "on"
-    assert f"{P}established-timeout" not in told
-    assert f"{P}id" not in told
+def test_annotations_of_an_nlb() -> None:
+    found = annotations(read(NLB | {"tags": {"b": "2", "a": "1"}}).load_balancer)
+    assert found[f"{P}zone-maps"] == "cn-beijing-g:vsw-2ze0002,cn-beijing-h:vsw-2ze0001"
+    assert found[f"{P}additional-resource-tags"] == "a=1,b=2"
+    assert found[f"{P}idle-timeout"] == "900"
+    assert found[f"{P}health-check-flag"] == "on"
+    assert f"{P}established-timeout" not in found
+    assert f"{P}id" not in found
 
 
 def test_the_annotations_depend_on_nothing_but_the_config() -> None:
     assert list(annotations(read(NLB).load_balancer).items()) == list(annotations(read(NLB).load_balancer).items())
-    assert read(SLB).front.identity == read(SLB | {"scheduler": "rr", "tags": {"x": "y"}}).front.identity
-    assert read(SLB).front.identity != read(SLB | {"vswitchId": "vsw-2ze0009"}).front.identity
+    assert read(SLB).edge_service.identity == read(SLB | {"scheduler": "rr", "tags": {"x": "y"}}).edge_service.identity
+    assert read(SLB).edge_service.identity != read(SLB | {"vswitchId": "vsw-2ze0009"}).edge_service.identity
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def test_the_annotations_depend_on_nothing_but_the_config() -> None:
             ["rtmp://5.6.7.8:1935/live/livestream", "rtmp://node:31000/live/livestream", "http://node:31001"],
         ),
     ],
-    ids=["node port", "CLB", "encoders apart"],
+    ids=["node port", "CLB", "separate encoders"],
 )
 def test_the_urls_have_the_ports_of_their_load_balancers(
     load_balancer: dict[str, Any], more: dict[str, Any], urls: list[str]
 ) -> None:
     settings = read(load_balancer, {"timeout": "10m"}, **more)
     addresses = {"srs-edge-service": "1.2.3.4", "srs-publish-service": "5.6.7.8"}
-    told = front_urls(settings.front, settings.publish_front or settings.front, addresses)
-    assert told == {"publish": urls[0], "rtmp": urls[1], "flv": f"{urls[2]}/live/livestream.flv"}
+    found = stack_urls(settings.edge_service, settings.publish_service or settings.edge_service, addresses)
+    assert found == {"publish": urls[0], "rtmp": urls[1], "flv": f"{urls[2]}/live/livestream.flv"}

@@ -1,4 +1,4 @@
-"""What is refused, and what is said, when the load balancers of the config are held against the live Services."""
+"""What a plan rejects and warns about when it compares load balancers with the live Services."""
 
 import copy
 import json
@@ -7,27 +7,33 @@ from typing import Any
 import pytest
 
 from bad_configs import ALICLOUD, GOOD, NLB, SLB
-from cluster.state import LiveState, address, consequences, refusals
+from cluster.state import LiveState, address
 from model.config import read_settings
-from model.settings import StackSettings
-from model.settings.load_balancer import IDENTITY
+from model.exposed_service import IDENTITY
+from model.problems import Problem
+from model.settings.stack import StackSettings
+from update.plan import plan
 
 
-def front(load_balancer: dict[str, Any], **more: Any) -> StackSettings:
+def with_load_balancer(load_balancer: dict[str, Any], **more: Any) -> StackSettings:
     config = copy.deepcopy(GOOD) | {"loadBalancer": load_balancer} | more
     return read_settings(ALICLOUD | {f"srs:{key}": json.dumps(value) for key, value in config.items()})
 
 
-def services(of: StackSettings) -> LiveState:
-    """The Services as an up with these settings leaves them."""
+def services(settings: StackSettings) -> LiveState:
+    """The Services after an update with these settings."""
     live = {
-        each.service: {
-            "metadata": {"name": each.service, "annotations": {IDENTITY: each.identity}},
-            "spec": {"selector": {"app": each.app}},
+        service.name: {
+            "metadata": {"name": service.name, "annotations": {IDENTITY: service.identity}},
+            "spec": {"selector": {"app": service.app}},
         }
-        for each in of.fronts
+        for service in settings.exposed_services
     }
     return LiveState(services=live)
+
+
+def rejections(settings: StackSettings, state: LiveState) -> tuple[Problem, ...]:
+    return plan(settings, state).rejections
 
 
 NEXT = SLB | {"service": "srs-edge-next"}
@@ -47,19 +53,19 @@ NEXT = SLB | {"service": "srs-edge-next"}
     ],
     ids=str,
 )
-def test_what_would_cut_those_who_are_connected_is_refused(
+def test_a_change_that_would_drop_connections_is_rejected(
     then: dict[str, Any], now: dict[str, Any], path: list[str]
 ) -> None:
     short = {"edge": copy.deepcopy(GOOD["edge"]) | {"drain": {"timeout": "10m"}}}
-    problems = refusals(front(now, **short), services(front(then, **short)))
+    problems = rejections(with_load_balancer(now, **short), services(with_load_balancer(then, **short)))
     assert sorted(str(problem.path[-1]) for problem in problems) == path
     for problem in problems:
         assert problem.path[0] == "loadBalancer"
         assert "cannot be changed on Service srs-edge-service, where it is" in problem.allowed
         assert "srs:formerLoadBalancer" in problem.allowed
-    # The way to go that the message names.
-    moved = front(now | {"service": "srs-edge-next"}, formerLoadBalancer=then, **short)
-    assert not refusals(moved, services(front(then, **short)))
+    # The alternative in the message.
+    moved = with_load_balancer(now | {"service": "srs-edge-next"}, formerLoadBalancer=then, **short)
+    assert not rejections(moved, services(with_load_balancer(then, **short)))
 
 
 @pytest.mark.parametrize(
@@ -77,34 +83,36 @@ def test_what_would_cut_those_who_are_connected_is_refused(
     ids=str,
 )
 def test_what_can_be_changed_in_place(change: dict[str, Any]) -> None:
-    assert not refusals(front(SLB | change), services(front(SLB)))
+    assert not rejections(with_load_balancer(SLB | change), services(with_load_balancer(SLB)))
 
 
-def test_a_service_that_nobody_outside_uses_may_become_anything() -> None:
+def test_a_service_without_connections_from_outside_may_change_its_kind() -> None:
     for kind in (SLB, NLB, GOOD["loadBalancer"]):
-        assert not refusals(front(kind), services(front({"kind": "none"})))
+        assert not rejections(with_load_balancer(kind), services(with_load_balancer({"kind": "none"})))
 
 
-def test_services_of_earlier_versions_are_known_by_their_type() -> None:
+def test_services_of_earlier_versions_are_identified_by_their_type() -> None:
     service = {"metadata": {"name": "srs-edge-service"}, "spec": {"type": "NodePort", "selector": {"app": "srs-edge"}}}
     state = LiveState(services={"srs-edge-service": service})
-    (problem,) = refusals(front(SLB), state)
+    (problem,) = rejections(with_load_balancer(SLB), state)
     assert "where it is 'nodePort'" in str(problem)
-    assert not refusals(front(GOOD["loadBalancer"]), state)
+    assert not rejections(with_load_balancer(GOOD["loadBalancer"]), state)
 
 
-def test_the_old_load_balancer_may_not_go_when_the_new_one_comes() -> None:
-    (problem,) = refusals(front(NEXT), services(front(SLB)))
+def test_an_old_load_balancer_is_not_deleted_together_with_the_creation_of_the_new_one() -> None:
+    (problem,) = rejections(with_load_balancer(NEXT), services(with_load_balancer(SLB)))
     assert str(problem).startswith("srs:loadBalancer.service: 'srs-edge-next' is a new Service, and srs-edge-service")
-    both = front(NEXT, formerLoadBalancer=SLB)
-    assert not refusals(both, services(front(SLB)))
-    assert not refusals(front(NEXT), services(both)), "nobody uses it any more: it may go now"
-    (line,) = consequences(front(NEXT), services(both))
-    assert line == "Service srs-edge-service goes, with its load balancer and all connections through it"
-    assert not list(consequences(both, services(front(SLB))))
+    both = with_load_balancer(NEXT, formerLoadBalancer=SLB)
+    assert not rejections(both, services(with_load_balancer(SLB)))
+    assert not rejections(with_load_balancer(NEXT), services(both)), "nobody uses it any more"
+    (warning,) = plan(with_load_balancer(NEXT), services(both)).warnings
+    assert warning == (
+        "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
+    )
+    assert not plan(both, services(with_load_balancer(SLB))).warnings
 
 
-def test_the_address_of_a_service() -> None:
+def test_a_service_has_the_address_of_its_load_balancer() -> None:
     assert address(None) is None
     assert address({"status": {"loadBalancer": {}}}) is None
     assert address({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}) == "192.0.2.1"

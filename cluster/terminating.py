@@ -1,0 +1,98 @@
+"""Terminating pods with their open connections, and a namespace that is still terminating."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from cluster.live import LiveCluster, Object
+from model.values import plural
+
+MAX_PODS_SHOWN = 10
+"""Pods that a message names; there may be hundreds."""
+
+HOW_TO_CUT = "Their open connections end by themselves until then. To drop them now: python -m rollout cut"
+
+SYNC_PERIOD = timedelta(minutes=5)
+"""How long an empty namespace may remain: its controller checks again after half the grace period of the pods that it
+has seen, hours here, or at its next regular check (`--namespace-sync-period` of kube-controller-manager, by default
+5 minutes)."""
+
+_LOG_LINES = 200
+"""SRS logs the number of connections every few seconds, later every half minute; other lines are in between."""
+
+
+def is_terminating(pod: Object) -> bool:
+    """Whether an object has been deleted and still exists."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def terminating_pods(live: LiveCluster, selector: str = "") -> list[Object]:
+    """The terminating pods with these labels, whatever their owner, sorted by their deadline."""
+    return sorted(filter(is_terminating, live.pods(selector)), key=_deadline)
+
+
+def terminating_message(live: LiveCluster) -> str:
+    """The terminating pods of the namespace with their open connections, and how to drop these."""
+    pods = terminating_pods(live)
+    message = describe(
+        f"{plural(len(pods), 'pod')} terminating in namespace {live.namespace}", pods, open_connections(live, pods)
+    )
+    return f"{message}\n{HOW_TO_CUT}" if pods else message
+
+
+def open_connections(live: LiveCluster, pods: Sequence[Object]) -> dict[str, str]:
+    """The open connections of the pods that a message names, by pod, from their logs.
+
+    A draining SRS has closed its HTTP API; its log is the only source.
+    """
+    connections: dict[str, str] = {}
+    for pod in pods[:MAX_PODS_SHOWN]:
+        name = pod["metadata"]["name"]
+        if status := logged_connections(live.log(name, _LOG_LINES)):
+            connections[name] = status
+    return connections
+
+
+def logged_connections(log: str) -> str | None:
+    """The last number of open connections in an SRS log with the kubelet's timestamps, and its time.
+
+    SRS logs `wait for 3 conns to quit` (ossrs/srs, SrsServer::gracefully_dispose); None if it has not yet.
+    """
+    found = re.findall(r"^(\S+?)(?:\.\d+)?Z .*wait for (\d+) conns to quit", log, re.MULTILINE)
+    if not found:
+        return None
+    time, count = found[-1]
+    return f"{plural(int(count), 'connection')} open at {time}Z"
+
+
+def describe(head: str, pods: Sequence[Object], connections: Mapping[str, str] | None = None) -> str:
+    """A message: `head`, and a line for each pod. connections: by pod."""
+    if not pods:
+        return head
+    lines = [f"{head}:"]
+    for pod in sorted(pods, key=_deadline)[:MAX_PODS_SHOWN]:
+        name = pod["metadata"]["name"]
+        status = (connections or {}).get(name)
+        lines.append(f"  {name} until {_deadline(pod)} at the latest{f' ({status})' if status else ''}")
+    if len(pods) > MAX_PODS_SHOWN:
+        lines.append(f"  and {len(pods) - MAX_PODS_SHOWN} more, the last one until {max(map(_deadline, pods))}")
+    return "\n".join(lines)
+
+
+def terminating_namespace(live: LiveCluster) -> tuple[int, str] | None:
+    """The number of pods that a terminating namespace waits for, and a message; None if it is not terminating."""
+    namespace = live.live_namespace()
+    if namespace is None or not is_terminating(namespace):
+        return None
+    pods = live.pods()
+    head = f"namespace {live.namespace} is still terminating; "
+    if not pods:
+        minutes = SYNC_PERIOD.seconds // 60
+        return 0, f"{head}its last pod has ended, and Kubernetes removes it within {minutes} minutes"
+    message = describe(f"{head}it waits for {plural(len(pods), 'pod')}", pods, open_connections(live, pods))
+    return len(pods), f"{message}\n{HOW_TO_CUT}"
+
+
+def _deadline(pod: Object) -> str:
+    # deletionTimestamp is the end of the grace period (Kubernetes API, ObjectMeta).
+    return str(pod["metadata"].get("deletionTimestamp") or "?")

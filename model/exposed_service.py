@@ -1,0 +1,127 @@
+"""Services that are reached from outside the cluster, and the rules that hold between them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from model import alibaba
+from model.names import EDGE_APP, HTTP_PORT, RTMP_PORT
+from model.problems import Problem
+from model.settings.load_balancer import AnyLoadBalancer, CloudLoadBalancer, NodePortLoadBalancer, SlbLoadBalancer
+from model.values import format_duration, seconds
+
+IDENTITY = "srs/load-balancer"
+"""Annotation of a Service: the identity of its load balancer, which later updates compare with the config."""
+
+
+@dataclass(frozen=True)
+class ExposedService:
+    """A Service together with its load balancer.
+
+    key: where its load balancer is in the stack config. app: the `app` label that it selects. ports: by name.
+    """
+
+    key: tuple[str, ...]
+    name: str
+    load_balancer: AnyLoadBalancer
+    app: str = EDGE_APP
+    ports: Mapping[str, int] = field(default_factory=lambda: {"rtmp": RTMP_PORT, "http": HTTP_PORT})
+
+    @property
+    def identity(self) -> str:
+        """Value of the annotation IDENTITY."""
+        return json.dumps(self.load_balancer.identity, sort_keys=True)
+
+    @property
+    def limits_drain(self) -> bool:
+        """Whether it ends connections to edges sooner than their pods would."""
+        load_balancer = self.load_balancer
+        return (
+            self.app == EDGE_APP
+            and isinstance(load_balancer, CloudLoadBalancer)
+            and load_balancer.max_connection_time is not None
+        )
+
+
+def drain_problems(
+    services: Sequence[ExposedService], deregister: timedelta, timeout: timedelta, path: tuple[str, ...]
+) -> Iterator[Problem]:
+    """A drain in the config that a load balancer cannot keep (see `alibaba.max_connection_time`)."""
+    for service in services:
+        load_balancer = service.load_balancer
+        if not service.limits_drain or not isinstance(load_balancer, CloudLoadBalancer):
+            continue
+        limit = load_balancer.max_connection_time
+        assert limit is not None
+        if deregister + timeout <= limit:
+            continue
+        reason = "backend eni" if load_balancer.backend == "eni" else "externalTrafficPolicy Local"
+        key = ".".join(service.key)
+        allowed = limit - deregister
+        alternative = (
+            f"set drain.timeout to at most {format_duration(allowed)}, which drops longer streams"
+            if allowed > deregister
+            else f"raise {key}.connectionDrain (at most {seconds(alibaba.MAX_CONNECTION_TIMEOUT)}s) and shorten "
+            "drain.timeout accordingly"
+        )
+        yield Problem(
+            path,
+            timeout,
+            f"is longer than {key} can keep: with {reason} it ends a connection {format_duration(limit)} after the "
+            f"pod started to terminate (drain.deregister, {format_duration(deregister)}, included). Either set "
+            f"{key}.backend: ecs and externalTrafficPolicy: Cluster, which keep connections as long as the pod; "
+            f"or {alternative}",
+        )
+
+
+def conflicts(services: Sequence[ExposedService], reserved: Mapping[str, str]) -> Iterator[Problem]:
+    """Services of one name, and listeners and node ports of two Services.
+
+    reserved: names of other Services, and the part of the stack that each belongs to.
+    """
+    owners = dict(reserved)
+    listeners: dict[tuple[str, int], str] = {}
+    node_ports: dict[int, str] = {}
+    for service in services:
+        key, load_balancer = ".".join(service.key), service.load_balancer
+        if owner := owners.get(service.name):
+            yield Problem(
+                (*service.key, "service"), service.name, f"is already the Service of {owner}; use another name"
+            )
+        owners[service.name] = key
+        match load_balancer:
+            case SlbLoadBalancer(id=str() as clb):
+                wanted = [(clb, port) for port in service.ports.values()]
+                if owner := next((listeners[listener] for listener in wanted if listener in listeners), None):
+                    yield Problem(
+                        (*service.key, "id"),
+                        clb,
+                        f"is already the CLB of {owner}, and a listener of a CLB leads to one Service only",
+                    )
+                listeners |= dict.fromkeys(wanted, key)
+            case NodePortLoadBalancer():
+                ports = {"rtmpPort": load_balancer.rtmp_port, "httpPort": load_balancer.http_port}
+                for name, port in ports.items():
+                    if owner := node_ports.get(port):
+                        yield Problem((*service.key, name), port, f"is already a node port of {owner}")
+                node_ports |= dict.fromkeys(ports.values(), key)
+            case _:
+                pass
+
+
+def warnings(service: ExposedService, weighted: Sequence[str]) -> Iterator[str]:
+    """What may do harm but is the operator's choice, a line each. weighted: releases that have a weight."""
+    load_balancer, key = service.load_balancer, ".".join(service.key)
+    if not isinstance(load_balancer, CloudLoadBalancer):
+        return
+    if service.app == EDGE_APP and len(weighted) > 1:
+        persistence = load_balancer.persistence_timeout if isinstance(load_balancer, SlbLoadBalancer) else timedelta(0)
+        for distortion in alibaba.canary_distortions(
+            load_balancer.backend, load_balancer.external_traffic_policy, load_balancer.scheduler, persistence
+        ):
+            yield f"{key}: {distortion}; the shares of {', '.join(weighted)} will not match their weights"
+    if service.limits_drain and not load_balancer.connection_drain:
+        yield f"{key}: without connectionDrain, every update of an edge drops its connections at once"
+    if "http" not in service.ports and load_balancer.address_type == "internet":
+        yield f"{key} has an address on the internet: everyone who knows it can publish"

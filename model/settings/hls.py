@@ -1,0 +1,43 @@
+"""`srs:hls`: HLS."""
+
+from typing import Self
+
+from pydantic import Field, StrictBool, model_validator
+
+from model.base import NonEmpty, Port, PositiveInt
+from model.problems import Problem, RuleError
+from model.settings.pods import Placement
+from model.values import Image, Quantity
+
+
+class HlsSettings(Placement):
+    """HLS: written by the origins to a shared volume, served by nginx."""
+
+    enabled: StrictBool = Field(default=False, description="Whether HLS is written and served.")
+    storage_class: NonEmpty | None = Field(
+        default=None, description="Storage class of the shared volume; it must support ReadWriteMany."
+    )
+    size: Quantity = Field(default="10Gi", description="Size of the shared volume, in bytes.")
+    image: Image = Field(
+        default="nginxinc/nginx-unprivileged:1.28.0", description="nginx image that runs without root."
+    )
+    replicas: PositiveInt = Field(default=1, description="Number of nginx pods.")
+    port: Port | None = Field(
+        default=None,
+        description="Port of the `slb` load balancer on which HLS is served; default: only inside the cluster.",
+    )
+
+    @model_validator(mode="after")
+    def _storage_class_is_set(self) -> Self:
+        if self.enabled and self.storage_class is None:
+            raise RuleError(
+                [
+                    Problem(
+                        ("storageClass",),
+                        None,
+                        "must name a storage class with ReadWriteMany while hls.enabled is true: "
+                        "a cluster's default class rarely supports it",
+                    )
+                ]
+            )
+        return self

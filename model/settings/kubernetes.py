@@ -1,0 +1,40 @@
+"""`srs:kubernetes`: the cluster and the namespace of the stack."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StrictBool
+
+from model.base import NonEmpty, Settings
+from model.values import DnsLabel, Duration
+
+
+def _path(value: str) -> str:
+    if "\n" in value or "apiVersion" in value:
+        raise ValueError("must be the path of a kubeconfig, never its content: the content includes credentials")
+    return value
+
+
+class KubernetesSettings(Settings):
+    """The cluster that the stack is deployed to."""
+
+    kubeconfig: Annotated[NonEmpty, AfterValidator(_path)] = Field(
+        description="Path of the kubeconfig file, relative to the project. Never its content: "
+        "a path keeps credentials out of the stack's state."
+    )
+    context: NonEmpty | None = Field(
+        default=None, description="Context in that file; default: the file's current context."
+    )
+    cluster_id: NonEmpty = Field(
+        description="A name for the cluster that never changes, such as ACK's cluster id. With it, another API "
+        "address of the same cluster changes nothing. Changing it later replaces every object."
+    )
+    namespace: DnsLabel = Field(default="live", description="Namespace of all objects.")
+    create_namespace: StrictBool = Field(
+        default=True, description="Whether the stack creates (and deletes) the namespace or expects it to exist."
+    )
+    cluster_domain: NonEmpty = Field(default="cluster.local", description="DNS domain of the cluster.")
+    namespace_timeout: Duration = Field(
+        default=timedelta(minutes=1),
+        description="How long an update waits for a namespace that is still terminating before it fails.",
+    )

@@ -1,0 +1,36 @@
+"""`srs:origin`: the origins."""
+
+from datetime import timedelta
+from typing import Self
+
+from pydantic import Field, StrictStr, model_validator
+
+from model.base import NonEmpty, PositiveInt
+from model.problems import RuleError
+from model.settings.pods import ImageSettings, Placement, Resources, SrsSettings, rollout_timeout_problems
+from model.values import Duration
+
+
+class OriginSettings(ImageSettings, Placement):
+    """The origins: they receive the streams."""
+
+    replicas: PositiveInt = Field(default=3, description="Number of origins. Another number rolls every edge.")
+    min_ready: Duration = Field(
+        default=timedelta(seconds=15),
+        description="How long an origin must be ready before the next one is updated.",
+    )
+    rollout_timeout: Duration = Field(
+        default=timedelta(minutes=10),
+        description="An update fails when the origins are not ready after this time.",
+    )
+    srs: SrsSettings = Field(default_factory=SrsSettings, description="More srs.conf settings.")
+    resources: Resources = Field(default_factory=Resources, description="Resources of each origin.")
+    pod_annotations: dict[NonEmpty, StrictStr] = Field(
+        default_factory=dict, description="More annotations of the origin pods."
+    )
+
+    @model_validator(mode="after")
+    def _rollout_can_complete(self) -> Self:
+        if problems := rollout_timeout_problems(self.min_ready, self.rollout_timeout):
+            raise RuleError(problems)
+        return self

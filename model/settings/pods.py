@@ -1,0 +1,152 @@
+"""Settings that several kinds of pods share: placement, resources, srs.conf and the SRS image."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StrictStr, model_validator
+from pydantic.alias_generators import to_camel
+
+from model import srs_conf
+from model.base import NonEmpty, Port, Settings
+from model.problems import Problem, RuleError
+from model.srs_version import Version, check_supported, parse_version
+from model.values import Image, Quantity, format_duration, parse_image
+
+_LABEL = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?")
+
+
+def _label(value: str) -> str:
+    if not _LABEL.fullmatch(value):
+        raise ValueError("must be the key of a label, such as example.com/pool")
+    return value
+
+
+def _label_value(value: str) -> str:
+    if not _LABEL_VALUE.fullmatch(value):
+        raise ValueError("must be the value of a label: at most 63 letters, digits, '-', '_' and '.'")
+    return value
+
+
+LabelKey = Annotated[NonEmpty, AfterValidator(_label)]
+LabelValue = Annotated[StrictStr, AfterValidator(_label_value)]
+
+
+class Toleration(Settings):
+    """A node taint that pods tolerate."""
+
+    key: LabelKey = Field(description="Key of the taint.")
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Equal", description="Whether the taint's value must be `value`, or may be any."
+    )
+    value: LabelValue | None = Field(default=None, description="Value of the taint, with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; default: all of them."
+    )
+
+    @model_validator(mode="after")
+    def _value_fits_operator(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise RuleError([Problem(("value",), self.value, "must be left out with operator Exists")])
+        if self.operator == "Equal" and self.value is None:
+            raise RuleError([Problem(("value",), None, "must be set with Equal; or use operator: Exists")])
+        return self
+
+
+class Placement(Settings):
+    """Which nodes pods may run on."""
+
+    node_selector: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, description="Labels that a node must have to run them."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list[Toleration], description="Node taints that they tolerate."
+    )
+
+
+class Resources(Settings):
+    """Requests and limits of a container. No CPU limit: throttling stalls every viewer of that pod."""
+
+    cpu: Quantity = Field(default="100m", description="CPU request, in cores.")
+    memory: Quantity = Field(default="256Mi", description="Memory request and limit, in bytes.")
+
+
+class SrsSettings(Settings):
+    """What can be set in an srs.conf besides what the program writes itself."""
+
+    max_connections: Port = Field(
+        default=1000, description="Connections that one SRS accepts; needs an open-files limit slightly above."
+    )
+    directives: StrictStr = Field(
+        default="", description="More directives for the top level of srs.conf, in SRS's syntax."
+    )
+    vhost_directives: StrictStr = Field(
+        default="", description="More directives for `vhost __defaultVhost__`, in SRS's syntax."
+    )
+
+    @model_validator(mode="after")
+    def _directives_are_complete(self) -> Self:
+        problems: list[Problem] = []
+        for field, scope in (("directives", "global"), ("vhost_directives", "vhost")):
+            text: str = getattr(self, field)
+            try:
+                srs_conf.check_directives(text, scope)
+            except ValueError as error:
+                problems.append(Problem((to_camel(field),), text, str(error)))
+        if problems:
+            raise RuleError(problems)
+        return self
+
+
+class ImageSettings(Settings):
+    """An SRS image and the version in it."""
+
+    image: Image = Field(description="SRS image with a tag that names a version, or with a digest and `version`.")
+    version: NonEmpty | None = Field(
+        default=None,
+        description="SRS version in the image, such as 4.0.6; needed where the tag does not name it.",
+    )
+
+    @model_validator(mode="after")
+    def _version_is_known(self) -> Self:
+        reference = parse_image(self.image)
+        if self.version is not None:
+            path, value, version = "version", self.version, parse_version(self.version)
+            unknown = "must be an SRS version such as 4.0.6"
+        else:
+            path, value, version = "image", self.image, parse_version(reference.tag or "")
+            unknown = (
+                "has no tag that names one SRS version (such as v4.0.6), and the content of srs.conf depends "
+                "on the version; use such a tag, or set `version`"
+            )
+        if version is None:
+            raise RuleError([Problem((path,), value, unknown)])
+        try:
+            check_supported(version)
+        except ValueError as error:
+            raise RuleError([Problem((path,), value, str(error))]) from error
+        return self
+
+    @property
+    def srs_version(self) -> Version:
+        """The SRS version in the image."""
+        version = parse_version(self.version or parse_image(self.image).tag or "")
+        assert version is not None  # checked above
+        return version
+
+
+def rollout_timeout_problems(
+    min_ready: timedelta, rollout_timeout: timedelta, warm_up: timedelta = timedelta()
+) -> list[Problem]:
+    """A rollout timeout that ends before one pod can be available.
+
+    A pod is available after warmUp and minReady; the API server rejects a Deployment whose progress deadline is not
+    later than minReady (Kubernetes docs, "Progress Deadline Seconds").
+    """
+    if rollout_timeout > warm_up + min_ready:
+        return []
+    minimum = f"warmUp and minReady together ({format_duration(warm_up + min_ready)})"
+    if not warm_up:
+        minimum = f"minReady ({format_duration(min_ready)})"
+    return [Problem(("rolloutTimeout",), rollout_timeout, f"must be longer than {minimum}")]

@@ -1,0 +1,203 @@
+"""The whole stack config, and the rules that hold between its keys."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
+
+from model import alibaba, srs_conf
+from model.base import Settings
+from model.exposed_service import ExposedService, conflicts, drain_problems, warnings
+from model.names import (
+    API_PORT,
+    EDGE_APP,
+    EDGE_SERVICE,
+    HLS,
+    HTTP_PORT,
+    ORIGIN,
+    ORIGIN_SERVICE,
+    PUBLISH_SERVICE,
+    RTMP_PORT,
+    config_hash,
+    edge_deployment,
+    origin_hosts,
+)
+from model.problems import Problem, RuleError
+from model.settings.demo import DemoSettings
+from model.settings.edge import EdgeSettings
+from model.settings.hls import HlsSettings
+from model.settings.images import ImagesSettings
+from model.settings.kubernetes import KubernetesSettings
+from model.settings.load_balancer import CloudLoadBalancer, LoadBalancerSettings, NoLoadBalancer, SlbLoadBalancer
+from model.settings.origin import OriginSettings
+from model.settings.publish import PublishSettings
+from model.values import format_duration
+
+
+class StackSettings(Settings):
+    """The whole stack config; each field is a key `srs:<name>`."""
+
+    kubernetes: KubernetesSettings = Field(description="The cluster that the stack is deployed to.")
+    origin: OriginSettings = Field(description="The origins: they receive the streams.")
+    edge: EdgeSettings = Field(description="The edges: they serve the viewers.")
+    load_balancer: LoadBalancerSettings = Field(
+        default=NoLoadBalancer(kind="none"), description="The load balancer of the edges."
+    )
+    former_load_balancer: LoadBalancerSettings = Field(
+        default=NoLoadBalancer(kind="none"),
+        description="A load balancer that is being replaced: it stays unchanged until this key is removed, so that "
+        "its connections are not dropped.",
+    )
+    publish: PublishSettings = Field(
+        default_factory=PublishSettings,
+        description="Where encoders publish to, if not through the viewers' load balancer.",
+    )
+    images: ImagesSettings = Field(default_factory=ImagesSettings, description="How images are pulled.")
+    hls: HlsSettings = Field(default_factory=HlsSettings, description="HLS: written by the origins, served by nginx.")
+    demo: DemoSettings = Field(default_factory=DemoSettings, description="A demo stream.")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keys_fit_together(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        settings = handler(data)
+        drain = settings.edge.drain
+        if "deregister" not in drain.model_fields_set and settings.cloud_edge_services:
+            # A cloud load balancer needs longer to remove a terminating pod than kube-proxy.
+            drain = drain.model_copy(update={"deregister": alibaba.DEREGISTER})
+            settings = settings.model_copy(update={"edge": settings.edge.model_copy(update={"drain": drain})})
+        if problems := list(settings.exposed_service_problems()):
+            raise RuleError(problems)
+        return settings
+
+    @property
+    def edge_service(self) -> ExposedService:
+        """The viewers' Service."""
+        return ExposedService(("loadBalancer",), self.load_balancer.service or EDGE_SERVICE, self.load_balancer)
+
+    @property
+    def former_edge_service(self) -> ExposedService | None:
+        """The viewers' Service that is being replaced, None if there is none."""
+        former = self.former_load_balancer
+        if isinstance(former, NoLoadBalancer):
+            return None
+        return ExposedService(("formerLoadBalancer",), former.service or EDGE_SERVICE, former)
+
+    @property
+    def publish_service(self) -> ExposedService | None:
+        """The encoders' Service, None if they use the viewers' one."""
+        load_balancer = self.publish.load_balancer
+        if isinstance(load_balancer, NoLoadBalancer):
+            return None
+        app = EDGE_APP if self.publish.to == "edges" else ORIGIN
+        name = load_balancer.service or PUBLISH_SERVICE
+        return ExposedService(("publish", "loadBalancer"), name, load_balancer, app, {"rtmp": RTMP_PORT})
+
+    @property
+    def exposed_services(self) -> list[ExposedService]:
+        """All Services that are reached from outside the cluster."""
+        services = (self.edge_service, self.former_edge_service, self.publish_service)
+        return [service for service in services if service]
+
+    @property
+    def cloud_edge_services(self) -> list[ExposedService]:
+        """Those with a cloud load balancer that leads to edges."""
+        return [
+            service
+            for service in self.exposed_services
+            if service.app == EDGE_APP and isinstance(service.load_balancer, CloudLoadBalancer)
+        ]
+
+    @property
+    def readiness_gates(self) -> list[str]:
+        """Conditions that an edge needs besides its probes (see `alibaba.readiness_gate`).
+
+        The Service that is being replaced has none: pods would never be ready again after its deletion.
+        """
+        return [
+            alibaba.readiness_gate(service.name)
+            for service in self.cloud_edge_services
+            if service.key != ("formerLoadBalancer",)
+            and isinstance(service.load_balancer, CloudLoadBalancer)
+            and service.load_balancer.backend == "eni"
+        ]
+
+    def exposed_service_problems(self) -> Iterator[Problem]:
+        """What does not fit together between load balancers, drain and HLS."""
+        drain = self.edge.drain
+        path = ("edge", "drain", "timeout")
+        yield from drain_problems(self.exposed_services, drain.deregister, drain.timeout, path)
+        if self.cloud_edge_services and drain.timeout < drain.deregister:
+            yield Problem(
+                path,
+                drain.timeout,
+                f"must not be shorter than {format_duration(drain.deregister)}, the default "
+                "of drain.deregister behind a cloud load balancer",
+            )
+        yield from conflicts(self.exposed_services, {ORIGIN_SERVICE: "the origins", f"{HLS}-service": "hls"})
+        yield from self._hls_port_problems()
+
+    def _hls_port_problems(self) -> Iterator[Problem]:
+        path, port = ("hls", "port"), self.hls.port
+        if port is None:
+            return
+        if not self.hls.enabled:
+            yield Problem(path, port, "has no effect while hls.enabled is false; leave it out")
+        if not isinstance(self.load_balancer, SlbLoadBalancer):
+            kind = self.load_balancer.kind
+            yield Problem(
+                path, port, f"needs loadBalancer.kind slb (it is {kind}): only a CLB can have several Services"
+            )
+        if port in (RTMP_PORT, HTTP_PORT, API_PORT):
+            yield Problem(path, port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}: they are SRS's")
+
+    def warnings(self) -> Iterator[str]:
+        """What may do harm but is the operator's choice, a line each."""
+        weighted = [name for name, weight in self.edge.weights.items() if weight > 0]
+        for service in self.exposed_services:
+            yield from warnings(service, weighted)
+
+    @property
+    def origins(self) -> list[str]:
+        """Host names of the origins."""
+        return origin_hosts(self.origin.replicas, self.kubernetes.namespace, self.kubernetes.cluster_domain)
+
+    @property
+    def origin_conf(self) -> str:
+        """srs.conf of the origins."""
+        srs = self.origin.srs
+        return srs_conf.render_origin(
+            self.origins, self.hls.enabled, srs.max_connections, srs.directives, srs.vhost_directives
+        )
+
+    def edge_conf(self, release: str) -> str:
+        """srs.conf of a release."""
+        settings = self.edge.releases[release]
+        return srs_conf.render_edge(
+            settings.srs_version,
+            self.origins,
+            settings.srs.max_connections,
+            settings.srs.directives,
+            settings.srs.vhost_directives,
+        )
+
+    def release_outputs(self) -> dict[str, dict[str, Any]]:
+        """The stack output `releases`: each release in natural order."""
+        return {
+            name: {
+                "image": self.edge.releases[name].image,
+                "deployment": edge_deployment(name),
+                "replicas": share.replicas,
+                "weight": self.edge.releases[name].weight,
+                "desiredPercent": round(share.desired, 1),
+                "actualPercent": round(share.actual, 1),
+                "configHash": config_hash(self.edge_conf(name)),
+                "paused": self.edge.releases[name].paused,
+            }
+            for name, share in self.edge.shares.items()
+        }
+
+
+CONFIG_KEYS: Mapping[str, str] = {
+    field.alias or name: field.description or "" for name, field in StackSettings.model_fields.items()
+}
+"""The keys of the stack config with their descriptions; `Pulumi.yaml` declares the same ones."""

@@ -1,0 +1,51 @@
+"""The workloads of a stack, as an update handles them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from model.names import DEMO, HLS, ORIGIN, edge_deployment, edge_run
+from model.settings.stack import StackSettings
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Deployment or StatefulSet.
+
+    title: its name in messages. selector: the labels of its pods. timeout: how long its rollout may take.
+    release: the edge release, None for other workloads.
+    """
+
+    kind: Literal["Deployment", "StatefulSet"]
+    name: str
+    selector: str
+    title: str
+    timeout: timedelta
+    release: str | None = None
+
+
+def origins(settings: StackSettings) -> Workload:
+    """The origins."""
+    return Workload("StatefulSet", ORIGIN, f"app={ORIGIN}", "origins", settings.origin.rollout_timeout)
+
+
+def edges(settings: StackSettings, release: str) -> Workload:
+    """The edges of a release."""
+    return Workload(
+        "Deployment",
+        edge_deployment(release),
+        f"run={edge_run(release)}",
+        f"edge release {release}",
+        settings.edge.rollout_timeout,
+        release,
+    )
+
+
+def hls(settings: StackSettings) -> Workload:
+    """nginx, which serves HLS."""
+    return Workload("Deployment", f"{HLS}-deploy", f"app={HLS}", HLS, settings.edge.rollout_timeout)
+
+
+def demo(settings: StackSettings) -> Workload:
+    """The demo stream."""
+    return Workload("Deployment", f"{DEMO}-deploy", f"app={DEMO}", DEMO, settings.edge.rollout_timeout)

@@ -1,0 +1,163 @@
+"""Polling ends with the result, at the timeout, or earlier when a pod is stuck."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from cluster.live import LiveCluster, UnreachableError
+from cluster.terminating import SYNC_PERIOD
+from model.workloads import Workload
+from update import polling
+from update.polling import NamespaceTerminatingError, RolloutError, wait_for_namespace, wait_for_rollout
+
+
+class Cluster:
+    """One Deployment of one pod, in the state that `state` returns for each read."""
+
+    def __init__(self, state: Callable[[int], str]) -> None:
+        self.state = state
+        self.reads = 0
+
+    def deployment(self, _name: str) -> dict[str, Any]:
+        self.reads += 1
+        if self.state(self.reads) == "unreachable":
+            raise UnreachableError("the API server does not answer")
+        ready = int(self.state(self.reads) == "ready")
+        return {
+            "metadata": {"generation": 1, "uid": "d"},
+            "spec": {"replicas": 1},
+            "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": ready},
+        }
+
+    def replica_sets(self, _selector: str) -> list[dict[str, Any]]:
+        def replica_set(revision: int) -> dict[str, Any]:
+            return {
+                "metadata": {
+                    "ownerReferences": [{"uid": "d"}],
+                    "annotations": {"deployment.kubernetes.io/revision": str(revision)},
+                    "labels": {"pod-template-hash": f"hash{revision}"},
+                }
+            }
+
+        return [replica_set(10), replica_set(9)]
+
+    def pods(self, selector: str) -> list[dict[str, Any]]:
+        assert selector == "run=srs-edge-r6,pod-template-hash=hash10", "the pods of the newest revision"
+        waiting = {"reason": self.state(self.reads), "message": "m"}
+        return [{"metadata": {"name": "p"}, "status": {"containerStatuses": [{"state": {"waiting": waiting}}]}}]
+
+    def warnings(self, pod: str) -> list[str]:
+        assert pod == "p"
+        return ["old", 'MountVolume.SetUp failed: configmap "x" not found']
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling.poll, "__defaults__", (0.01,))
+    monkeypatch.setattr(polling, "STUCK_TIMEOUT", timedelta(seconds=0.3))
+
+
+def run(cluster: Cluster, timeout: float) -> list[str]:
+    lines: list[str] = []
+    workload = Workload(
+        "Deployment", "srs-edge-r6-deploy", "run=srs-edge-r6", "edge release r6", timedelta(seconds=timeout)
+    )
+    asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append))
+    return lines
+
+
+def test_a_complete_rollout_ends_the_wait_and_only_changes_are_reported() -> None:
+    lines = run(Cluster(lambda read: "ready" if read > 5 else "PodInitializing"), timeout=10)
+    assert lines == ["0 of 1 ready; pod p: PodInitializing: m", ""]
+
+
+def test_an_api_server_that_is_unreachable_for_a_moment_is_not_a_failure() -> None:
+    assert run(Cluster(lambda read: "ready" if read > 2 else "unreachable"), timeout=10)[-1] == ""
+
+
+def test_the_error_at_the_timeout_contains_the_reason() -> None:
+    with pytest.raises(RolloutError) as failed:
+        run(Cluster(lambda _: "ContainerCreating"), timeout=1)
+    assert str(failed.value).splitlines() == [
+        "edge release r6 (Deployment srs-edge-r6-deploy) is not ready after 1s: "
+        "0 of 1 pods of the new revision are available",
+        '  pod p: ContainerCreating: m: MountVolume.SetUp failed: configmap "x" not found',
+    ]
+
+
+def test_a_stuck_pod_ends_the_wait_before_the_timeout() -> None:
+    start = time.monotonic()
+    with pytest.raises(RolloutError, match="ImagePullBackOff"):
+        run(Cluster(lambda _: "ImagePullBackOff"), timeout=60)
+    assert time.monotonic() - start < 10
+
+
+def test_a_pod_that_recovers_from_time_to_time_is_not_stuck() -> None:
+    with pytest.raises(RolloutError, match="after 1s"):
+        run(Cluster(lambda read: "ImagePullBackOff" if read % 5 else "ContainerCreating"), timeout=1)
+
+
+POD = {"metadata": {"name": "p0", "deletionTimestamp": "2026-01-01T12:00:00Z"}}
+
+
+class Namespace:
+    """A terminating namespace that has pods for some reads, and exists for some reads more; a read takes 2 s."""
+
+    namespace = "live"
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, with_pods: int, empty: int) -> None:
+        self.reads, self.with_pods, self.empty = 0, with_pods, empty
+        self.messages: list[str] = []
+
+        async def sleep(_seconds: float) -> None:
+            pass
+
+        monkeypatch.setattr(polling.time, "monotonic", lambda: self.reads * 2.0)
+        monkeypatch.setattr(polling.asyncio, "sleep", sleep)
+
+    def live_namespace(self) -> Any:
+        self.reads += 1
+        metadata = {"name": "live", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+        return {"metadata": metadata} if self.reads <= self.with_pods + self.empty else None
+
+    def pods(self) -> Any:
+        return [POD] if self.reads <= self.with_pods else []
+
+    def log(self, _pod: str, _lines: int) -> str:
+        return ""
+
+    def wait(self) -> None:
+        asyncio.run(wait_for_namespace(cast(LiveCluster, self), timedelta(minutes=1), self.messages.append))
+
+
+def test_a_namespace_that_is_not_terminating_is_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = Namespace(monkeypatch, 0, 0)
+    namespace.wait()
+    assert namespace.reads == 1
+    assert namespace.messages == []
+
+
+def test_the_pods_of_a_terminating_namespace_are_awaited_until_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = Namespace(monkeypatch, with_pods=1000, empty=0)
+    with pytest.raises(NamespaceTerminatingError, match="it waits for 1 pod:\n  p0 until 2026-01-01T12:00:00Z"):
+        namespace.wait()
+    assert namespace.reads == pytest.approx(30, abs=2)
+    assert len(namespace.messages) == 1
+
+
+def test_an_empty_namespace_is_awaited_until_its_controller_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = Namespace(monkeypatch, with_pods=10, empty=140)
+    namespace.wait()
+    assert namespace.messages[-1] == ""
+    assert "its last pod has ended, and Kubernetes removes it within 5 minutes" in namespace.messages[-2]
+
+
+def test_an_empty_namespace_that_is_never_deleted_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = Namespace(monkeypatch, with_pods=10, empty=10_000)
+    with pytest.raises(NamespaceTerminatingError, match="its last pod has ended"):
+        namespace.wait()
+    assert namespace.reads < 10 + (SYNC_PERIOD + timedelta(minutes=1)).total_seconds() / 2 + 5
