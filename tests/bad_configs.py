@@ -279,7 +279,11 @@ BAD_CLOUD_CONFIGS = [
     # Drain timeouts that a load balancer does not support.
     put("loadBalancer", SLB | {"backend": "eni"}, "12h", "with backend eni it ends", at="edge.drain.timeout"),
     put(
-        "loadBalancer", NLB | {"backend": "eni"}, "12h", "or set drain.timeout to at most 14m55s", at="edge.drain.timeout"
+        "loadBalancer",
+        NLB | {"backend": "eni"},
+        "12h",
+        "or set drain.timeout to at most 14m55s",
+        at="edge.drain.timeout",
     ),
     put(
         "formerLoadBalancer",

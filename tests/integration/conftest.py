@@ -24,15 +24,15 @@ STATE = ROOT / ".testbed-tests"
 GUARD = pytest.StashKey[ExitStack]()
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):
-        session.config.stash[GUARD] = guard = ExitStack()
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        config.stash[GUARD] = guard = ExitStack()
         guard.enter_context(guarded(STATE))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):
-        session.config.stash[GUARD].close()
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if guard := config.stash.get(GUARD, None):
+        guard.close()
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_a_rolling_update_can_be_paused_and_resumed(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.6", 1, paused=True))
     paused = stack.must_update()
     assert paused.seconds < 30
-    assert "release r5 is held" in paused.output
+    assert "edge release r5 is paused" in paused.output
     current = stack.pod_names()
     assert current & old, "the rollout was completed"
     assert len(stack.endpoints()) >= 4
@@ -99,5 +99,5 @@ def test_a_pause_that_contradicts_the_config_is_rejected(stack: DevStack) -> Non
     stack.config["edge"]["replicas"] = 3
     rejected = stack.update()
     assert not rejected.ok
-    assert "srs:edge.releases.r5.paused: True must not come together with a change of" in rejected.output
+    assert "srs:edge.releases.r5.paused: True must not be combined with a change of" in rejected.output
     assert stack.snapshot() == before

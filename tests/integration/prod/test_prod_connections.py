@@ -6,7 +6,7 @@ from typing import Any
 from integration.prod.prod_stack import CLB, ProdStack
 from stack import eventually, release
 
-ALTERNATIVE = "Move the load balancer that is there to srs:formerLoadBalancer"
+ALTERNATIVE = "Move the existing load balancer to srs:formerLoadBalancer"
 
 
 def existing(prod: ProdStack, address_type: str = "intranet") -> str:
@@ -38,7 +38,7 @@ def test_another_kind_of_load_balancer_is_a_second_service_until_the_first_is_re
     prod.config["loadBalancer"] = slb | {"service": "srs-edge-next"}
     rejected = prod.update()
     assert not rejected.ok
-    assert "is a new Service, and srs-edge-service would go with all connections through it" in rejected.output
+    assert "is a new Service, and srs-edge-service would be deleted with all connections through it" in rejected.output
     assert (prod.snapshot(), prod.api.clbs) == (before, {})
 
     prod.config["formerLoadBalancer"] = node_port
@@ -48,8 +48,8 @@ def test_another_kind_of_load_balancer_is_a_second_service_until_the_first_is_re
     assert prod.snapshot()["Service/srs-edge-service"] == before["Service/srs-edge-service"]
 
     del prod.config["formerLoadBalancer"]
-    announced = prod.preview()
-    assert "Service srs-edge-service goes, with its load balancer and all connections through it" in announced.output
+    warning = "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
+    assert warning in prod.preview().output
     prod.must_update()
     eventually(lambda: services(prod) == {"srs-edge-next": "LoadBalancer"})
     assert len(prod.endpoints("srs-edge-next")) == 4
