@@ -14,7 +14,7 @@ from testbed.environment import PROJECT
 
 RECORDS = PROJECT / ".testbed-report"
 DOCS = PROJECT / "docs"
-CANARY = "test_a_canary_to_100_percent_and_the_removal_of_the_old_release_drop_nobody"
+CANARY = "test_a_canary_to_100_percent_drops_nobody"
 """The scenario whose chart the README shows."""
 
 

@@ -44,7 +44,7 @@ def test_a_deleted_origin_pod_drops_no_player(stack: LiveStack, audience: Audien
 
 
 @contextmanager
-def vanished_origin(stack: LiveStack, size: Size, images: SrsImages, drops: bool) -> Generator[tuple[Viewers, Viewers]]:
+def lost_origin(stack: LiveStack, size: Size, images: SrsImages, drops: bool) -> Generator[tuple[Viewers, Viewers]]:
     """An encoder and players, after an origin vanished without closing its connections.
 
     drops: whether edges of the version under test drop the encoder of such an origin.
@@ -67,11 +67,9 @@ def vanished_origin(stack: LiveStack, size: Size, images: SrsImages, drops: bool
         assert viewers.record.dropped == []
 
 
-def test_an_old_edge_keeps_the_encoder_of_a_vanished_origin_until_it_connects_again(
-    stack: LiveStack, size: Size, images: SrsImages
-) -> None:
+def test_an_old_edge_keeps_the_encoder_of_a_lost_origin(stack: LiveStack, size: Size, images: SrsImages) -> None:
     """An origin vanishes without closing its connections: before 5.0.214 and 6.0.139 the stream is dead"""
-    with vanished_origin(stack, size, images, drops=False) as (encoder, viewers):
+    with lost_origin(stack, size, images, drops=False) as (encoder, viewers):
         assert encoder.record.dropped == []
         assert viewers.silent() == size.players, "the stream is dead"
         encoder.end()
@@ -79,11 +77,9 @@ def test_an_old_edge_keeps_the_encoder_of_a_vanished_origin_until_it_connects_ag
             viewers.wait(lambda: viewers.silent() == 0, ORIGIN_SILENCE, "all players have media again")
 
 
-def test_a_new_edge_drops_the_encoder_of_a_vanished_origin_and_it_connects_again(
-    stack: LiveStack, size: Size, images: SrsImages
-) -> None:
+def test_a_new_edge_drops_the_encoder_of_a_lost_origin(stack: LiveStack, size: Size, images: SrsImages) -> None:
     """An origin vanishes without closing its connections: from 5.0.214 and 6.0.139 on its encoder is dropped"""
-    with vanished_origin(stack, size, images, drops=True) as (encoder, viewers):
+    with lost_origin(stack, size, images, drops=True) as (encoder, viewers):
         assert encoder.record.dropped
         viewers.wait(lambda: viewers.silent() == 0, ORIGIN_SILENCE, "all players have media again")
 
@@ -108,9 +104,7 @@ def test_a_killed_edge_drops_only_its_own_connections(stack: LiveStack, audience
     assert viewers.minimum_ready >= EDGES - 1
 
 
-def test_a_restart_of_kubelet_and_containerd_drops_nobody_while_pods_drain(
-    stack: LiveStack, audience: Audience, new: str
-) -> None:
+def test_a_restart_of_kubelet_and_containerd_drops_nobody(stack: LiveStack, audience: Audience, new: str) -> None:
     """kubelet and containerd of all nodes are restarted while a removed release drains"""
     stack.must_update()
     with audience() as viewers:

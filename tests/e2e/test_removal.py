@@ -29,9 +29,7 @@ def test_a_pod_lives_until_its_last_connection_ends(stack: LiveStack, audience: 
     assert stack.wait_until_drained() < 40, "they have no connections"
 
 
-def test_connections_are_dropped_at_the_drain_timeout_and_not_before(
-    stack: LiveStack, audience: Audience, old: str
-) -> None:
+def test_connections_are_dropped_at_the_drain_timeout(stack: LiveStack, audience: Audience, old: str) -> None:
     """Drain: connections that are open at the drain timeout are dropped"""
     deregister, timeout = 2, 5
     stack.config["edge"]["drain"] = {"deregister": f"{deregister}s", "timeout": f"{timeout}s"}

@@ -14,9 +14,7 @@ COUNT_SECONDS = 15.0
 """Period in which new connections are counted by version."""
 
 
-def test_a_rolling_update_and_its_rollback_drop_nobody(
-    stack: LiveStack, audience: Audience, old: str, new: str
-) -> None:
+def test_a_rolling_update_and_rollback_drop_nobody(stack: LiveStack, audience: Audience, old: str, new: str) -> None:
     """Rolling update of the image in place, and its rollback"""
     stack.must_update()
     before = stack.pod_names()
@@ -34,9 +32,7 @@ def test_a_rolling_update_and_its_rollback_drop_nobody(
     assert set(viewers.record.samples) == {version_of(old), version_of(new)}
 
 
-def test_a_canary_to_100_percent_and_the_removal_of_the_old_release_drop_nobody(
-    stack: LiveStack, audience: Audience, old: str, new: str
-) -> None:
+def test_a_canary_to_100_percent_drops_nobody(stack: LiveStack, audience: Audience, old: str, new: str) -> None:
     """Canary: 25 %, 75 %, all, and the old release removed"""
     stack.must_update()
     counts: list[tuple[Counter[str], dict[str, float]]] = []
@@ -65,9 +61,7 @@ def test_a_canary_to_100_percent_and_the_removal_of_the_old_release_drop_nobody(
     assert_shares_fit(counts)
 
 
-def test_a_rollback_of_an_interrupted_canary_step_drops_nobody(
-    stack: LiveStack, audience: Audience, old: str, new: str
-) -> None:
+def test_a_rollback_during_a_canary_step_drops_nobody(stack: LiveStack, audience: Audience, old: str, new: str) -> None:
     """A canary step that is killed half-way, and its rollback"""
     stack.must_update()
     with audience() as viewers:
@@ -117,9 +111,7 @@ def test_a_scale_down_from_8_to_3_edges_drops_nobody(stack: LiveStack, audience:
     assert viewers.minimum_ready >= 3
 
 
-def test_control_without_the_grace_settings_connections_are_dropped(
-    stack: LiveStack, audience: Audience, new: str
-) -> None:
+def test_control_without_grace_settings_drops_connections(stack: LiveStack, audience: Audience, new: str) -> None:
     """Control: the same update without the grace settings"""
     remove_grace_settings(stack)
     stack.must_update()
