@@ -7,8 +7,6 @@ import pytest
 from stack import DevStack
 from testbed.cluster import EmbeddedCluster
 
-pytestmark = pytest.mark.xdist_group("declared-objects")
-
 
 @pytest.fixture(scope="module")
 def stack(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:

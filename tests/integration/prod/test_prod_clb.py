@@ -8,8 +8,6 @@ from integration.prod.prod_stack import CLB, ProdStack, production_stack
 from stack import release
 from testbed.cluster import EmbeddedCluster
 
-pytestmark = pytest.mark.xdist_group("prod-clb")
-
 SERVICE = "srs-edge-service"
 
 

@@ -13,8 +13,6 @@ from integration.prod.prod_stack import PASSWORD, SECRETS, ProdStack, production
 from stack import Result
 from testbed.cluster import EmbeddedCluster
 
-pytestmark = pytest.mark.xdist_group("prod-committed")
-
 POOL = "srs.example.com/pool"
 ZONE = "topology.kubernetes.io/zone"
 
