@@ -6,11 +6,12 @@ from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from components.manifest import metadata, place, pull_secrets, srs_container, srs_pod
+from components.manifest import metadata
 from components.srs_config import srs_config
-from model.names import API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, config_hash, edge_deployment, edge_run
+from model.names import API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, edge_config, edge_deployment, edge_run
+from model.pods import pull_secrets
 from model.settings.stack import StackSettings
-from model.values import seconds
+from model.workload_specs import change_cause, edge_spec
 
 
 class EdgeFleet(pulumi.ComponentResource):
@@ -93,66 +94,28 @@ class EdgeRelease(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("srs:edge:EdgeRelease", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        edge, release_settings = settings.edge, settings.edge.releases[release]
-        conf = settings.edge_conf(release)
         run = edge_run(release)
         labels = {"app": EDGE_APP, "run": run}
-
         account = ServiceAccount(
             run,
             metadata=metadata(run, namespace, labels),
             automount_service_account_token=False,
             # Not in the pods, so that another pull secret rolls nothing.
             image_pull_secrets=pull_secrets(settings.images.secret_names),
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
-        config = srs_config(run, conf, namespace, account, self)
-
-        container = srs_container(release_settings.image, release_settings.resources, warm_up=edge.warm_up)
-        if edge.drain.deregister:
-            # The pod accepts connections until load balancers have removed it; SIGTERM comes after that. `sleep`
-            # is a kubelet action (on by default since Kubernetes 1.30) and needs no shell in the image.
-            container["lifecycle"] = {"pre_stop": {"sleep": {"seconds": seconds(edge.drain.deregister)}}}
-        pod = srs_pod(container, config.metadata["name"], EDGE_APP)
-        pod["service_account_name"] = account.metadata["name"]
-        pod["termination_grace_period_seconds"] = edge.drain.grace_seconds
-        place(pod, edge)
-        if gates := settings.readiness_gates:
-            pod["readiness_gates"] = [{"condition_type": gate} for gate in gates]
-
-        name_in_cluster = edge_deployment(release)
+        conf = settings.edge_conf(release)
+        config = srs_config(edge_config(release, conf), run, conf, namespace, account, self)
+        deployment = edge_deployment(release)
         self.deployment = Deployment(
-            name_in_cluster,
+            deployment,
             metadata=metadata(
-                name_in_cluster,
+                deployment,
                 namespace,
                 {"run": run},
-                {"kubernetes.io/change-cause": f"image={release_settings.image} config={config_hash(conf)}"},
+                {"kubernetes.io/change-cause": change_cause(settings, release)},
             ),
-            spec={
-                "replicas": edge.shares[release].replicas,
-                "paused": release_settings.paused,
-                "min_ready_seconds": seconds(edge.min_ready),
-                "progress_deadline_seconds": seconds(edge.rollout_timeout),
-                "revision_history_limit": 10,
-                "selector": {"match_labels": {"run": run}},
-                "strategy": {
-                    "type": "RollingUpdate",
-                    "rolling_update": {"max_unavailable": 0, "max_surge": "25%"},
-                },
-                "template": {
-                    "metadata": {
-                        "labels": labels,
-                        "annotations": {
-                            # An autoscaler that removes the node would drop every connection of this pod.
-                            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-                            **release_settings.pod_annotations,
-                        },
-                    },
-                    "spec": pod,
-                },
-            },
-            opts=child,
+            spec=edge_spec(settings, release),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[config]),
         )
         self.register_outputs({})

@@ -1,32 +1,12 @@
-"""Parts that manifests share: metadata, probes, security settings, the mounted srs.conf."""
+"""Metadata that all objects share, and owner references."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    ContainerArgsDict,
-    LocalObjectReferenceArgsDict,
-    PodSecurityContextArgsDict,
-    PodSpecArgsDict,
-    ProbeArgsDict,
-    ResourceRequirementsArgsDict,
-    SecurityContextArgsDict,
-    ServiceAccount,
-    TolerationArgsDict,
-    TopologySpreadConstraintArgsDict,
-    VolumeArgsDict,
-    VolumeMountArgsDict,
-)
+from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict, OwnerReferenceArgsDict
 
-from model.names import API_PORT, HTTP_PORT, RTMP_PORT
-from model.settings.pods import Placement, Resources, Toleration
-from model.values import seconds
-
 FIELD_MANAGER = "srs"
-
-SRS_HOME = "/usr/local/srs"
 
 _PULUMI = {
     # One field manager forever, and it wins: otherwise each update has its own manager, and fields that an
@@ -60,144 +40,6 @@ def metadata(
     if namespace is not None:
         meta["namespace"] = namespace
     return meta
-
-
-POD_SECURITY: PodSecurityContextArgsDict = {
-    "run_as_non_root": True,
-    "run_as_user": 1000,
-    "run_as_group": 1000,
-    "fs_group": 1000,
-    "seccomp_profile": {"type": "RuntimeDefault"},
-}
-"""SRS needs no privileges: its ports are above 1024 and its pid file is in /tmp."""
-
-CONTAINER_SECURITY: SecurityContextArgsDict = {
-    "allow_privilege_escalation": False,
-    "read_only_root_filesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
-
-
-def resources(settings: Resources) -> ResourceRequirementsArgsDict:
-    """Requests and limits of a container; no CPU limit, because throttling stalls every viewer of the pod."""
-    return {
-        "requests": {"cpu": settings.cpu, "memory": settings.memory},
-        "limits": {"memory": settings.memory},
-    }
-
-
-def srs_container(
-    image: str, settings: Resources, mounts: Sequence[VolumeMountArgsDict] = (), warm_up: timedelta = timedelta()
-) -> ContainerArgsDict:
-    """The SRS container; edges and origins add how they terminate.
-
-    warm_up: how long it must run before it can be ready; it starts again after a restart. Not minReadySeconds,
-    which start when the pod already has connections, and not a success threshold, because the kubelet keeps
-    counting successes across a quick restart.
-    The command is explicit: since 4.0.168 the image's default command reads another file than the mounted one.
-    """
-    return {
-        "name": "srs",
-        "image": image,
-        "image_pull_policy": "IfNotPresent",
-        "command": ["./objs/srs", "-c", "conf/srs.conf"],
-        "working_dir": SRS_HOME,
-        "ports": [
-            {"name": "rtmp", "container_port": RTMP_PORT, "protocol": "TCP"},
-            {"name": "api", "container_port": API_PORT, "protocol": "TCP"},
-            {"name": "http", "container_port": HTTP_PORT, "protocol": "TCP"},
-        ],
-        "resources": resources(settings),
-        "security_context": CONTAINER_SECURITY,
-        "readiness_probe": {
-            **_api_probe(period=2, failures=15, timeout=2),
-            "initial_delay_seconds": seconds(warm_up),
-        },
-        # SRS resolves names blocking, in its only thread: with slow cluster DNS all edges miss probes at the same
-        # time, and restarting them would drop all connections. The probe has its own grace period, because
-        # otherwise a liveness restart takes the pod's grace period of hours (kubernetes/kubernetes #64715).
-        "liveness_probe": {
-            **_api_probe(period=30, failures=10, timeout=10),
-            "termination_grace_period_seconds": 5,
-        },
-        "termination_message_policy": "FallbackToLogsOnError",
-        "volume_mounts": [
-            {"name": "config", "mount_path": f"{SRS_HOME}/conf", "read_only": True},
-            {"name": "tmp", "mount_path": "/tmp"},
-            *mounts,
-        ],
-    }
-
-
-def _api_probe(period: int, failures: int, timeout: int) -> ProbeArgsDict:
-    # /api/v1/versions exactly: SRS answers 200 to any unknown path below /api/v1.
-    return {
-        "http_get": {"path": "/api/v1/versions", "port": "api"},
-        "period_seconds": period,
-        "failure_threshold": failures,
-        "timeout_seconds": timeout,
-    }
-
-
-def srs_pod(
-    container: ContainerArgsDict, config: pulumi.Input[str], app: str, volumes: Sequence[VolumeArgsDict] = ()
-) -> PodSpecArgsDict:
-    """The pod around an SRS container. config: name of the ConfigMap with srs.conf. app: value of its `app` label."""
-    return {
-        "automount_service_account_token": False,
-        "enable_service_links": False,
-        "security_context": POD_SECURITY,
-        "containers": [container],
-        # Few, short attempts, and fully qualified names first: each attempt blocks SRS.
-        "dns_config": {
-            "options": [
-                {"name": "ndots", "value": "2"},
-                {"name": "timeout", "value": "1"},
-                {"name": "attempts", "value": "2"},
-            ]
-        },
-        "topology_spread_constraints": spread(app),
-        "volumes": [
-            {"name": "config", "config_map": {"name": config}},
-            {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
-            *volumes,
-        ],
-    }
-
-
-def place(pod: PodSpecArgsDict, settings: Placement) -> None:
-    """Add node selector and tolerations to a pod."""
-    if settings.node_selector:
-        pod["node_selector"] = dict(settings.node_selector)
-    if settings.tolerations:
-        pod["tolerations"] = [_toleration(toleration) for toleration in settings.tolerations]
-
-
-def _toleration(settings: Toleration) -> TolerationArgsDict:
-    toleration: TolerationArgsDict = {"key": settings.key, "operator": settings.operator}
-    if settings.value is not None:
-        toleration["value"] = settings.value
-    if settings.effect is not None:
-        toleration["effect"] = settings.effect
-    return toleration
-
-
-def pull_secrets(names: Sequence[str]) -> list[LocalObjectReferenceArgsDict] | None:
-    """References to pull secrets, for a pod or a ServiceAccount."""
-    return [{"name": name} for name in names] or None
-
-
-def spread(app: str) -> list[TopologySpreadConstraintArgsDict]:
-    """Over zones and nodes by preference, never required: draining pods accumulate and would block new ones."""
-    return [
-        {
-            "max_skew": 1,
-            "topology_key": key,
-            "when_unsatisfiable": "ScheduleAnyway",
-            "label_selector": {"match_labels": {"app": app}},
-        }
-        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-    ]
 
 
 def owned_by(anchor: ServiceAccount) -> list[OwnerReferenceArgsDict]:

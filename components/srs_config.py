@@ -4,13 +4,17 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap, ServiceAccount
 
 from components.manifest import metadata, owned_by
-from model.names import config_hash
 
 
 def srs_config(
-    owner: str, text: str, namespace: pulumi.Input[str], anchor: ServiceAccount, parent: pulumi.Resource
+    name: str,
+    app: str,
+    text: str,
+    namespace: pulumi.Input[str],
+    anchor: ServiceAccount,
+    parent: pulumi.Resource,
 ) -> ConfigMap:
-    """Declare the ConfigMap `<owner>-<hash of text>`.
+    """Declare the ConfigMap of an srs.conf. name: derived from its content. app: value of the `app` label.
 
     It is immutable and named by its content: an edit in place would reload every pod that mounts it, stable and
     canary alike (SRS's auto_reload_for_docker). The hash is part of the Pulumi name as well, so a change is
@@ -20,8 +24,7 @@ def srs_config(
     When the config changes, Pulumi removes it from its state but not from the cluster, because older ReplicaSets
     need it (`kubectl rollout undo`, a paused rollout). Garbage collection deletes it together with `anchor`.
     """
-    name = f"{owner}-{config_hash(text)}"
-    meta = metadata(name, namespace, labels={"app": owner})
+    meta = metadata(name, namespace, labels={"app": app})
     meta["owner_references"] = owned_by(anchor)
     return ConfigMap(
         name,

@@ -10,6 +10,7 @@ PUBLISH_SERVICE = "srs-publish-service"
 ORIGIN_SERVICE = "socs"
 ORIGIN = "srs-origin"
 HLS = "nginx-origin"
+HLS_CLAIM = "srs-hls"
 DEMO = "srs-demo"
 
 RTMP_PORT = 1935
@@ -42,3 +43,13 @@ def origin_hosts(replicas: int, namespace: str, cluster_domain: str) -> list[str
     stalls every viewer of that edge.
     """
     return [f"{ORIGIN}-{i}.{ORIGIN_SERVICE}.{namespace}.svc.{cluster_domain}" for i in range(replicas)]
+
+
+def edge_config(release: str, text: str) -> str:
+    """The ConfigMap with the srs.conf of a release, named by its content."""
+    return f"{edge_run(release)}-{config_hash(text)}"
+
+
+def origin_config(text: str) -> str:
+    """The ConfigMap with the srs.conf of the origins, named by its content."""
+    return f"{ORIGIN}-{config_hash(text)}"

@@ -272,7 +272,7 @@ BAD_CLOUD_CONFIGS = [
     ),
     # Drain timeouts that a load balancer does not support.
     put("loadBalancer", SLB | {"backend": "eni"}, "with backend eni it ends", shown="12h", at=DRAIN),
-    put("loadBalancer", NLB | {"backend": "eni"}, "or set drain.timeout to at most 14m55s", shown="12h", at=DRAIN),
+    put("loadBalancer", NLB | {"backend": "eni"}, "drain.timeout to at most 14m55s", shown="12h", at=DRAIN),
     put(
         "formerLoadBalancer",
         SLB | {"externalTrafficPolicy": "Local", "service": "former"},

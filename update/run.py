@@ -73,16 +73,13 @@ def _declarations(
     opts: pulumi.ResourceOptions,
 ) -> Declarations:
     fleet = EdgeFleet("srs-edge", settings, namespace, opts)
-    pull = settings.images.secret_names
     claim = None
     declarations: dict[str, Callable[[], pulumi.CustomResource]] = {}
     if settings.hls.enabled:
-        hls = Hls(HLS, settings.hls, namespace, load_balancer, pull, opts)
+        hls = Hls(HLS, settings, namespace, load_balancer, opts)
         claim = hls.claim
         declarations[workloads.hls(settings).name] = lambda: hls.deployment
-    declarations[workloads.demo(settings).name] = lambda: (
-        DemoStream(DEMO, settings.demo, namespace, pull, opts).deployment
-    )
+    declarations[workloads.demo(settings).name] = lambda: DemoStream(DEMO, settings, namespace, opts).deployment
     declarations[ORIGIN] = lambda: OriginCluster(ORIGIN, settings, namespace, claim, opts).stateful_set
     for release in settings.edge.releases:
         declarations[workloads.edges(settings, release).name] = partial(_edges, fleet, release)

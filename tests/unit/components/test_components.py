@@ -60,11 +60,10 @@ def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
         fleet = EdgeFleet("srs-edge", settings, "live")
         for release in settings.edge.releases:
             assert fleet.release(release) is fleet.release(release)
-        pull = settings.images.secret_names
-        hls = Hls("nginx-origin", settings.hls, "live", load_balancers[0], pull) if settings.hls.enabled else None
+        hls = Hls("nginx-origin", settings, "live", load_balancers[0]) if settings.hls.enabled else None
         OriginCluster("srs-origin", settings, "live", hls.claim if hls else None)
         if settings.demo.enabled:
-            DemoStream("srs-demo", settings.demo, "live", pull)
+            DemoStream("srs-demo", settings, "live")
 
     run()
     return recorder.declared

@@ -1,0 +1,197 @@
+"""The specs of the stack's workloads: plain data, from settings alone.
+
+The components declare them and the update plan compares them with the live objects, so both see the same spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from model.names import (
+    DEMO,
+    EDGE_APP,
+    EDGE_SERVICE,
+    HLS,
+    HLS_CLAIM,
+    ORIGIN,
+    ORIGIN_SERVICE,
+    RTMP_PORT,
+    config_hash,
+    edge_config,
+    edge_run,
+    origin_config,
+)
+from model.pods import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    SRS_HOME,
+    place,
+    pull_secrets,
+    spread,
+    srs_container,
+    srs_pod,
+)
+from model.settings.stack import StackSettings
+from model.values import seconds
+
+if TYPE_CHECKING:
+    from pulumi_kubernetes.apps.v1 import DeploymentSpecArgsDict, StatefulSetSpecArgsDict
+    from pulumi_kubernetes.core.v1 import PodSpecArgsDict, VolumeArgsDict, VolumeMountArgsDict
+
+ORIGIN_GRACE_SECONDS = 10
+"""Origins restart quickly: viewers of the edges stay connected and have no media for a few seconds. A draining origin
+would keep its publishers and reject the pulls of edges, so that new viewers would see nothing."""
+
+HLS_GRACE_SECONDS = 10
+"""Short: the provider always waits for the deletion of a claim, and the claim waits for its pods."""
+
+NGINX_PORT = 8080
+"""The port of the unprivileged nginx image."""
+
+
+def change_cause(settings: StackSettings, release: str) -> str:
+    """The change cause of a release, which `kubectl rollout history` shows."""
+    return f"image={settings.edge.releases[release].image} config={config_hash(settings.edge_conf(release))}"
+
+
+def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
+    """The Deployment of a release."""
+    edge, release_settings = settings.edge, settings.edge.releases[release]
+    run = edge_run(release)
+    container = srs_container(release_settings.image, release_settings.resources, warm_up=edge.warm_up)
+    if edge.drain.deregister:
+        # The pod accepts connections until load balancers have removed it; SIGTERM comes after that. `sleep` is a
+        # kubelet action (on by default since Kubernetes 1.30) and needs no shell in the image.
+        container["lifecycle"] = {"pre_stop": {"sleep": {"seconds": seconds(edge.drain.deregister)}}}
+    pod = srs_pod(container, edge_config(release, settings.edge_conf(release)), EDGE_APP)
+    pod["service_account_name"] = run
+    pod["termination_grace_period_seconds"] = edge.drain.grace_seconds
+    place(pod, edge)
+    if gates := settings.readiness_gates:
+        pod["readiness_gates"] = [{"condition_type": gate} for gate in gates]
+    return {
+        "replicas": edge.shares[release].replicas,
+        "paused": release_settings.paused,
+        "min_ready_seconds": seconds(edge.min_ready),
+        "progress_deadline_seconds": seconds(edge.rollout_timeout),
+        "revision_history_limit": 10,
+        "selector": {"match_labels": {"run": run}},
+        "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": "25%"}},
+        "template": {
+            "metadata": {
+                "labels": {"app": EDGE_APP, "run": run},
+                "annotations": {
+                    # An autoscaler that removes the node would drop every connection of this pod.
+                    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                    **release_settings.pod_annotations,
+                },
+            },
+            "spec": pod,
+        },
+    }
+
+
+def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
+    """The StatefulSet of the origins."""
+    origin = settings.origin
+    labels = {"app": ORIGIN}
+    mounts: list[VolumeMountArgsDict] = []
+    volumes: list[VolumeArgsDict] = []
+    if settings.hls.enabled:
+        mounts = [{"name": "hls", "mount_path": f"{SRS_HOME}/objs/nginx/html"}]
+        volumes = [{"name": "hls", "persistent_volume_claim": {"claim_name": HLS_CLAIM}}]
+    container = srs_container(origin.image, origin.resources, mounts)
+    pod = srs_pod(container, origin_config(settings.origin_conf), ORIGIN, volumes)
+    pod["service_account_name"] = ORIGIN
+    pod["termination_grace_period_seconds"] = ORIGIN_GRACE_SECONDS
+    place(pod, origin)
+    return {
+        "service_name": ORIGIN_SERVICE,
+        "replicas": origin.replicas,
+        # Under OrderedReady a broken origin stays broken after the config is reverted (Kubernetes docs, "Forced
+        # rollback"). The field is immutable.
+        "pod_management_policy": "Parallel",
+        "min_ready_seconds": seconds(origin.min_ready),
+        "revision_history_limit": 10,
+        "selector": {"match_labels": labels},
+        "template": {"metadata": {"labels": labels, "annotations": dict(origin.pod_annotations)}, "spec": pod},
+    }
+
+
+def hls_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
+    """The Deployment of nginx, which serves HLS."""
+    hls = settings.hls
+    labels = {"app": HLS}
+    pod: PodSpecArgsDict = {
+        "automount_service_account_token": False,
+        "enable_service_links": False,
+        "security_context": POD_SECURITY,
+        "termination_grace_period_seconds": HLS_GRACE_SECONDS,
+        "topology_spread_constraints": spread(HLS),
+        "containers": [
+            {
+                "name": "nginx",
+                "image": hls.image,
+                "image_pull_policy": "IfNotPresent",
+                "ports": [{"name": "http", "container_port": NGINX_PORT, "protocol": "TCP"}],
+                "security_context": CONTAINER_SECURITY,
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}},
+                # A TCP probe: nginx answers 403 while the volume is empty.
+                "readiness_probe": {"tcp_socket": {"port": "http"}, "period_seconds": 5},
+                # Segments are short downloads: deregistering is all that nginx needs.
+                "lifecycle": {"pre_stop": {"sleep": {"seconds": 5}}},
+                "volume_mounts": [
+                    {"name": "hls", "mount_path": "/usr/share/nginx/html", "read_only": True},
+                    {"name": "tmp", "mount_path": "/tmp"},
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "hls", "persistent_volume_claim": {"claim_name": HLS_CLAIM, "read_only": True}},
+            {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
+        ],
+    }
+    place(pod, hls)
+    if secrets := pull_secrets(settings.images.secret_names):
+        pod["image_pull_secrets"] = secrets
+    return {
+        "replicas": hls.replicas,
+        "selector": {"match_labels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+
+
+def demo_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
+    """The Deployment of the demo stream, which publishes a sample file through the edges in a loop."""
+    demo = settings.demo
+    labels = {"app": DEMO}
+    url = f"rtmp://{EDGE_SERVICE}:{RTMP_PORT}/{demo.stream}"
+    return {
+        "replicas": 1,
+        "selector": {"match_labels": labels},
+        "strategy": {"type": "Recreate"},  # SRS rejects a second publisher of a stream
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                "automount_service_account_token": False,
+                "enable_service_links": False,
+                "image_pull_secrets": pull_secrets(settings.images.secret_names) or [],
+                "termination_grace_period_seconds": 5,
+                "security_context": {"seccomp_profile": {"type": "RuntimeDefault"}},
+                "containers": [
+                    {
+                        "name": "encoder",
+                        "image": demo.image,
+                        "image_pull_policy": "IfNotPresent",
+                        "command": ["/bin/sh", "-c"],
+                        "args": [f"while true; do ffmpeg -re -i '{demo.source}' -c copy -f flv {url}; sleep 3; done"],
+                        "security_context": {
+                            "allow_privilege_escalation": False,
+                            "capabilities": {"drop": ["ALL"]},
+                        },
+                        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                    }
+                ],
+            },
+        },
+    }
