@@ -41,7 +41,7 @@ def quiet(_line: str) -> None:
 def cluster() -> EmbeddedCluster:
     """The running cluster; its tools are on PATH."""
     tools = ensure_tools()
-    started = EmbeddedCluster(STATE, tools, say=quiet)
+    started = EmbeddedCluster(STATE, tools, report=quiet)
     started.start()
     os.environ.update(environment(STATE, tools))
     return started
