@@ -82,7 +82,7 @@ class CloudController:
                 try:
                     self._reconcile(service)
                 except ApiException as error:
-                    # 404 and 409: changed meanwhile, and read again in the next loop. 403: the namespace is terminating.
+                    # 404 and 409: changed meanwhile, and read again. 403: the namespace is terminating.
                     if error.status not in (403, 404, 409):
                         self.errors.append(f"{service['metadata']['name']}: {error}")
 
