@@ -11,11 +11,12 @@ from e2e.live_stack import LiveStack
 from e2e.recorder import write_record
 from e2e.versions import can_drain
 from e2e.viewers import Audience, Size, Viewers
-from testbed.cluster import NODE_PORTS, EmbeddedCluster, free_ports, tools_for
+from testbed.cluster import NODE_PORTS, EmbeddedCluster, tools_for
 from testbed.containers.images import SrsImages, srs_images
 from testbed.containers.machine import missing_requirements
 from testbed.environment import environment
 from testbed.guard import guarded
+from testbed.ports import free_ports
 from testbed.toolchain.install import ensure_tools
 
 HERE = Path(__file__).parent
@@ -41,7 +42,7 @@ def cluster(ports: dict[int, int]) -> Iterator[EmbeddedCluster]:
     """The running cluster; its tools are on PATH."""
     tools = ensure_tools(tools=tools_for("containerd"))
     with guarded(STATE):
-        started = EmbeddedCluster(STATE, tools, lambda _line: None, node_ports=ports)
+        started = EmbeddedCluster(STATE, tools, report=lambda _line: None, node_ports=ports)
         started.start(kind="containerd")
         os.environ.update(environment(STATE, tools))
         yield started

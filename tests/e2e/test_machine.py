@@ -77,7 +77,7 @@ def state() -> Iterator[Path]:
     """A state folder with a short path, because it contains sockets."""
     folder = Path(tempfile.mkdtemp(prefix="srs-"))
     yield folder / "state"
-    EmbeddedCluster(folder / "state", None, lambda _line: None).delete()
+    EmbeddedCluster(folder / "state", report=lambda _line: None).delete()
     shutil.rmtree(folder)
 
 

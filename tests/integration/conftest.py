@@ -61,7 +61,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def cluster() -> EmbeddedCluster:
     """The running cluster; its tools are on PATH."""
     tools = ensure_tools()
-    started = EmbeddedCluster(STATE, tools, lambda _line: None)
+    started = EmbeddedCluster(STATE, tools, report=lambda _line: None)
     started.start()
     os.environ.update(environment(STATE, tools))
     return started

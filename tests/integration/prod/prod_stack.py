@@ -113,6 +113,6 @@ def production_stack(cluster: EmbeddedCluster, folder: Path, name: str) -> Gener
         with CloudController(api, stack.kubeconfig, stack.namespace) as stack.controller:
             yield stack
             stack.clean_up()
-            stack.controller.away = False
-            stack.controller.release()
-            assert not stack.controller.trouble, stack.controller.trouble
+            stack.controller.down = False
+            stack.controller.wait_for_finalizers()
+            assert not stack.controller.errors, stack.controller.errors

@@ -108,14 +108,14 @@ def test_a_rollout_waits_until_the_load_balancer_has_the_new_pods(prod: ProdStac
 
     # While the controller is down, new pods get no connections, so no old pod may be deleted.
     serving = prod.pod_names()
-    prod.controller.away = True
+    prod.controller.down = True
     prod.releases(r5=release("v4.0.271", 1))
     prod.config["edge"]["rolloutTimeout"] = "6s"
     failed = prod.update()
     assert not failed.ok
     assert "edge release r5 (Deployment srs-edge-r5-deploy) is not ready after 6s" in failed.output
     assert serving <= prod.pod_names()
-    prod.controller.away = False
+    prod.controller.down = False
     prod.config["edge"]["rolloutTimeout"] = "60s"
     prod.must_update()
     assert min(map(len, backends[before:])) >= 4, backends
@@ -136,7 +136,7 @@ def test_a_load_balancer_without_an_address_fails_the_update_with_the_controller
     assert "Traceback" not in failed.output
     assert prod.kubectl("get", "deployments").startswith("No resources found")
 
-    prod.controller.away = True
+    prod.controller.down = True
     prod.config["loadBalancer"] |= {"id": existing(prod, "internet"), "service": "srs-edge-other"}
     prod.config["formerLoadBalancer"] = {"kind": "none"}
     prod.kubectl("delete", "service", "srs-edge-service", "--wait=false")
@@ -148,7 +148,7 @@ def test_a_load_balancer_without_an_address_fails_the_update_with_the_controller
     assert "is a cloud controller manager running?" in failed.output
     assert f"kubectl -n {prod.namespace} describe service srs-edge-other" in failed.output
 
-    prod.controller.away = False
+    prod.controller.down = False
     prod.must_update()
     assert prod.replicas() == {"r5": 4}
 

@@ -51,7 +51,7 @@ def test_an_update_after_a_partial_creation_creates_nothing_twice(prod: ProdStac
     }
     created = creations(prod)
     assert sorted(created) == ["AllocateEipAddress", "CreateLoadBalancer"]
-    api.mend()
+    api.clear_faults()
     prod.must_update()
     assert creations(prod) == created
     (eip,) = api.eips.values()
@@ -64,7 +64,7 @@ def test_an_update_after_a_partial_creation_creates_nothing_twice(prod: ProdStac
     endpoints = prod.endpoints()
     assert_fails_with(prod.update(), CLB, "OperationDenied.OnlyOneTimePerDay")
     assert prod.endpoints() == endpoints
-    api.mend()
+    api.clear_faults()
     prod.must_update()
     assert prod.clb["LoadBalancerSpec"] == "slb.s3.large"
 
@@ -73,7 +73,7 @@ def test_an_unreachable_api_shows_no_signed_request(prod: ProdStack) -> None:
     api = prod.api
     api.hang("CreateLoadBalancer", 6, times=10)
     assert_fails_with(prod.update(), CLB, "Client.Timeout")
-    api.mend()
+    api.clear_faults()
 
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
