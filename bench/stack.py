@@ -1,7 +1,6 @@
-"""`make bench`: how long a first up, an up without changes and a preview of the dev stack take.
+"""`make bench`: how long a first update, an update without changes and a preview of the dev stack take.
 
-The median of several runs of the plain CLI on an embedded cluster of its own. Of a first up, the time that the pods
-themselves must be ready for (minReady) is part.
+Measured with the plain CLI on an embedded cluster of its own. The first update includes the minReady time of the pods.
 """
 
 import statistics
@@ -24,19 +23,19 @@ RUNS = 5
 
 
 def pulumi(config: Path, variables: dict[str, str], *arguments: str) -> float:
-    """Run a command of the CLI on the dev stack; seconds."""
-    begun = time.monotonic()
+    """Run a command of the CLI on the dev stack, and return the seconds."""
+    started = time.monotonic()
     command = ["pulumi", *arguments, "--stack", "dev", "--config-file", str(config), "--non-interactive"]
     done = subprocess.run(command, cwd=PROJECT, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
-    return time.monotonic() - begun
+    return time.monotonic() - started
 
 
 def main() -> None:
     """Measure, and print a table."""
     tools = ensure_tools()
-    cluster = EmbeddedCluster(STATE, tools, lambda _: None)
+    cluster = EmbeddedCluster(STATE, tools, lambda _line: None)
     cluster.delete()
     cluster.start()
     variables = environment(STATE, tools)
@@ -52,16 +51,16 @@ def main() -> None:
             check=True,
             capture_output=True,
         )
-        up = ("up", "--yes", "--skip-preview")
-        times = {"first up": [pulumi(config, variables, *up)]}
-        for name, arguments in {"up without changes": up, "preview": ("preview",)}.items():
+        update = ("up", "--yes", "--skip-preview")
+        times = {"first update": [pulumi(config, variables, *update)]}
+        for name, arguments in {"update without changes": update, "preview": ("preview",)}.items():
             times[name] = [pulumi(config, variables, *arguments) for _ in track(range(RUNS), name)]
     finally:
         cluster.delete()
-    table = Table("what", "runs", "median", "fastest", "slowest")
-    for name, taken in times.items():
-        figures = (statistics.median(taken), min(taken), max(taken))
-        table.add_row(name, str(len(taken)), *(f"{figure:.1f} s" for figure in figures))
+    table = Table("command", "runs", "median", "fastest", "slowest")
+    for name, seconds in times.items():
+        figures = (statistics.median(seconds), min(seconds), max(seconds))
+        table.add_row(name, str(len(seconds)), *(f"{figure:.1f} s" for figure in figures))
     Console().print(table)
 
 

@@ -1,1 +1,1 @@
-"""The report on connections: the scenarios of tests/e2e as figures, a table and a chart."""
+"""The report on connections: the scenarios of tests/e2e as figures, a table and charts."""

@@ -1,4 +1,4 @@
-"""`make up`: tools, embedded cluster and the dev stack on it, with a summary of what there is now."""
+"""`make up`: tools, embedded cluster and the dev stack on it, with a summary."""
 
 import argparse
 import json
@@ -14,46 +14,50 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.cluster import ClusterError, EmbeddedCluster, NodeKind, tools_for
-from testbed.environment import PROJECT, STATE, environment, with_users
-from testbed.toolchain.install import ToolError, ensure_tools
-from testbed.toolchain.progress import Report
+from testbed.environment import PROJECT, STATE, child_environment, environment
+from testbed.toolchain.cache import ToolError
+from testbed.toolchain.install import ensure_tools
+from testbed.toolchain.progress import Reporter
 
 STACK = "dev"
 
 NEXT_STEPS = """\
-Look around:
-  make shell            a shell in which pulumi (preview, up, config set) and kubectl work on this stack
+Next steps:
+  make shell            a shell in which pulumi (preview, up, config set) and kubectl use this stack
   make demo             the article's three scenarios: update, canary, rollback
-  make down             remove the cluster and the stack (the tools stay; make clean-tools removes them)
+  make down             remove the cluster and the stack (make clean-tools removes the tools)
 """
 
-ON_NODES: Mapping[NodeKind, str] = {
-    "simulated": "The nodes are simulated: pods behave as a kubelet would report them, but run no SRS, so the URLs do "
-    "not play. `make down` and `make up NODE=containerd` (Linux, root) have nodes that run containers.",
+NODE_NOTES: Mapping[NodeKind, str] = {
+    "simulated": "The nodes are simulated: pods have the status that a kubelet would report, but run no SRS, so the "
+    "URLs do not play. For nodes that run containers (Linux, root): `make down` and `make up NODE=containerd`.",
     "containerd": "The nodes run containers: publish and play with ffmpeg, OBS or VLC through the URLs above. Where no "
-    "image can be pulled, SRS and the demo stream are stand-ins (SRS_IMAGES gives real SRS; see the README).",
+    "registry can be reached, the images are fake (real SRS: SRS_IMAGES; see the README).",
 }
 
 
-class UpFailed(Exception):
-    """`pulumi up` failed; it has said why."""
+class UpdateError(Exception):
+    """A Pulumi command failed; the message says which, after Pulumi has printed the reasons."""
 
 
 class DevStack:
     """The dev stack on the running embedded cluster."""
 
     def __init__(self, variables: Mapping[str, str], console: Console) -> None:
-        self._variables = with_users(variables)
+        self._variables = child_environment(variables)
         self._console = console
 
     def select(self) -> None:
-        """Make the stack where there is none yet."""
+        """Select the stack; create it if it does not exist."""
         self._pulumi("stack", "select", "--create", STACK, quiet=True)
 
     def up(self, config: Path | None = None) -> bool:
-        """Bring the stack config about, Pulumi.dev.yaml or another file; True if anything changed.
+        """Update the stack; True if anything changed.
 
-        Raises UpFailed, after Pulumi has printed the reasons.
+        config: the file of the stack config; by default Pulumi.dev.yaml.
+
+        Raises:
+            UpdateError: the update failed.
         """
         options = ["--yes", "--skip-preview", "--stack", STACK, "--suppress-outputs"]
         if not sys.stdout.isatty():
@@ -70,33 +74,33 @@ class DevStack:
         return outputs
 
     def kubectl(self, *arguments: str) -> str:
-        """Run kubectl on the cluster; what it printed."""
-        done = subprocess.run(
+        """Run kubectl on the cluster; returns its output."""
+        result = subprocess.run(
             ["kubectl", *arguments], env=self._variables, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True
         )
-        return done.stdout
+        return result.stdout
 
     def show(self) -> dict[str, Any]:
-        """Print the releases as they are: what the config wishes, and what is there. Returns the stack's outputs."""
+        """Print a table of the releases, desired and actual. Returns the stack's outputs."""
         outputs = self.outputs()
         pods = json.loads(self.kubectl("-n", outputs["namespace"], "get", "pods", "-l", "app=srs-edge", "-o", "json"))
         by_release: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for pod in pods["items"]:
             by_release[pod["metadata"]["labels"]["run"].removeprefix("srs-edge-")].append(pod)
         table = Table(
-            *("release", "image", "config", "weight", "wished", "real", "ready", "draining"), title="Edge releases"
+            *("release", "image", "config", "weight", "desired", "actual", "ready", "draining"), title="Edge releases"
         )
         for name, release in outputs["releases"].items():
-            mine = by_release.pop(name, [])
-            draining = [pod for pod in mine if "deletionTimestamp" in pod["metadata"]]
-            ready = [pod for pod in mine if pod not in draining and _is_ready(pod)]
+            release_pods = by_release.pop(name, [])
+            draining = [pod for pod in release_pods if "deletionTimestamp" in pod["metadata"]]
+            ready = [pod for pod in release_pods if pod not in draining and _is_ready(pod)]
             table.add_row(
                 name,
                 release["image"],
                 release["configHash"],
                 str(release["weight"]),
-                f"{release['wishedPercent']:.0f} %",
-                f"{release['realPercent']:.0f} %",
+                f"{release['desiredPercent']:.0f} %",
+                f"{release['actualPercent']:.0f} %",
                 f"{len(ready)}/{release['replicas']}",
                 str(len(draining)),
             )
@@ -106,7 +110,7 @@ class DevStack:
         return outputs
 
     def _pulumi(self, *arguments: str, quiet: bool = False) -> str:
-        done = subprocess.run(
+        result = subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
             env=self._variables,
             cwd=PROJECT,
@@ -115,31 +119,31 @@ class DevStack:
             stdout=subprocess.PIPE if quiet else None,
             stderr=subprocess.PIPE if quiet else None,
         )
-        if done.returncode:
-            raise UpFailed(f"pulumi {arguments[0]} failed{': ' + done.stderr.strip() if quiet else '; see above'}")
-        return done.stdout or ""
+        if result.returncode:
+            raise UpdateError(f"pulumi {arguments[0]} failed{': ' + result.stderr.strip() if quiet else '; see above'}")
+        return result.stdout or ""
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = pod["status"].get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def on_dev_stack(action: Callable[[DevStack, Console], None], kind: NodeKind | None = None) -> int:
-    """Have tools, cluster and stack, and do something with it; the exit code, after a message if it went wrong.
+    """Install the tools, start the cluster, and run `action` with the dev stack; the exit code, after a message if 1.
 
-    kind: of the nodes; None for those that the cluster has.
+    kind: of the nodes of a new cluster; None for simulated ones, or those of an existing cluster.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
-    report = Report()
+    reporter = Reporter()
     try:
-        tools = ensure_tools(report=report, tools=tools_for(kind or EmbeddedCluster(STATE).kind))
-        EmbeddedCluster(STATE, tools, report.say).start(kind=kind)
+        tools = ensure_tools(reporter=reporter, tools=tools_for(kind or EmbeddedCluster(STATE).kind))
+        EmbeddedCluster(STATE, tools, reporter.report).start(kind=kind)
         stack = DevStack(environment(STATE, tools), console)
         stack.select()
         action(stack, console)
-    except (ToolError, ClusterError, UpFailed) as problem:
-        print(f"error: {problem}", file=sys.stderr)
+    except (ToolError, ClusterError, UpdateError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -147,17 +151,17 @@ def on_dev_stack(action: Callable[[DevStack, Console], None], kind: NodeKind | N
 def main() -> int:
     """`make up`; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m testbed.dev_stack", description="What `make up` does.")
-    parser.add_argument("--nodes", choices=get_args(NodeKind), help="kind of the nodes of a new cluster")
+    parser.add_argument("--nodes", choices=get_args(NodeKind), help="the kind of the nodes of a new cluster")
     kind: NodeKind | None = parser.parse_args().nodes
-    begun = time.monotonic()
+    began = time.monotonic()
 
     def up(stack: DevStack, console: Console) -> None:
         changed = stack.up()
         urls = stack.show()["urls"]
         console.print(f"publish {urls['publish']}\nplay    {urls['rtmp']}\n        {urls['flv']}\n", highlight=False)
-        done = "up" if changed else "up already; nothing was changed"
-        console.print(f"The dev stack is {done} ({time.monotonic() - begun:.0f} s).\n", highlight=False)
-        console.print(NEXT_STEPS + ON_NODES[EmbeddedCluster(STATE).kind], highlight=False)
+        status = "up" if changed else "up to date; nothing changed"
+        console.print(f"The dev stack is {status} ({time.monotonic() - began:.0f} s).\n", highlight=False)
+        console.print(NEXT_STEPS + NODE_NOTES[EmbeddedCluster(STATE).kind], highlight=False)
 
     return on_dev_stack(up, kind)
 

@@ -1,4 +1,4 @@
-"""The environment in which pulumi, kubectl and the tests meet this project's tools and the embedded cluster."""
+"""The environment in which pulumi, kubectl and the tests use this project's tools and the embedded cluster."""
 
 import os
 from collections.abc import Mapping
@@ -10,21 +10,21 @@ PROJECT = Path(__file__).resolve().parent.parent
 """The folder of Pulumi.yaml."""
 
 STATE = PROJECT / ".testbed"
-"""The state folder of the cluster that `make up` starts."""
+"""The state folder of the cluster of `make up`."""
 
 UNSET = ("PULUMI_ACCESS_TOKEN",)
-"""What must not be taken over from the user: with a token the CLI would ask Pulumi's service."""
+"""Variables of the user that must not be inherited: with a token the CLI would use Pulumi Cloud."""
 
 
 def environment(state: Path, tools: Tools) -> dict[str, str]:
-    """The variables to add to the user's own (and see UNSET).
+    """The variables to add to the user's own, without those in UNSET.
 
-    Nothing of the user's is touched: kubeconfig, Pulumi login and stacks of this environment are the testbed's own.
+    Kubeconfig, Pulumi login and stacks are the testbed's; those of the user stay untouched.
     """
     stacks = state.resolve() / "pulumi"
     stacks.mkdir(parents=True, exist_ok=True)
-    # The virtual environment comes first because the Python language host that is built from source ignores the
-    # project's `virtualenv` option and runs the first python on PATH.
+    # The virtual environment is first because a Python language host that is built from source ignores the project's
+    # `virtualenv` option and runs the first python on PATH.
     folders = [PROJECT / ".venv" / "bin", *tools.path]
     return {
         "PATH": os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)]),
@@ -32,15 +32,15 @@ def environment(state: Path, tools: Tools) -> dict[str, str]:
         "KUBECONFIG": str(state.resolve() / "kubeconfig"),
         "PULUMI_HOME": str(tools.pulumi_home),
         "PULUMI_BACKEND_URL": stacks.as_uri(),
-        # The stacks of the testbed hold no secrets.
+        # The stacks of the testbed contain no secrets.
         "PULUMI_CONFIG_PASSPHRASE": "",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
-        # Else each run tries to fetch the plugins of all Pulumi packages in the virtual environment, the one for
-        # Alibaba Cloud included, which the dev stack has no use for. What is needed, `ensure_tools` has put there.
+        # By default each run tries to download the plugins of all Pulumi packages in the virtual environment, also the
+        # one for Alibaba Cloud, which the dev stack does not need. `ensure_tools` installs those that are needed.
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
 
 
-def with_users(variables: Mapping[str, str]) -> dict[str, str]:
-    """The user's own environment with these variables in it, less what must not be taken over: for a child process."""
+def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child process: the user's own without UNSET, and these variables."""
     return {name: value for name, value in os.environ.items() if name not in UNSET} | dict(variables)

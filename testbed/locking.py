@@ -1,4 +1,4 @@
-"""A lock between processes: one run at a time works on a cache or on a cluster's state."""
+"""A lock between processes: one at a time changes a cache or a cluster's state."""
 
 import fcntl
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 @contextmanager
-def exclusive(path: Path, say: Callable[[str], None]) -> Generator[None]:
-    """Hold the lock file `path` for the block; while another process holds it, `say` who that is and wait.
+def exclusive(path: Path, report: Callable[[str], None]) -> Generator[None]:
+    """Hold the lock file `path` for the block; while another process holds it, report which one and wait.
 
-    The operating system lets go of the lock when its holder ends in whatever way, so none can go stale.
+    The operating system releases the lock when its holder ends, also when it is killed, so a lock is never stale.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     waited = False
@@ -23,10 +23,10 @@ def exclusive(path: Path, say: Callable[[str], None]) -> Generator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if not waited:
-                    say(f"waiting for {_holder(path)} (lock {path})")
+                    report(f"waiting for {_holder(path)} (lock {path})")
                     waited = True
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            # The folder may have been deleted, lock file and all, while this one waited: such a lock guards nothing.
+            # The folder may have been deleted with its lock file meanwhile: then this lock protects nothing.
             if not _is_at(handle, path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 continue

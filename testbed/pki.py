@@ -1,6 +1,6 @@
 """The cluster's certificates: two authorities, serving certificates, client certificates, the service-account key.
 
-Everybody is known by a certificate; there are no tokens in files and nobody skips the check of a server.
+Every client authenticates with a certificate and verifies the server; there are no tokens in files.
 """
 
 import base64
@@ -28,7 +28,7 @@ CLUSTER = "testbed"
 
 @dataclass(frozen=True)
 class Client:
-    """Somebody who talks to the API server: file name, user and group as RBAC knows them."""
+    """A client of the API server: the name of its files, and its user and group in RBAC."""
 
     name: str
     user: str
@@ -42,31 +42,31 @@ KWOK = Client("kwok", "kwok")
 KUBE_PROXY = Client("kube-proxy", "system:kube-proxy")
 COREDNS = Client("coredns", "coredns")
 KUBELETS = tuple(Client(f"node-{number}", f"system:node:node-{number}", "system:nodes") for number in (1, 2))
-"""Of the nodes that run containers (`testbed.containers.machine`); the simulated ones are kwok's."""
+"""The kubelets of nodes that run containers (`testbed.containers.machine`)."""
 CLIENTS = (ADMIN, CONTROLLER_MANAGER, SCHEDULER, KWOK, KUBE_PROXY, COREDNS, *KUBELETS)
 
 
 @dataclass(frozen=True)
 class Pki:
-    """Where the certificates lie; `<name>.crt` and `<name>.key`, PEM."""
+    """The folder of the certificates; `<name>.crt` and `<name>.key`, PEM."""
 
     folder: Path
 
     def crt(self, name: str) -> str:
-        """The certificate's path, as a flag takes it."""
+        """The path of a certificate, for a flag."""
         return str(self.folder / f"{name}.crt")
 
     def key(self, name: str) -> str:
-        """The private key's path, as a flag takes it."""
+        """The path of a private key, for a flag."""
         return str(self.folder / f"{name}.key")
 
     @property
     def service_account_public_key(self) -> str:
-        """The path of the key that service-account tokens are checked with."""
+        """The path of the key that verifies service-account tokens."""
         return str(self.folder / "service-account.pub")
 
     def kubeconfig(self, client: Client, server: str) -> str:
-        """A kubeconfig of one client for the API server at URL `server`, complete in itself (no paths)."""
+        """A self-contained kubeconfig (no paths) of a client for the API server at URL `server`."""
 
         def data(path: str) -> str:
             return base64.b64encode(Path(path).read_bytes()).decode()
@@ -98,12 +98,12 @@ class Pki:
 
 
 def ensure_pki(folder: Path) -> Pki:
-    """Make all certificates in `folder`, once; a folder that exists is complete and is used as it is."""
+    """Create all certificates in `folder`; a folder that exists is complete and is used as it is."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            _make_all(scratch)
+            _create_all(scratch)
             scratch.rename(folder)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -111,10 +111,10 @@ def ensure_pki(folder: Path) -> Pki:
     return Pki(folder)
 
 
-def _make_all(folder: Path) -> None:
+def _create_all(folder: Path) -> None:
     cluster = _Authority(folder, "ca")
-    # etcd has an authority of its own, so that a certificate of the cluster's (a scheduler, a user who was given
-    # one through the API) opens the API server only, where RBAC is, and never the store behind it.
+    # etcd has an authority of its own, so that certificates of the cluster (of a scheduler, or of a user who got one
+    # through the API) are valid for the API server only, where RBAC applies, and never for etcd.
     etcd = _Authority(folder, "etcd-ca")
     names = [
         "localhost",
@@ -124,7 +124,7 @@ def _make_all(folder: Path) -> None:
         "kubernetes.default.svc.cluster.local",
     ]
     cluster.issue("server", "kube-apiserver", names=names, addresses=["127.0.0.1", "::1", SERVICE_IP])
-    # The one member of etcd is its own peer too, so its certificate serves and asks.
+    # The one member of etcd is its own peer, so its certificate is for servers and clients.
     etcd.issue("etcd", "etcd", names=["localhost"], addresses=["127.0.0.1", "::1"], client=True)
     etcd.issue("etcd-client", "kube-apiserver", client=True)
     for client in CLIENTS:
@@ -174,8 +174,8 @@ class _Authority:
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         )
         if names:
-            alternatives: list[x509.GeneralName] = [x509.DNSName(each) for each in names]
-            alternatives += [x509.IPAddress(ipaddress.ip_address(each)) for each in addresses or []]
+            alternatives: list[x509.GeneralName] = [x509.DNSName(dns_name) for dns_name in names]
+            alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses or []]
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         self._write(name, builder, key)
 
@@ -191,7 +191,7 @@ def _builder(
     key: ec.EllipticCurvePublicKey,
     issuer_key: ec.EllipticCurvePublicKey,
 ) -> x509.CertificateBuilder:
-    # An hour back: the clocks of a machine and of its virtual machines or containers rarely agree to the second.
+    # An hour ago: the clocks of a machine and of its virtual machines rarely agree to the second.
     start = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
     return (
         x509.CertificateBuilder()
@@ -230,7 +230,7 @@ def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, at no moment otherwise, and at no moment half."""
+    """Write a file atomically that only its owner can read, at any moment."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

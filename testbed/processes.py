@@ -16,9 +16,9 @@ _STOP_SECONDS = 20.0
 
 
 class ProcessFolder:
-    """The processes that belong to one state folder, by name; each with its log file.
+    """The processes that belong to one state folder, by name, with a log file for each.
 
-    A process is known by its id and the time it was created: an id alone may, by now, be somebody else's.
+    A process is identified by its id and its creation time, because the system reuses ids.
     """
 
     def __init__(self, pids: Path, logs: Path) -> None:
@@ -26,11 +26,11 @@ class ProcessFolder:
         self._logs = logs
 
     def log(self, name: str) -> Path:
-        """The file with what the process wrote since its last start."""
+        """The file with the output of the process since its last start."""
         return self._logs / f"{name}.log"
 
     def find(self, name: str) -> psutil.Process | None:
-        """The running process of that name, if it is the one that was started here."""
+        """The running process of that name; None if it ended, or if its id belongs to another process now."""
         record = self._read().get(name)
         if record is None:
             return None
@@ -64,13 +64,13 @@ class ProcessFolder:
         if process is not None:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
-                if not _ends(process, timeout):
+                if not _wait_for_end(process, timeout):
                     process.kill()
-                    _ends(process, timeout)
+                    _wait_for_end(process, timeout)
         self._write({other: record for other, record in self._read().items() if other != name})
         return process is not None
 
-    def last_lines(self, name: str, count: int = 15) -> str:
+    def log_tail(self, name: str, count: int = 15) -> str:
         """The end of the process's log, for an error message."""
         try:
             lines = self.log(name).read_text(errors="replace").splitlines()
@@ -88,7 +88,7 @@ class ProcessFolder:
     def _write(self, records: Mapping[str, "_Record"]) -> None:
         self._pids.parent.mkdir(parents=True, exist_ok=True)
         scratch = self._pids.with_suffix(".new")
-        content = {name: {"pid": each.pid, "created": each.created} for name, each in records.items()}
+        content = {name: {"pid": record.pid, "created": record.created} for name, record in records.items()}
         scratch.write_text(json.dumps(content, indent=2) + "\n")
         scratch.replace(self._pids)
 
@@ -99,11 +99,11 @@ class _Record:
     created: float
 
 
-def _ends(process: psutil.Process, timeout: float) -> bool:
-    """Wait until the process ended; False if it has not after so many seconds.
+def _wait_for_end(process: psutil.Process, timeout: float) -> bool:
+    """Wait until the process has ended; False if it has not after `timeout` seconds.
 
-    One that ended stays a zombie for as long as whoever started it lives and does not look. If that is not us, there
-    is nothing to wait for any more, but psutil's own `wait` would go on.
+    A process that has ended is a zombie until its parent reaps it. Where another process is the parent, a zombie
+    counts as ended here; psutil's `wait` would wait for the parent.
     """
     if process.ppid() == os.getpid():
         with suppress(psutil.TimeoutExpired):
@@ -116,22 +116,3 @@ def _ends(process: psutil.Process, timeout: float) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def listener(port: int) -> str:
-    """Who listens on a TCP port of this machine, for an error message: `process 42 (nginx)`, or that it is unknown.
-
-    Only root sees the processes of other users.
-    """
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if (
-                connection.laddr
-                and connection.laddr.port == port
-                and connection.status == psutil.CONN_LISTEN
-                and connection.pid
-            ):
-                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-    except (psutil.AccessDenied, psutil.NoSuchProcess):
-        pass
-    return "a process of another user"

@@ -1,4 +1,4 @@
-"""Stack configs that must be refused. Each case changes a good one in one place."""
+"""Stack configs that must be rejected. Each case changes a good one in one place."""
 
 import copy
 from collections.abc import Callable
@@ -8,12 +8,9 @@ from typing import Any
 Config = dict[str, Any]
 
 SLB: Config = {"kind": "slb", "addressType": "intranet", "vswitchId": "vsw-2ze0001"}
-NLB: Config = {
-    "kind": "nlb",
-    "addressType": "internet",
-    "zoneMaps": {"cn-beijing-h": "vsw-2ze0001", "cn-beijing-g": "vsw-2ze0002"},
-}
-"""Good load balancers of Alibaba Cloud."""
+ZONES = {"cn-beijing-h": "vsw-2ze0001", "cn-beijing-g": "vsw-2ze0002"}
+NLB: Config = {"kind": "nlb", "addressType": "internet", "zoneMaps": ZONES}
+"""Valid load balancers of Alibaba Cloud."""
 
 GOOD: Config = {
     "kubernetes": {
@@ -39,7 +36,7 @@ GOOD: Config = {
 
 @dataclass(frozen=True)
 class BadCase:
-    """path: where the message points (without `srs:`). value: what it shows. allowed: what it says is allowed."""
+    """path, value, allowed: what the message contains: the key without `srs:`, its value, and the rule."""
 
     path: str
     value: str
@@ -47,16 +44,16 @@ class BadCase:
     change: Callable[[Config], object]
 
 
-def put(path: str, value: Any, shown: str, allowed: str, at: str | None = None) -> BadCase:
-    """Set one value. at: where the message points, if it is not there."""
+def put(path: str, value: Any, allowed: str, shown: str = "", at: str = "") -> BadCase:
+    """Set one value. shown, at: the value and the path in the message, if they differ."""
 
     def change(config: Config) -> None:
         *parents, last = path.split("/")
         for key in parents:
-            config = config[key]
+            config = config.setdefault(key, {})
         config[last] = copy.deepcopy(value)
 
-    return BadCase(at or path.replace("/", "."), shown, allowed, change)
+    return BadCase(at or path.replace("/", "."), shown or repr(value), allowed, change)
 
 
 def drop(path: str) -> BadCase:
@@ -80,16 +77,16 @@ SAME_NAME = {
 }
 
 BAD_CONFIGS = [
-    # Unknown keys, with a guess at the typo.
-    put("egde", {}, "'{}'", "did you mean 'edge'?"),
-    put("loadbalancer", {}, "'{}'", "did you mean 'loadBalancer'?"),
-    put("edge/replica", 4, "4", "did you mean 'replicas'?"),
-    put(f"{R6}/wieght", 4, "4", "did you mean 'weight'?"),
-    put("edge/drain/time", "1h", "'1h'", "did you mean 'timeout'?"),
-    put("kubernetes/colour", "red", "'red'", "known are clusterDomain, clusterId, context"),
-    put("loadBalancer/rtmpport", 31935, "31935", "did you mean 'rtmpPort'?"),
-    put("edge/min_ready", "5s", "'5s'", "did you mean 'minReady'?"),
-    # What is required.
+    # Unknown keys, with a suggestion for a typo.
+    put("egde", {}, "did you mean 'edge'?", shown="'{}'"),
+    put("loadbalancer", {}, "did you mean 'loadBalancer'?", shown="'{}'"),
+    put("edge/replica", 4, "did you mean 'replicas'?"),
+    put(f"{R6}/wieght", 4, "did you mean 'weight'?"),
+    put("edge/drain/time", "1h", "did you mean 'timeout'?"),
+    put("kubernetes/colour", "red", "known are clusterDomain, clusterId, context"),
+    put("loadBalancer/rtmpport", 31935, "did you mean 'rtmpPort'?"),
+    put("edge/min_ready", "5s", "did you mean 'minReady'?"),
+    # Missing keys.
     drop("kubernetes/kubeconfig"),
     drop("kubernetes/clusterId"),
     drop("origin/image"),
@@ -97,93 +94,92 @@ BAD_CONFIGS = [
     drop("edge/releases"),
     drop(f"{R6}/weight"),
     drop(f"{R6}/image"),
-    put("loadBalancer", {}, "(absent)", "must be one of 'none', 'nodePort', 'slb', 'nlb'", at="loadBalancer.kind"),
+    put(
+        "loadBalancer", {}, "must be one of 'none', 'nodePort', 'slb', 'nlb'", shown="(absent)", at="loadBalancer.kind"
+    ),
     # Wrong types.
-    put("edge", ["r5", "r6"], "['r5', 'r6']", "must be a map of keys and values"),
-    put("edge/releases", [{"name": "r5"}], "[{'name': 'r5'}]", "must be a map of keys and values"),
-    put("hls", "on", "'on'", "must be a map of keys and values"),
-    put("origin", "", "''", "must be a map of keys and values"),
-    put("edge/replicas", "4", "'4'", "must be a valid integer"),
-    put("edge/replicas", 2.5, "2.5", "must be a valid integer"),
-    put(f"{R6}/weight", True, "True", "must be a valid integer"),
-    put(f"{R6}/paused", "yes", "'yes'", "must be a valid boolean"),
-    put("hls/enabled", 1, "1", "must be a valid boolean"),
-    put(f"{R6}/podAnnotations", {"a": 1}, "1", "must be a valid string", at="edge.releases.r6.podAnnotations.a"),
+    put("edge", ["r5", "r6"], "must be a map of keys and values"),
+    put("edge/releases", [{"name": "r5"}], "must be a map of keys and values"),
+    put("hls", "on", "must be a map of keys and values"),
+    put("origin", "", "must be a map of keys and values"),
+    put("edge/replicas", "4", "must be a valid integer"),
+    put("edge/replicas", 2.5, "must be a valid integer"),
+    put(f"{R6}/weight", True, "must be a valid integer"),
+    put(f"{R6}/paused", "yes", "must be a valid boolean"),
+    put("hls/enabled", 1, "must be a valid boolean"),
+    put(f"{R6}/podAnnotations/a", 1, "must be a valid string"),
     # Numbers out of range.
-    put(f"{R6}/weight", -1, "-1", "must be greater than or equal to 0"),
-    put("edge/replicas", 0, "0", "must be greater than or equal to 1"),
-    put("edge/replicas", 1, "1", "must be at least 2: that many releases have a weight"),
-    put("origin/replicas", -3, "-3", "must be greater than or equal to 1"),
-    put("edge/releases", NO_WEIGHT, "{'r5': 0, 'r6': 0}", "at least one release must have a weight above 0"),
-    put("edge/releases", {}, "{}", "at least 1 item"),
-    put("loadBalancer/rtmpPort", 1935, "1935", "must be greater than or equal to 30000"),
-    put("loadBalancer/httpPort", 32768, "32768", "must be less than or equal to 32767"),
-    put("loadBalancer/httpPort", 31935, "31935", "must differ from rtmpPort"),
-    put(f"{R6}/srs", {"maxConnections": 0}, "0", "must be greater than", at="edge.releases.r6.srs.maxConnections"),
+    put(f"{R6}/weight", -1, "must be greater than or equal to 0"),
+    put("edge/replicas", 0, "must be greater than or equal to 1"),
+    put("edge/replicas", 1, "must be at least 2: that many releases have a weight"),
+    put("origin/replicas", -3, "must be greater than or equal to 1"),
+    put("edge/releases", NO_WEIGHT, "at least one release must have a weight above 0", shown="{'r5': 0, 'r6': 0}"),
+    put("edge/releases", {}, "at least 1 item"),
+    put("loadBalancer/rtmpPort", 1935, "must be greater than or equal to 30000"),
+    put("loadBalancer/httpPort", 32768, "must be less than or equal to 32767"),
+    put("loadBalancer/httpPort", 31935, "must differ from rtmpPort"),
+    put(f"{R6}/srs/maxConnections", 0, "must be greater than"),
     # Images and versions.
-    put(f"{R6}/image", "ossrs/srs", "'ossrs/srs'", "must have a tag or a digest"),
-    put(f"{R6}/image", "ossrs/srs:latest", "'ossrs/srs:latest'", "must not be `latest`"),
-    put(f"{R6}/image", "OSSRS/srs:v4.0.6", "'OSSRS/srs:v4.0.6'", "must be an image reference such as"),
-    put(f"{R6}/image", "ossrs/srs:v4.0.6 ", "'ossrs/srs:v4.0.6 '", "must be an image reference such as"),
-    put(f"{R6}/image", "ossrs/srs:4", "'ossrs/srs:4'", "no tag that names one SRS version"),
-    put(f"{R6}/image", "ossrs/srs@sha256:" + "0" * 64, "'ossrs/srs@sha256:" + "0" * 64 + "'", "or set `version`"),
-    put(f"{R6}/image", "ossrs/srs:v5.0-r3", "'ossrs/srs:v5.0-r3'", "or set allowDroppedConnections: true"),
-    put(f"{R6}/image", "ossrs/srs:v6.0.48", "'ossrs/srs:v6.0.48'", "is SRS 6.0.48, which drops every connection"),
-    put(f"{R6}/image", "ossrs/srs:v7.0.18", "'ossrs/srs:v7.0.18'", "supported are 4.0.5 up to 6.x"),
-    put(f"{R6}/version", "four", "'four'", "must be an SRS version such as 4.0.6"),
-    put("origin/image", "ossrs/srs:v3.0.160", "'ossrs/srs:v3.0.160'", "supported are 4.0.5 up to 6.x"),
-    put("demo/image", "ossrs/srs:latest", "'ossrs/srs:latest'", "must not be `latest`"),
+    put(f"{R6}/image", "ossrs/srs", "must have a tag or a digest"),
+    put(f"{R6}/image", "ossrs/srs:latest", "must not be `latest`"),
+    put(f"{R6}/image", "OSSRS/srs:v4.0.6", "must be an image reference such as"),
+    put(f"{R6}/image", "ossrs/srs:v4.0.6 ", "must be an image reference such as"),
+    put(f"{R6}/image", "ossrs/srs:4", "no tag that names one SRS version"),
+    put(f"{R6}/image", "ossrs/srs@sha256:" + "0" * 64, "or set `version`"),
+    put(f"{R6}/image", "ossrs/srs:v5.0-r3", "or set allowDroppedConnections: true"),
+    put(f"{R6}/image", "ossrs/srs:v6.0.48", "is SRS 6.0.48, which drops every connection"),
+    put(f"{R6}/image", "ossrs/srs:v7.0.18", "supported are 4.0.5 up to 6.x"),
+    put(f"{R6}/version", "four", "must be an SRS version such as 4.0.6"),
+    put("origin/image", "ossrs/srs:v3.0.160", "supported are 4.0.5 up to 6.x"),
+    put("demo/image", "ossrs/srs:latest", "must not be `latest`"),
     # Durations.
-    put("edge/drain/timeout", "12", "'12'", "must be a duration with a unit"),
-    put("edge/drain/timeout", 43200, "43200", "must be a duration with a unit"),
-    put("edge/drain/timeout", "half a day", "'half a day'", "must be a duration with a unit"),
-    put("edge/drain/timeout", "-5s", "'-5s'", "must be a duration with a unit"),
-    put("edge/drain/deregister", "500ms", "'500ms'", "must be whole seconds"),
-    put("edge/drain/timeout", "4s", "4s", "must not be shorter than drain.deregister"),
-    put("edge/rolloutTimeout", "15s", "15s", "must be longer than warmUp and minReady together (15s)"),
-    put("origin/rolloutTimeout", "0s", "0s", "must be longer than minReady (15s)"),
+    put("edge/drain/timeout", "12", "must be a duration with a unit"),
+    put("edge/drain/timeout", 43200, "must be a duration with a unit"),
+    put("edge/drain/timeout", "half a day", "must be a duration with a unit"),
+    put("edge/drain/timeout", "-5s", "must be a duration with a unit"),
+    put("edge/drain/deregister", "500ms", "must be whole seconds"),
+    put("edge/drain/timeout", "4s", "must not be shorter than drain.deregister", shown="4s"),
+    put("edge/rolloutTimeout", "15s", "must be longer than warmUp and minReady together (15s)", shown="15s"),
+    put("origin/rolloutTimeout", "0s", "must be longer than minReady (15s)", shown="0s"),
     # Names.
-    put("edge/releases/R7", {"image": "ossrs/srs:v4.0.6", "weight": 1}, "'R7'", "must be a release name"),
-    put("edge/releases/a_b", {"image": "ossrs/srs:v4.0.6", "weight": 1}, "'a_b'", "must be a release name"),
-    put(f"edge/releases/{'x' * 21}", {"image": "ossrs/srs:v4.0.6", "weight": 1}, f"'{'x' * 21}'", "1 to 20 of a-z"),
-    put("edge/releases", SAME_NAME, "'r5'", "is the same name as 'r05'", at="edge.releases.r5"),
-    put("kubernetes/namespace", "Live", "'Live'", "must be a DNS label"),
-    put("kubernetes/kubeconfig", "", "''", "at least 1 character"),
+    put("edge/releases/R7", {"image": "ossrs/srs:v4.0.6", "weight": 1}, "must be a release name", shown="'R7'"),
+    put("edge/releases/a_b", {"image": "ossrs/srs:v4.0.6", "weight": 1}, "must be a release name", shown="'a_b'"),
+    put(
+        f"edge/releases/{'x' * 21}", {"image": "ossrs/srs:v4.0.6", "weight": 1}, "1 to 20 of a-z", shown=f"'{'x' * 21}'"
+    ),
+    put("edge/releases", SAME_NAME, "is the same name as 'r05'", shown="'r5'", at="edge.releases.r5"),
+    put("kubernetes/namespace", "Live", "must be a DNS label"),
+    put("kubernetes/kubeconfig", "", "at least 1 character"),
     # The rest.
-    put("loadBalancer/kind", "clb", "'clb'", "must be one of 'none', 'nodePort', 'slb', 'nlb'"),
-    put("hls/storageClass", None, "None", "must name a storage class with ReadWriteMany"),
-    put("hls/size", "big", "'big'", "must be a Kubernetes quantity above 0"),
-    put("origin/resources", {"cpu": "-1"}, "'-1'", "must be a Kubernetes quantity above 0", at="origin.resources.cpu"),
-    put("demo/stream", "livestream", "'livestream'", "must match pattern"),
-    put(
-        f"{R6}/srs",
-        {"directives": "listen 80;"},
-        "'listen 80;'",
-        "must not set 'listen'",
-        at="edge.releases.r6.srs.directives",
-    ),
-    put(
-        "origin/srs",
-        {"vhostDirectives": "play {"},
-        "'play {'",
-        "has a '{' that is not closed",
-        at="origin.srs.vhostDirectives",
-    ),
+    put("loadBalancer/kind", "clb", "must be one of 'none', 'nodePort', 'slb', 'nlb'"),
+    put("hls/storageClass", None, "must name a storage class with ReadWriteMany"),
+    put("hls/size", "big", "must be a Kubernetes quantity above 0"),
+    put("origin/resources/cpu", "-1", "must be a Kubernetes quantity above 0"),
+    put("demo/stream", "livestream", "must match pattern"),
+    put(f"{R6}/srs/directives", "listen 80;", "must not set 'listen'"),
+    put("origin/srs/vhostDirectives", "play {", "has a '{' that is not closed"),
 ]
 
 
-def cloud(change: Config, at: str, shown: str, allowed: str, base: Config = SLB, key: str = "loadBalancer") -> BadCase:
-    """A load balancer of Alibaba Cloud, changed. at: where the message points, below `key`.
+def cloud(
+    change: Config, allowed: str, base: Config = SLB, key: str = "loadBalancer", at: str = "", shown: str = ""
+) -> BadCase:
+    """A changed load balancer of Alibaba Cloud. at, shown: the path below `key` and the value in the message, if they
+    are not those of the change.
 
-    One that another case has changed already is changed further, so that many cases fit into one config.
+    Several cases can change the same load balancer, so that many cases fit into one config.
     """
+    path: list[str] = []
+    value: Any = change
+    while isinstance(value, dict) and len(value) == 1:
+        ((name, value),) = value.items()
+        path.append(name)
 
     def apply(config: Config) -> None:
-        now = config.get(key)
-        changed = isinstance(now, dict) and base.items() <= now.items()
-        config[key] = copy.deepcopy((now if changed else base) | change)
+        current: Config = config.get(key) or {}
+        config[key] = copy.deepcopy((current if base.items() <= current.items() else base) | change)
 
-    return BadCase(f"{key}.{at}", shown, allowed, apply)
+    return BadCase(f"{key}.{at or '.'.join(path)}", shown or repr(value), allowed, apply)
 
 
 def without(key: str, of: Config) -> Config:
@@ -191,7 +187,9 @@ def without(key: str, of: Config) -> Config:
 
 
 FORMER = "formerLoadBalancer"
+DRAIN = "edge.drain.timeout"
 NOT_OURS = "kubernetes.do.not.delete"
+REUSED = "kubernetes.reused.by.user"
 INTERNET: Config = {"kind": "slb", "addressType": "internet"}
 EXISTING: Config = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
 EIP = '{"bandwidth":5,"chargeType":"PayByTraffic"}'
@@ -200,160 +198,140 @@ POOL = {"key": "pool", "value": "edge"}
 LOGIN = {"server": "registry.example.com", "username": "puller", "password": "hunter2-hunter2"}
 
 BAD_CLOUD_CONFIGS = [
-    # What a kind has and another has not.
-    cloud({"rtmpPort": 31935}, "rtmpPort", "31935", "is at an unknown key"),
-    cloud({"zoneMaps": {}}, "zoneMaps", "{}", "is at an unknown key"),
-    cloud({"vswitchId": "vsw-2ze0001"}, "vswitchId", "'vsw-2ze0001'", "is at an unknown key", NLB, FORMER),
-    cloud({"eip": {"bandwith": 5, "bandwidth": 5}}, "eip.bandwith", "5", "did you mean 'bandwidth'?"),
-    cloud({"Spec": "slb.s2.small"}, "Spec", "'slb.s2.small'", "did you mean 'spec'?"),
-    # What is required.
-    put("loadBalancer", without("addressType", SLB), "(absent)", "is required", at="loadBalancer.addressType"),
-    put("loadBalancer", without("zoneMaps", NLB), "(absent)", "is required", at="loadBalancer.zoneMaps"),
-    put("loadBalancer", without("vswitchId", SLB), "None", "must name the vswitch", at="loadBalancer.vswitchId"),
-    cloud({"eip": {}}, "eip.bandwidth", "(absent)", "is required"),
+    # Keys of another kind of load balancer.
+    cloud({"rtmpPort": 31935}, "is at an unknown key"),
+    cloud({"zoneMaps": {}}, "is at an unknown key"),
+    cloud({"vswitchId": "vsw-2ze0001"}, "is at an unknown key", NLB, FORMER),
+    cloud({"eip": {"bandwith": 5, "bandwidth": 5}}, "did you mean 'bandwidth'?", at="eip.bandwith", shown="5"),
+    cloud({"Spec": "slb.s2.small"}, "did you mean 'spec'?"),
+    # Missing keys.
+    put("loadBalancer", without("addressType", SLB), "is required", shown="(absent)", at="loadBalancer.addressType"),
+    put("loadBalancer", without("zoneMaps", NLB), "is required", shown="(absent)", at="loadBalancer.zoneMaps"),
+    put("loadBalancer", without("vswitchId", SLB), "must name the vswitch", shown="None", at="loadBalancer.vswitchId"),
+    cloud({"eip": {}}, "is required", at="eip.bandwidth", shown="(absent)"),
     # Values.
-    cloud({"addressType": "vpc"}, "addressType", "'vpc'", "must be 'internet' or 'intranet'"),
-    cloud({"backend": "pod"}, "backend", "'pod'", "must be 'ecs' or 'eni'"),
-    cloud({"scheduler": "random"}, "scheduler", "'random'", "must be 'wrr', 'rr', 'wlc', 'sch' or 'tch'"),
-    cloud({"externalTrafficPolicy": "local"}, "externalTrafficPolicy", "'local'", "must be 'Cluster' or 'Local'"),
-    cloud({"connectionDrain": "9s"}, "connectionDrain", "'9s'", "must be 10s to 900s, or 0s for none"),
-    cloud({"connectionDrain": "901s"}, "connectionDrain", "'901s'", "must be 10s to 900s, or 0s for none"),
-    cloud({"connectionDrain": 900}, "connectionDrain", "900", "must be a duration with a unit"),
-    cloud({"connectionDrain": "12h"}, "connectionDrain", "'12h'", "must be 10s to 900s", NLB, FORMER),
-    cloud({"establishedTimeout": "1h"}, "establishedTimeout", "'1h'", "must be 10s to 900s"),
-    cloud({"idleTimeout": "5s"}, "idleTimeout", "'5s'", "must be 10s to 900s", NLB, FORMER),
-    cloud({"persistenceTimeout": "2h"}, "persistenceTimeout", "'2h'", "must be 0s to 3600s"),
-    cloud({"healthCheck": {"interval": "51s"}}, "healthCheck.interval", "'51s'", "must be 1s to 50s"),
-    cloud({"healthCheck": {"timeout": "0s"}}, "healthCheck.timeout", "'0s'", "must be 1s to 300s"),
-    cloud({"healthCheck": {"healthyThreshold": 1}}, "healthCheck.healthyThreshold", "1", "greater than or equal to 2"),
-    cloud(
-        {"healthCheck": {"unhealthyThreshold": 11}}, "healthCheck.unhealthyThreshold", "11", "less than or equal to 10"
-    ),
-    cloud({"vswitchId": "vpc-2ze0001"}, "vswitchId", "'vpc-2ze0001'", "must be the id of a vswitch"),
-    cloud({"id": "i-2ze0001"}, "id", "'i-2ze0001'", "must be the id of a CLB", EXISTING, FORMER),
-    cloud({"name": "srs edge"}, "name", "'srs edge'", "must be a name of at most 80 letters"),
-    cloud({"spec": "slb.s9.huge"}, "spec", "'slb.s9.huge'", "must be 'slb.s1.small'"),
-    cloud({"deleteProtection": "on"}, "deleteProtection", "'on'", "must be a valid boolean"),
-    cloud({"eip": {"bandwidth": "100"}}, "eip.bandwidth", "'100'", "must be a valid integer"),
-    cloud({"eip": {"bandwidth": 0}}, "eip.bandwidth", "0", "greater than or equal to 1"),
-    cloud({"service": "SRS"}, "service", "'SRS'", "must be a DNS label"),
+    cloud({"addressType": "vpc"}, "must be 'internet' or 'intranet'"),
+    cloud({"backend": "pod"}, "must be 'ecs' or 'eni'"),
+    cloud({"scheduler": "random"}, "must be 'wrr', 'rr', 'wlc', 'sch' or 'tch'"),
+    cloud({"externalTrafficPolicy": "local"}, "must be 'Cluster' or 'Local'"),
+    cloud({"connectionDrain": "9s"}, "must be 10s to 900s, or 0s for none"),
+    cloud({"connectionDrain": "901s"}, "must be 10s to 900s, or 0s for none"),
+    cloud({"connectionDrain": 900}, "must be a duration with a unit"),
+    cloud({"connectionDrain": "12h"}, "must be 10s to 900s", NLB, FORMER),
+    cloud({"establishedTimeout": "1h"}, "must be 10s to 900s"),
+    cloud({"idleTimeout": "5s"}, "must be 10s to 900s", NLB, FORMER),
+    cloud({"persistenceTimeout": "2h"}, "must be 0s to 3600s"),
+    cloud({"healthCheck": {"interval": "51s"}}, "must be 1s to 50s"),
+    cloud({"healthCheck": {"timeout": "0s"}}, "must be 1s to 300s"),
+    cloud({"healthCheck": {"healthyThreshold": 1}}, "greater than or equal to 2"),
+    cloud({"healthCheck": {"unhealthyThreshold": 11}}, "less than or equal to 10"),
+    cloud({"vswitchId": "vpc-2ze0001"}, "must be the id of a vswitch"),
+    cloud({"id": "i-2ze0001"}, "must be the id of a CLB", EXISTING, FORMER),
+    cloud({"name": "srs edge"}, "must be a name of at most 80 letters"),
+    cloud({"spec": "slb.s9.huge"}, "must be 'slb.s1.small'"),
+    cloud({"deleteProtection": "on"}, "must be a valid boolean"),
+    cloud({"eip": {"bandwidth": "100"}}, "must be a valid integer"),
+    cloud({"eip": {"bandwidth": 0}}, "greater than or equal to 1"),
+    cloud({"service": "SRS"}, "must be a DNS label"),
     cloud(
         {"zoneMaps": {"cn-beijing-h": "vsw-2ze0001"}},
-        "zoneMaps",
-        "{'cn-beijing-h': 'vsw-2ze0001'}",
         "at least 2 items",
         NLB,
+        at="zoneMaps",
+        shown="{'cn-beijing-h': 'vsw-2ze0001'}",
     ),
-    cloud({"zoneMaps": NLB["zoneMaps"] | {"h": "vsw-2ze0003"}}, "zoneMaps.h", "'h'", "must be a zone", NLB, FORMER),
-    cloud({"tags": {"acs:x": "y"}}, "tags.acs:x", "'y'", "beginning with neither aliyun nor acs:"),
-    cloud({"tags": {NOT_OURS: ""}}, f'tags["{NOT_OURS}"]', "''", "the controller rejects"),
-    cloud(
-        {"tags": {"kubernetes.reused.by.user": "x"}}, 'tags["kubernetes.reused.by.user"]', "'x'", "the stack sets it"
-    ),
-    cloud({"tags": TAGS}, "tags", f"{str(TAGS)[:117]}…", "must be at most 9 tags"),
-    cloud({"tags": {"a": "1,2"}}, "tags.a", "'1,2'", "must contain neither ',' nor '='", NLB, FORMER),
+    cloud({"zoneMaps": ZONES | {"h": "vsw-2ze0003"}}, "must be a zone", NLB, FORMER, at="zoneMaps.h", shown="'h'"),
+    cloud({"tags": {"acs:x": "y"}}, "beginning with neither aliyun nor acs:"),
+    cloud({"tags": {NOT_OURS: ""}}, "the controller rejects", at=f'tags["{NOT_OURS}"]', shown="''"),
+    cloud({"tags": {REUSED: "x"}}, "the stack sets it", at=f'tags["{REUSED}"]', shown="'x'"),
+    cloud({"tags": TAGS}, "must be at most 9 tags", shown=f"{str(TAGS)[:117]}…"),
+    cloud({"tags": {"a": "1,2"}}, "must contain neither ',' nor '='", NLB, FORMER),
     # Rules between keys.
-    cloud({"spec": "slb.s2.small"}, "spec", "'slb.s2.small'", "has no effect with PayByCLCU"),
-    cloud({"instanceChargeType": "PayBySpec"}, "spec", "None", "must be set with PayBySpec"),
-    cloud(
-        {"vswitchId": "vsw-2ze0001"}, "vswitchId", "'vsw-2ze0001'", "has no effect on an internet CLB", INTERNET, FORMER
-    ),
-    cloud({"eip": {"bandwidth": 5}}, "eip", EIP, "can only be set for an intranet CLB", INTERNET, FORMER),
-    cloud({"bandwidth": 100}, "bandwidth", "100", "only on an internet CLB with PayByBandwidth"),
-    cloud({"bandwidth": 100}, "bandwidth", "100", "only on an internet CLB with PayByBandwidth", INTERNET, FORMER),
+    cloud({"spec": "slb.s2.small"}, "has no effect with PayByCLCU"),
+    cloud({"instanceChargeType": "PayBySpec"}, "must be set with PayBySpec", at="spec", shown="None"),
+    cloud({"vswitchId": "vsw-2ze0001"}, "has no effect on an internet CLB", INTERNET, FORMER),
+    cloud({"eip": {"bandwidth": 5}}, "can only be set for an intranet CLB", INTERNET, FORMER, at="eip", shown=EIP),
+    cloud({"bandwidth": 100}, "only on an internet CLB with PayByBandwidth"),
+    cloud({"bandwidth": 100}, "only on an internet CLB with PayByBandwidth", INTERNET, FORMER),
     cloud(
         {"internetChargeType": "PayByBandwidth"},
-        "bandwidth",
-        "None",
         "must be set with PayByBandwidth",
         INTERNET,
         FORMER,
+        at="bandwidth",
+        shown="None",
     ),
-    cloud({"internetChargeType": "PayByTraffic"}, "internetChargeType", "'PayByTraffic'", "no effect on an intranet"),
+    cloud({"internetChargeType": "PayByTraffic"}, "no effect on an intranet"),
+    cloud({"vswitchId": "vsw-2ze0001"}, "must not be set together with id", EXISTING, FORMER),
+    cloud({"tags": {"a": "b"}}, "must not be set together with id", EXISTING, FORMER, at="tags", shown="{'a': 'b'}"),
     cloud(
-        {"vswitchId": "vsw-2ze0001"},
-        "vswitchId",
-        "'vsw-2ze0001'",
-        "must not be set together with id",
-        EXISTING,
-        FORMER,
+        {"backend": "eni", "externalTrafficPolicy": "Local"},
+        "has no effect",
+        at="externalTrafficPolicy",
+        shown="'Local'",
     ),
-    cloud({"tags": {"a": "b"}}, "tags", "{'a': 'b'}", "must not be set together with id", EXISTING, FORMER),
-    cloud({"backend": "eni", "externalTrafficPolicy": "Local"}, "externalTrafficPolicy", "'Local'", "has no effect"),
-    # The drain that a load balancer cannot keep.
-    put("loadBalancer", SLB | {"backend": "eni"}, "12h", "with backend eni it ends", at="edge.drain.timeout"),
-    put("loadBalancer", NLB | {"backend": "eni"}, "12h", "drain.timeout to at most 14m55s", at="edge.drain.timeout"),
+    # Drain timeouts that a load balancer does not support.
+    put("loadBalancer", SLB | {"backend": "eni"}, "with backend eni it ends", shown="12h", at=DRAIN),
+    put("loadBalancer", NLB | {"backend": "eni"}, "drain.timeout to at most 14m55s", shown="12h", at=DRAIN),
     put(
         "formerLoadBalancer",
         SLB | {"externalTrafficPolicy": "Local", "service": "former"},
-        "12h",
         "longer than formerLoadBalancer can keep: with externalTrafficPolicy Local",
-        at="edge.drain.timeout",
+        shown="12h",
+        at=DRAIN,
     ),
     # Several load balancers.
     put(
         "formerLoadBalancer",
         SLB,
-        "'srs-edge-service'",
         "is already the Service of loadBalancer",
+        shown="'srs-edge-service'",
         at="formerLoadBalancer.service",
     ),
     put(
         "formerLoadBalancer",
         {"kind": "nodePort", "service": "former", "httpPort": 30081},
-        "31935",
         "is already a node port of loadBalancer",
+        shown="31935",
         at="formerLoadBalancer.rtmpPort",
     ),
     put(
-        "publish",
-        {"loadBalancer": SLB | {"service": "socs"}},
-        "'socs'",
+        "publish/loadBalancer",
+        SLB | {"service": "socs"},
         "is already the Service of the origins",
+        shown="'socs'",
         at="publish.loadBalancer.service",
     ),
-    put("publish", {"to": "origin"}, "'origin'", "must be 'edges' or 'origins'", at="publish.to"),
-    put(
-        "publish",
-        {"loadBalancer": {"kind": "nodePort"}},
-        "'nodePort'",
-        "must be one of 'none', 'slb', 'nlb'",
-        at="publish.loadBalancer.kind",
-    ),
+    put("publish/to", "origin", "must be 'edges' or 'origins'"),
+    put("publish/loadBalancer/kind", "nodePort", "must be one of 'none', 'slb', 'nlb'"),
     # HLS, images, nodes.
-    put("hls/port", 8081, "8081", "needs loadBalancer.kind slb (it is nodePort)"),
-    put("hls/port", 0, "0", "must be greater than or equal to 1"),
-    put("images", {"pullSecrets": "acr"}, "'acr'", "must be a valid list", at="images.pullSecrets"),
-    put("images", {"pullSecrets": ["ACR"]}, "'ACR'", "must be a DNS label", at="images.pullSecrets[0]"),
-    put("images", {"registry": LOGIN | {"user": "x"}}, "'x'", "did you mean 'username'?", at="images.registry.user"),
-    put("images", {"registry": LOGIN | {"password": 12}}, "[secret]", "valid string", at="images.registry.password"),
-    put("edge/nodeSelector", {"a b": "c"}, "'a b'", "must be the key of a label", at="edge.nodeSelector.a b"),
-    put("origin/nodeSelector", {"pool": True}, "True", "must be a valid string", at="origin.nodeSelector.pool"),
-    put(
-        "edge/tolerations",
-        [{"key": "pool"}],
-        "None",
-        "must be set with Equal",
-        at="edge.tolerations[0].value",
-    ),
+    put("hls/port", 8081, "needs loadBalancer.kind slb (it is nodePort)"),
+    put("hls/port", 0, "must be greater than or equal to 1"),
+    put("images/pullSecrets", "acr", "must be a valid list"),
+    put("images/pullSecrets", ["ACR"], "must be a DNS label", shown="'ACR'", at="images.pullSecrets[0]"),
+    put("images/registry", LOGIN | {"user": "x"}, "did you mean 'username'?", shown="'x'", at="images.registry.user"),
+    put("images/registry", LOGIN | {"password": 12}, "valid string", shown="[secret]", at="images.registry.password"),
+    put("edge/nodeSelector/a b", "c", "must be the key of a label", shown="'a b'"),
+    put("origin/nodeSelector/pool", True, "must be a valid string"),
+    put("edge/tolerations", [{"key": "pool"}], "must be set with Equal", shown="None", at="edge.tolerations[0].value"),
     put(
         "edge/tolerations",
         [POOL | {"operator": "Exists"}],
-        "'edge'",
         "must be left out with operator Exists",
+        shown="'edge'",
         at="edge.tolerations[0].value",
     ),
     put(
         "origin/tolerations",
         [POOL | {"efect": "NoSchedule"}],
-        "'NoSchedule'",
         "did you mean 'effect'?",
+        shown="'NoSchedule'",
         at="origin.tolerations[0].efect",
     ),
-    put("hls/tolerations", {"key": "pool"}, "{'key': 'pool'}", "must be a valid list"),
-    put("kubernetes/kubeconfig", "apiVersion: v1\nkind: Config", "[secret]", "must be the path of a kubeconfig"),
+    put("hls/tolerations", {"key": "pool"}, "must be a valid list"),
+    put("kubernetes/kubeconfig", "apiVersion: v1\nkind: Config", "must be the path of a kubeconfig", shown="[secret]"),
 ]
-"""Those of production on Alibaba Cloud."""
+"""Bad configs of production on Alibaba Cloud."""
 
 ALICLOUD = {"alicloud:region": "cn-beijing"}
-"""The provider's settings that GOOD would need with SLB."""
+"""The provider's settings that GOOD needs with SLB."""

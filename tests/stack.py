@@ -1,4 +1,4 @@
-"""A stack of the program in a folder and a namespace of its own, and what is live in it."""
+"""A stack of the program in a folder and a namespace of its own, and its live objects."""
 
 import contextlib
 import copy
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +27,7 @@ PROGRAM = ["__main__.py", "Pulumi.yaml", "model", "update", "cluster", "componen
 NAME = "dev"
 
 QUICK = {"minReady": "1s"}
-"""What makes a stack quick enough to be updated many times."""
+"""Settings that keep an update of simulated pods short."""
 
 READY_AFTER = "srs.testbed/ready-after"
 STATE = "srs.testbed/state"
@@ -35,14 +35,14 @@ MESSAGE = "srs.testbed/message"
 """Annotations by which a simulated pod misbehaves (testbed/nodes/pod.yaml)."""
 
 
-def release(image: str, weight: int, **more: Any) -> dict[str, Any]:
-    """The config of a release; image: the tag of ossrs/srs."""
-    return {"image": f"ossrs/srs:{image}", "weight": weight, **more}
+def release(tag: str, weight: int, **more: Any) -> dict[str, Any]:
+    """The config of a release of ossrs/srs with this tag."""
+    return {"image": f"ossrs/srs:{tag}", "weight": weight, **more}
 
 
 @dataclass
 class Result:
-    """What a run of the CLI printed, whether it succeeded, how long it took (seconds), what it did by resource name."""
+    """A run of the CLI: whether it succeeded, its output, its duration, its operations by resource name."""
 
     ok: bool
     output: str
@@ -56,7 +56,10 @@ class Result:
 
 
 class DevStack:
-    """The program, its stack config and its namespace."""
+    """The program, its stack config and its namespace.
+
+    config: the values of the stack config by key without `srs:`. provider_config: other keys of the stack config.
+    """
 
     def __init__(self, folder: Path, kubeconfig: Path, name: str) -> None:
         self.folder = folder
@@ -72,17 +75,17 @@ class DevStack:
             "PULUMI_BACKEND_URL": (folder / "backend").as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": "",
         }
-        self.config = self.dev_config()
+        self.provider_config: dict[str, Any] = {}
+        self.config = self.committed_config()
         self.make_quick()
-        self._stack: auto.Stack | None = None
 
-    def dev_config(self) -> dict[str, Any]:
+    def committed_config(self) -> dict[str, Any]:
         """The committed dev stack's config, in this namespace."""
         text = (ROOT / "Pulumi.dev.yaml").read_text()
         self.salt = yaml.safe_load(text)["encryptionsalt"]
-        made = {key.removeprefix("srs:"): value for key, value in yaml.safe_load(text)["config"].items()}
-        made["kubernetes"] |= {"kubeconfig": str(self.kubeconfig), "namespace": self.namespace}
-        return made
+        settings = {key.removeprefix("srs:"): value for key, value in yaml.safe_load(text)["config"].items()}
+        settings["kubernetes"] |= {"kubeconfig": str(self.kubeconfig), "namespace": self.namespace}
+        return settings
 
     def make_quick(self) -> None:
         """One origin, no HLS, no demo stream, a ClusterIP (node ports are the cluster's, not the namespace's)."""
@@ -98,37 +101,37 @@ class DevStack:
 
     def write(self) -> None:
         """Write the config to Pulumi.dev.yaml."""
-        text = {"encryptionsalt": self.salt, "config": {f"srs:{key}": value for key, value in self.config.items()}}
-        (self.folder / f"Pulumi.{NAME}.yaml").write_text(yaml.safe_dump(text))
+        values = {f"srs:{key}": value for key, value in self.config.items()} | self.provider_config
+        content = {"encryptionsalt": self.salt, "config": values}
+        (self.folder / f"Pulumi.{NAME}.yaml").write_text(yaml.safe_dump(content))
 
     @cached_property
     def stack(self) -> auto.Stack:
-        """The stack, as Pulumi's Automation API has it."""
+        """The stack of Pulumi's Automation API."""
         self.write()
         options = auto.LocalWorkspaceOptions(env_vars=self.variables)
-        self._stack = auto.create_or_select_stack(NAME, work_dir=str(self.folder), opts=options)
-        return self._stack
+        return auto.create_or_select_stack(NAME, work_dir=str(self.folder), opts=options)
 
-    def up(self) -> Result:
-        """Bring the config about."""
+    def update(self) -> Result:
+        """Run `pulumi up` with the config."""
         return self._run("up")
 
-    def must_up(self) -> Result:
-        """Bring the config about; anything but success is a failure of the test."""
-        result = self.up()
+    def must_update(self) -> Result:
+        """Run `pulumi up` with the config, and assert that it succeeds."""
+        result = self.update()
         assert result.ok, result.output
         return result
 
     def preview(self) -> Result:
-        """What an up would do."""
+        """Run `pulumi preview`."""
         return self._run("preview")
 
     def refresh(self) -> Result:
-        """Look for drift."""
+        """Run `pulumi refresh`."""
         return self._run("refresh")
 
     def destroy(self) -> Result:
-        """Take everything away."""
+        """Run `pulumi destroy`."""
         return self._run("destroy")
 
     def _run(self, command: str) -> Result:
@@ -137,23 +140,23 @@ class DevStack:
         lines: list[str] = []
         operations: dict[str, str] = {}
 
-        def event(engine: auto.EngineEvent) -> None:
-            if engine.resource_pre_event:
-                step = engine.resource_pre_event.metadata
+        def on_event(event: auto.EngineEvent) -> None:
+            if event.resource_pre_event:
+                step = event.resource_pre_event.metadata
                 operations[step.urn.split("::")[-1]] = str(step.op.value)
 
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
-            getattr(stack, command)(on_output=lines.append, on_event=event, color="never")
+            getattr(stack, command)(on_output=lines.append, on_event=on_event, color="never")
             ok = True
         except auto.CommandError as error:
             ok = False
             lines.append(str(error))
-        return Result(ok, "\n".join(lines), time.monotonic() - begun, operations)
+        return Result(ok, "\n".join(lines), time.monotonic() - started, operations)
 
-    def begin_up(self) -> "subprocess.Popen[str]":
-        """Start an up with the plain CLI and do not wait for it."""
-        assert self.stack  # made before
+    def start_update(self) -> "subprocess.Popen[str]":
+        """Start `pulumi up` of the plain CLI and do not wait for it."""
+        assert self.stack  # created before
         self.write()
         return subprocess.Popen(
             ["pulumi", "up", "--yes", "--skip-preview", "--stack", NAME, "--color", "never", "--non-interactive"],
@@ -164,29 +167,14 @@ class DevStack:
             text=True,
         )
 
-    def kill(self, up: "subprocess.Popen[str]") -> None:
-        """Kill a running up with SIGKILL; what it started runs on, until the test ends."""
-        self._orphans += psutil.Process(up.pid).children(recursive=True)
-        up.kill()
-        up.wait()
-
-    def cancel(self) -> None:
-        """`pulumi cancel`, after an up was killed."""
+    def kill(self, update: "subprocess.Popen[str]") -> None:
+        """Interrupt a running update with SIGKILL, and cancel it; its child processes run on until the test ends."""
+        self._orphans += psutil.Process(update.pid).children(recursive=True)
+        update.kill()
+        update.wait()
         self.stack.cancel()
 
-    # What is live.
-
-    @cached_property
-    def api(self) -> client.ApiClient:
-        return config.new_client_from_config(str(self.kubeconfig))
-
-    @cached_property
-    def core(self) -> client.CoreV1Api:
-        return client.CoreV1Api(self.api)
-
-    @cached_property
-    def apps(self) -> client.AppsV1Api:
-        return client.AppsV1Api(self.api)
+    # The live objects.
 
     def kubectl(self, *arguments: str, check: bool = True) -> str:
         """Run kubectl in the namespace."""
@@ -206,11 +194,9 @@ class DevStack:
     def replicas(self) -> dict[str, int]:
         """Ready replicas of each release's Deployment."""
         return {
-            item["metadata"]["name"].removeprefix("srs-edge-").removesuffix("-deploy"): item["status"].get(
-                "readyReplicas", 0
-            )
+            name.removeprefix("srs-edge-").removesuffix("-deploy"): item["status"].get("readyReplicas", 0)
             for item in self.get("deployments")["items"]
-            if item["metadata"]["name"].startswith("srs-edge-")
+            if (name := item["metadata"]["name"]).startswith("srs-edge-")
         }
 
     def pods(self, selector: str = "app=srs-edge", terminating: bool = False) -> list[dict[str, Any]]:
@@ -218,42 +204,40 @@ class DevStack:
         items = self.get("pods", "-l", selector)["items"]
         return [item for item in items if ("deletionTimestamp" in item["metadata"]) is terminating]
 
-    def pod_names(self, selector: str = "app=srs-edge") -> set[str]:
-        """Names of the pods that are not terminating."""
-        return {pod["metadata"]["name"] for pod in self.pods(selector)}
+    def pod_names(self, selector: str = "app=srs-edge", terminating: bool = False) -> set[str]:
+        """Names of the pods that are not terminating, or of those that are."""
+        return {pod["metadata"]["name"] for pod in self.pods(selector, terminating)}
 
-    def endpoints(self) -> set[str]:
-        """Names of the pods that the edge Service sends new connections to."""
-        slices = self.get("endpointslices", "-l", "kubernetes.io/service-name=srs-edge-service")["items"]
+    def endpoints(self, service: str = "srs-edge-service") -> set[str]:
+        """Names of the pods that a Service sends new connections to."""
+        slices = self.get("endpointslices", "-l", f"kubernetes.io/service-name={service}")["items"]
         return {
             endpoint["targetRef"]["name"]
-            for each in slices
-            for endpoint in each["endpoints"] or []
+            for endpoint_slice in slices
+            for endpoint in endpoint_slice["endpoints"] or []
             if endpoint["conditions"].get("ready")
         }
 
     @contextmanager
-    def watched_endpoints(self) -> Iterator[list[int]]:
+    def watched_endpoints(self) -> Generator[list[int]]:
         """Record the number of ready endpoints of the edge Service, at every change, while the block runs."""
         counts = [len(self.endpoints())]
-        discovery = client.DiscoveryV1Api(self.api)
+        discovery = client.DiscoveryV1Api(config.new_client_from_config(str(self.kubeconfig)))
         done = threading.Event()
 
         def record() -> None:
             ready: dict[str, int] = {}
             while not done.is_set():
-                events = watch.Watch().stream(
+                events: Any = watch.Watch().stream(
                     discovery.list_namespaced_endpoint_slice,
                     self.namespace,
                     label_selector="kubernetes.io/service-name=srs-edge-service",
-                    timeout_seconds=2,  # after which it begins anew, with the slices that are there
+                    timeout_seconds=2,  # then the watch starts again with the existing slices
                 )
                 for event in events:
-                    each = event["object"]
-                    gone = event["type"] == "DELETED"
-                    ready[each.metadata.name] = (
-                        0 if gone else sum(bool(endpoint.conditions.ready) for endpoint in each.endpoints or [])
-                    )
+                    endpoint_slice = event["object"]
+                    endpoints = [] if event["type"] == "DELETED" else endpoint_slice.endpoints or []
+                    ready[endpoint_slice.metadata.name] = sum(bool(item.conditions.ready) for item in endpoints)
                     counts.append(sum(ready.values()))
 
         thread = threading.Thread(target=record)
@@ -265,9 +249,9 @@ class DevStack:
             thread.join()
 
     def snapshot(self) -> dict[str, Any]:
-        """The live Deployments, StatefulSets, Services and PodDisruptionBudgets with the srs.conf that their pods
-        mount, less what the API server adds."""
-        kept = {}
+        """The live Deployments, StatefulSets, Services and PodDisruptionBudgets, without the fields that the API server
+        sets, and the srs.conf that their pods mount."""
+        kept: dict[str, Any] = {}
         for item in self.get("deployments,statefulsets,services,poddisruptionbudgets")["items"]:
             kept[f"{item['kind']}/{item['metadata']['name']}"] = _plain(item)
         for workload in self.get("deployments,statefulsets")["items"]:
@@ -276,9 +260,9 @@ class DevStack:
         return kept
 
     def assert_successors_are_ready(self) -> None:
-        """Delete one pod of each release; its successor gets ready, and all that it mounts is there.
+        """Delete one pod of each release; its successor becomes ready, and each ConfigMap that it mounts exists.
 
-        (A simulated kubelet does not look whether a ConfigMap exists; a real one does.)
+        (A real kubelet checks that a ConfigMap exists, a simulated one does not.)
         """
         by_release: dict[str, str] = {}
         for pod in self.pods():
@@ -291,7 +275,7 @@ class DevStack:
             assert set(config_maps(pod["spec"])) <= existing, pod["metadata"]["name"]
 
     def clean_up(self) -> None:
-        """Take the namespace away with all its pods."""
+        """Delete the namespace with all its pods."""
         for orphan in self._orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.kill()
@@ -317,9 +301,9 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
-def eventually(holds: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something holds."""
+def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "did not come about in time"
+    while not condition():
+        assert time.monotonic() < deadline, f"not true within {seconds} s"
         time.sleep(0.3)

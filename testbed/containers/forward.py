@@ -1,14 +1,15 @@
-"""Connections between this machine's 127.0.0.1 and that of the machine the nodes run on, and its cluster network.
+"""Forwards connections between this machine's 127.0.0.1 and the network of the machine on which the nodes run.
 
     python -m testbed.containers.forward PID API_PORT SOCKET READY [PORT:NODE_PORT ...]
 
-- A PORT here leads to a node port inside: what a viewer connects to.
-- The API server's port is listened on inside and leads here: what kubelets connect to.
-- SOCKET takes HTTP CONNECT and leads inside: the API server reaches kubelets through it (`kubectl logs`, `exec`), by
-  its egress selector (Kubernetes docs, "Set up Konnectivity service", the same setting).
+- Each PORT here is forwarded to a node port inside: viewers connect to it.
+- The API server's port inside is forwarded to the same port here: kubelets connect to it.
+- SOCKET is an HTTP CONNECT proxy into the machine: the API server reaches kubelets through it (`kubectl logs`, `exec`)
+  with its egress selector (Kubernetes docs, "Set up Konnectivity service", has the same setting).
 
-A socket belongs to the network of the thread that made it, so one thread of this process lives inside and makes the
-sockets, and asyncio uses all of them alike. The process ends with the machine (PID is its first process).
+A socket belongs to the network of the thread that created it, so one thread of this process is in the machine's network
+and creates those sockets; asyncio uses all of them. The process ends with the machine (PID is its first process).
+READY is a file that it creates when it forwards.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def _enter(pid: int) -> None:
-    """Put the calling thread into the network of a process; os.setns came with Python 3.12."""
+    """Move the calling thread to the network of a process; os.setns is new in Python 3.12."""
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
     try:
@@ -42,28 +43,28 @@ def _enter(pid: int) -> None:
 
 
 class Forwarder:
-    """Forwards between the network here and the one of process `pid`."""
+    """Forwards between this network and the one of process `pid`."""
 
     def __init__(self, pid: int) -> None:
-        self._inside = ThreadPoolExecutor(1, initializer=_enter, initargs=(pid,))
+        self._inside_thread = ThreadPoolExecutor(1, initializer=_enter, initargs=(pid,))
 
     async def outward(self, port: int) -> None:
         """Listen inside, connect here."""
-        await self._listen(await self._make_inside(lambda: _listener(port)), lambda: self._dial(False, port))
+        await self._listen(await self._create_inside(lambda: _listener(port)), lambda: self._connect(False, port))
 
     async def inward(self, port: int, node_port: int) -> None:
         """Listen here on `port`, connect inside to `node_port`."""
-        await self._listen(_listener(port), lambda: self._dial(True, node_port))
+        await self._listen(_listener(port), lambda: self._connect(True, node_port))
 
     async def connect_proxy(self, path: Path) -> None:
-        """Listen on a Unix socket; the first line of each connection says where inside it is to lead."""
+        """Listen on a Unix socket; the first line of each connection names the address to connect to inside."""
         path.unlink(missing_ok=True)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 head = await reader.readuntil(b"\r\n\r\n")
                 host, _, port = head.split(b" ")[1].decode().rpartition(":")
-                other = await self._dial(True, int(port), host)
+                other = await self._connect(True, int(port), host)
             except (OSError, ValueError, IndexError, asyncio.IncompleteReadError) as error:
                 writer.write(f"HTTP/1.1 502 Bad Gateway\r\n\r\n{error}".encode())
                 writer.close()
@@ -73,24 +74,24 @@ class Forwarder:
 
         await asyncio.start_unix_server(serve, path)
 
-    async def _make_inside(self, make: Callable[[], socket.socket]) -> socket.socket:
-        return await asyncio.get_running_loop().run_in_executor(self._inside, make)
+    async def _create_inside(self, create: Callable[[], socket.socket]) -> socket.socket:
+        return await asyncio.get_running_loop().run_in_executor(self._inside_thread, create)
 
-    async def _dial(self, inside: bool, port: int, host: str = _LOOPBACK) -> Streams:
-        made = await self._make_inside(_socket) if inside else _socket()
+    async def _connect(self, inside: bool, port: int, host: str = _LOOPBACK) -> Streams:
+        connection = await self._create_inside(_socket) if inside else _socket()
         try:
-            await asyncio.get_running_loop().sock_connect(made, (host, port))
+            await asyncio.get_running_loop().sock_connect(connection, (host, port))
         except BaseException:
-            made.close()
+            connection.close()
             raise
-        return await asyncio.open_connection(sock=made)
+        return await asyncio.open_connection(sock=connection)
 
-    async def _listen(self, listener: socket.socket, dial: Callable[[], Awaitable[Streams]]) -> None:
+    async def _listen(self, listener: socket.socket, connect: Callable[[], Awaitable[Streams]]) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                other = await dial()
+                other = await connect()
             except OSError:
-                writer.transport.abort()  # refused there is refused here
+                writer.transport.abort()  # a refused connection is refused here, too
                 return
             await _join(reader, writer, *other)
 
@@ -98,17 +99,17 @@ class Forwarder:
 
 
 def _socket() -> socket.socket:
-    made = socket.socket()
-    made.setblocking(False)
-    return made
+    new = socket.socket()
+    new.setblocking(False)
+    return new
 
 
 def _listener(port: int) -> socket.socket:
-    made = _socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind((_LOOPBACK, port))
-    made.listen(128)
-    return made
+    listener = _socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((_LOOPBACK, port))
+    listener.listen(128)
+    return listener
 
 
 async def _join(
@@ -117,9 +118,9 @@ async def _join(
     other_reader: asyncio.StreamReader,
     other_writer: asyncio.StreamWriter,
 ) -> None:
-    """Carry bytes both ways until both sides have said that they are done, or one is gone."""
+    """Copy bytes in both directions until both sides have sent EOF, or one has closed the connection."""
 
-    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while data := await source.read(_CHUNK):
             target.write(data)
             await target.drain()
@@ -127,15 +128,15 @@ async def _join(
             target.write_eof()
 
     try:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(carry(reader, other_writer))
-            both.create_task(carry(other_reader, writer))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(copy(reader, other_writer))
+            tasks.create_task(copy(other_reader, writer))
     except* OSError:
         pass
     finally:
-        for each in (writer, other_writer):
+        for side in (writer, other_writer):
             with suppress(OSError):
-                each.close()
+                side.close()
 
 
 async def _run(pid: int, api_port: int, proxy: Path, ready: Path, node_ports: list[str]) -> None:
@@ -151,7 +152,7 @@ async def _run(pid: int, api_port: int, proxy: Path, ready: Path, node_ports: li
 
 
 def main() -> int:
-    """Forward until the machine is gone."""
+    """Forward until the machine ends."""
     pid, api_port, proxy, ready, *node_ports = sys.argv[1:]
     asyncio.run(_run(int(pid), int(api_port), Path(proxy), Path(ready), node_ports))
     return 0

@@ -1,9 +1,8 @@
-"""The machine on which the nodes run: a network, mount and pid namespace, and what has to be in it.
+"""The machine on which the nodes run: a network, mount and pid namespace, and the configuration of its components.
 
-All of a node lives inside: containerd, kubelet, kube-proxy, cluster DNS, bridges, iptables rules, mounts, pods. Its
-first process (`testbed.containers.init`) starts them. When that ends, in whatever way, the kernel ends every process
-of the namespace and takes bridges, rules and mounts away with it, so nothing can be left behind. Control groups are
-the exception; `clean_up` sees to them.
+Everything of a node is inside: containerd, kubelet, kube-proxy, cluster DNS, bridges, iptables rules, mounts, pods. Its
+first process (`testbed.containers.init`) starts them. When that process ends, also when it is killed, the kernel ends
+every process of the namespace and removes bridges, rules and mounts. Control groups remain; `clean_up` removes them.
 
 Linux and root only.
 """
@@ -27,11 +26,11 @@ from testbed.toolchain.install import Tools
 
 NODES = 2
 DNS_ADDRESS = "169.254.20.10"
-"""Where cluster DNS listens inside the machine: link-local, as node-local DNS caches have it."""
+"""The address of cluster DNS inside the machine: link-local, as for node-local DNS caches."""
 PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 
-OUTSIDE = (Path("/var/lib/cni"), Path("/var/log"), Path("/var/lib/kubelet"))
-"""Where components write whatever they are told; inside the machine, folders of its own are mounted there."""
+HOST_FOLDERS = (Path("/var/lib/cni"), Path("/var/log"), Path("/var/lib/kubelet"))
+"""Folders that components always write to; inside the machine, folders of its own are mounted there."""
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
@@ -40,11 +39,11 @@ _CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 _PROGRAMS = ("containerd", "ctr", "containerd-shim-runc-v2", "runc", "iptables", "ip", "unshare", "nsenter", "mount")
 _DEBIAN = "containerd runc containernetworking-plugins iptables conntrack iproute2"
 _SOCKET_LENGTH = 100
-"""A Unix socket's path has 108 bytes at most (unix(7)); containerd adds a suffix."""
+"""The path of a Unix socket has at most 108 bytes (unix(7)); containerd adds a suffix."""
 
 
 class MachineError(Exception):
-    """Nodes that run containers cannot be had here; the message says what is missing and what to do about it."""
+    """This machine cannot run nodes that run containers; the message says what is missing and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Node:
 
     @property
     def zone(self) -> str:
-        """Its zone: two of them, in turn."""
+        """Its zone, one of two in turn."""
         return "testbed-a" if self.number % 2 else "testbed-b"
 
 
@@ -78,11 +77,11 @@ ALL_NODES = tuple(Node(number) for number in range(1, NODES + 1))
 
 
 def missing_requirements() -> str | None:
-    """What this machine lacks for nodes that run containers, in one message; None if it has everything."""
+    """What this machine lacks for nodes that run containers, as a message; None if nothing is missing."""
     if sys.platform != "linux":
-        return "nodes that run containers need Linux; use the simulated ones, or a cluster of your own"
+        return "nodes that run containers need Linux; use simulated nodes, or a cluster of your own"
     if os.geteuid() != 0:
-        return "nodes that run containers need root: containerd mounts file systems, and the pods have a network"
+        return "nodes that run containers need root, for mounts and network namespaces"
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     missing = [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
     missing += [] if _cni_folder() else [f"CNI plugins ({', '.join(_CNI_PLUGINS)})"]
@@ -102,7 +101,7 @@ def _cni_folder() -> Path | None:
 
 
 class Machine:
-    """The machine of one cluster; everything it writes is in `folder`."""
+    """The machine of one cluster; it writes to `folder` only."""
 
     def __init__(self, folder: Path, tools: Tools | None, pki: Pki, kubeconfigs: Path) -> None:
         self.folder = folder
@@ -113,32 +112,37 @@ class Machine:
 
     @property
     def ready(self) -> Path:
-        """A file that is there while all components run."""
+        """A file that exists while all components run."""
         return self.folder / "ready"
+
+    @property
+    def images_imported(self) -> Path:
+        """A file that exists once every node has its images; the kubelets are started then."""
+        return self.folder / "images-imported"
 
     def log(self, component: str) -> Path:
         """The log of a component: `kube-proxy`, `coredns`, `kubelet-1`, `containerd-1` and so on."""
         return self.folder / "logs" / f"{component}.log"
 
     def containerd_socket(self, node: Node) -> Path:
-        """Where the node's containerd listens; it can be reached from outside."""
+        """The socket of the node's containerd; it can be reached from outside."""
         return self.folder / node.name / "c.sock"
 
     def command(self) -> list[str]:
-        """How the machine is started. Ending this process ends everything on it."""
+        """The command that starts the machine. The end of this process ends everything on it."""
         namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
         init = [sys.executable, "-m", "testbed.containers.init", str(self.folder / "plan.json")]
         return ["unshare", *namespaces, "--", *init]
 
     def prepare(self, api_port: int) -> None:
-        """Write everything that the machine is started from.
+        """Write the configuration of the machine.
 
-        api_port: where the API server listens on 127.0.0.1, inside the machine as outside.
+        api_port: the port of the API server on 127.0.0.1, inside the machine and outside.
         Raises MachineError if something is missing.
         """
         problem = missing_requirements()
         if problem is None and len(str(self.containerd_socket(ALL_NODES[0]))) > _SOCKET_LENGTH:
-            problem = f"the path {self.folder} is too long for a socket in it; check the project out nearer to the root"
+            problem = f"the path {self.folder} is too long for a socket in it; move the checkout to a shorter path"
         if problem:
             raise MachineError(problem)
         self.ready.unlink(missing_ok=True)
@@ -149,12 +153,12 @@ class Machine:
         (self.folder / "Corefile").write_text(_corefile(self._kubeconfigs / "coredns.kubeconfig"))
         (self.folder / "kube-proxy.yaml").write_text(yaml.safe_dump(self._kube_proxy()))
         (self.folder / "resolv.conf").write_text("# Pods ask cluster DNS only.\n")
-        self._make_control_groups()
-        made = [target for target in OUTSIDE if not target.exists()]
-        for target in made:
+        self._create_control_groups()
+        created = [target for target in HOST_FOLDERS if not target.exists()]
+        for target in created:
             target.mkdir()
-        if made:
-            (self.folder / "made.json").write_text(json.dumps([str(target) for target in made]))
+        if created:
+            self._created_folders.write_text(json.dumps([str(target) for target in created]))
         (self.folder / "plan.json").write_text(json.dumps(self._plan(api_port), indent=2))
 
     def enter(self, pid: int, argv: Sequence[str]) -> list[str]:
@@ -170,47 +174,46 @@ class Machine:
         return children[0]
 
     def import_image(self, node: Node, archive: Path) -> None:
-        """Put a docker-archive (tar) into the node's containerd, under the names that it carries."""
-        self._ctr(node, "images", "import", str(archive))
-
-    def export_image(self, node: Node, name: str, archive: Path) -> Path:
-        """Write an image that the node has to `archive` (tar), as a docker-archive; gives it back."""
-        self._ctr(node, "images", "export", str(archive), f"docker.io/{name}" if name.count("/") < 2 else name)
-        return archive
-
-    def _ctr(self, node: Node, *arguments: str) -> None:
-        command = ["ctr", "--address", str(self.containerd_socket(node)), "--namespace", "k8s.io", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise MachineError(f"{node.name}: `ctr {' '.join(arguments)}` failed: {done.stderr.strip()[-500:]}")
+        """Import a docker-archive (tar) into the node's containerd, under the names in it."""
+        command = ["ctr", "--address", str(self.containerd_socket(node)), "--namespace", "k8s.io"]
+        result = subprocess.run(
+            [*command, "images", "import", str(archive)], capture_output=True, text=True, check=False
+        )
+        if result.returncode:
+            raise MachineError(f"{node.name}: `ctr images import {archive}` failed: {result.stderr.strip()[-500:]}")
 
     def clean_up(self) -> None:
-        """Remove what is left outside of the folder when the machine has ended: control groups, mount points.
+        """Remove control groups and mount points, which remain outside of the folder when the machine has ended.
 
-        Controllers that `share_out` made the root share stay shared: others may use them by now.
+        Controllers that `delegate_controllers` enabled below the root stay enabled: others may use them by now.
         """
-        if (self.folder / "made.json").exists():
-            for target in json.loads((self.folder / "made.json").read_text()):
-                with suppress(OSError):  # somebody else may use it by now
+        if self._created_folders.exists():
+            for target in json.loads(self._created_folders.read_text()):
+                with suppress(OSError):  # another program may use it by now
                     Path(target).rmdir()
         for root in _control_group_roots():
             for folder, _, _ in os.walk(root / self._cgroup, topdown=False):
                 Path(folder).rmdir()
 
-    def _make_control_groups(self) -> None:
+    @property
+    def _created_folders(self) -> Path:
+        """The list of HOST_FOLDERS that did not exist before."""
+        return self.folder / "created-folders.json"
+
+    def _create_control_groups(self) -> None:
         for root in _control_group_roots():
             for node in ALL_NODES:
                 (root / self._cgroup / node.name).mkdir(parents=True, exist_ok=True)
             if root == CONTROL_GROUPS:
-                share_out(root, self._cgroup)
-            # cpuset (version 1): a new group has no CPU and no memory until it is given some.
+                delegate_controllers(root, self._cgroup)
+            # cpuset (version 1): a new group has neither CPUs nor memory nodes.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 if (root / file).exists():
                     for folder in (root / self._cgroup, *(root / self._cgroup / node.name for node in ALL_NODES)):
                         (folder / file).write_text((root / file).read_text())
 
     def _plan(self, api_port: int) -> dict[str, object]:
-        """What `init` does, in order."""
+        """The input of `init`."""
         assert self._tools is not None
         binaries = self._tools.binaries
         nodes = [
@@ -268,8 +271,8 @@ class Machine:
 
     def _containerd(self, node: Node) -> str:
         folder = self.folder / node.name
-        # restrict_oom_score_adj: where CAP_SYS_RESOURCE is missing no sandbox starts otherwise ("can't get final
-        # child's PID from pipe"). `state` is on the machine's own /run.
+        # restrict_oom_score_adj: without it and without CAP_SYS_RESOURCE no sandbox starts ("can't get final child's
+        # PID from pipe"). `state` is on the machine's own /run.
         return f"""\
 version = 2
 root = "{folder / "containerd"}"
@@ -296,7 +299,7 @@ state = "/run/{node.name}/containerd"
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "cgroupDriver": "cgroupfs",
-            # One of its own for each node: two kubelets that share one remove each other's pods.
+            # One per node: two kubelets that share one remove each other's pods.
             "cgroupRoot": f"/{self._cgroup}/{node.name}",
             "containerRuntimeEndpoint": f"unix://{self.containerd_socket(node)}",
             "address": node.address,
@@ -306,14 +309,14 @@ state = "/run/{node.name}/containerd"
                 "webhook": {"enabled": False},
                 "x509": {"clientCAFile": self._pki.crt("ca")},
             },
-            "authorization": {"mode": "AlwaysAllow"},  # whoever has a certificate of this cluster
+            "authorization": {"mode": "AlwaysAllow"},  # for every client certificate of this cluster
             "clusterDNS": [DNS_ADDRESS],
             "clusterDomain": "cluster.local",
             "resolvConf": str(self.folder / "resolv.conf"),
             "podLogsDir": str(self.folder / node.name / "pod-logs"),
             "failSwapOn": False,
             "enforceNodeAllocatable": [],
-            # The machine is somebody's: its disk may be nearly full without these nodes being the reason.
+            # The disk is shared with everything else on this machine, and may be nearly full.
             "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "100Mi"},
             "imageGCHighThresholdPercent": 100,
             "maxPods": 110,
@@ -333,7 +336,7 @@ state = "/run/{node.name}/containerd"
             "clusterCIDR": "10.244.0.0/16",
             "hostnameOverride": ALL_NODES[0].name,
             "conntrack": {"maxPerCore": 0},
-            # A NodePort then answers on 127.0.0.1, too.
+            # So that node ports accept connections on 127.0.0.1, too.
             "nodePortAddresses": ["127.0.0.0/8", "172.31.255.0/24"],
             "iptables": {"localhostNodePorts": True, "minSyncPeriod": "0s"},
             "healthzBindAddress": "127.0.0.1:10256",
@@ -355,25 +358,25 @@ def _corefile(kubeconfig: Path) -> str:
 """
 
 
-def share_out(root: Path, name: str) -> None:
-    """Give the groups in `name` below `root` all controllers that the root has; a kubelet wants them in its own.
+def delegate_controllers(root: Path, name: str) -> None:
+    """Enable all controllers of `root` for the groups below `root/name`; a kubelet needs them in its group.
 
-    A group of version 2 has what its parent shares out (Linux kernel docs, "Control Group v2").
-    Raises MachineError if the system does not let it.
+    A group of version 2 has the controllers that its parent enables (Linux kernel docs, "Control Group v2").
+    Raises MachineError if the system does not allow it.
     """
-    controllers = " ".join(f"+{each}" for each in (root / "cgroup.controllers").read_text().split())
+    controllers = " ".join(f"+{controller}" for controller in (root / "cgroup.controllers").read_text().split())
     try:
         for group in (root, root / name):
             (group / "cgroup.subtree_control").write_text(controllers)
     except OSError as error:
         raise MachineError(
-            f"control groups cannot be shared out ({error}). In a container, start it privileged and with "
-            "--cgroupns=host: the nodes need groups of their own below the system's root group"
+            f"control group controllers cannot be enabled ({error}). A container must be privileged and have "
+            "--cgroupns=host: the nodes need groups below the system's root group"
         ) from None
 
 
 def _control_group_roots() -> list[Path]:
-    """Where control groups are made: one folder for all controllers (version 2), or one for each (version 1)."""
+    """The roots of control groups: one for all controllers (version 2), or one per controller (version 1)."""
     if (CONTROL_GROUPS / "cgroup.controllers").exists():
         return [CONTROL_GROUPS]
     return [folder for folder in CONTROL_GROUPS.iterdir() if folder.is_dir() and not folder.is_symlink()]

@@ -1,1 +1,1 @@
-"""The ways to come by a tool: found on PATH, downloaded as a release, built from source."""
+"""The tools of the testbed: which ones, in which version, and how they are installed."""

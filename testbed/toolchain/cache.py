@@ -1,4 +1,4 @@
-"""The folder in which the tools are kept: one folder per tool, there whole or not at all."""
+"""The cache of tools: one folder per tool, installed atomically."""
 
 import hashlib
 import shutil
@@ -11,15 +11,15 @@ _PARTIAL = ".partial-"
 
 
 class ToolError(Exception):
-    """A tool cannot be had. The message says which, why, and what to do about it."""
+    """A tool cannot be installed. The message names the tool, the reason and the fix."""
 
 
 def digest(*parts: object) -> str:
-    """Twelve hex digits of whatever determines a tool; a `Path` to a folder stands for all its files."""
+    """Twelve hex digits over everything that determines a tool; a `Path` to a folder stands for all its files."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            for file in sorted(each for each in part.rglob("*") if each.is_file()):
+            for file in sorted(path for path in part.rglob("*") if path.is_file()):
                 content = hashlib.sha256(file.read_bytes()).hexdigest()
                 total.update(f"{file.relative_to(part).as_posix()} {content}\n".encode())
         else:
@@ -29,9 +29,9 @@ def digest(*parts: object) -> str:
 
 @contextmanager
 def new_folder(folder: Path) -> Generator[Path]:
-    """A scratch folder beside `folder` that becomes `folder` in one step at the block's end, if that is reached.
+    """A scratch folder beside `folder`, renamed to `folder` when the block ends without an exception.
 
-    So a failure, Ctrl-C or a power cut leaves no half tool behind that a later run would take for a whole one.
+    So a failure, Ctrl-C or a power cut never leaves an incomplete tool that a later run would use.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{folder.name}-", dir=folder.parent))
@@ -44,6 +44,6 @@ def new_folder(folder: Path) -> Generator[Path]:
 
 
 def remove_partial(cache: Path) -> None:
-    """Remove what killed runs left; only for the holder of the cache's lock."""
+    """Remove the scratch folders of killed runs; only while holding the cache's lock."""
     for leftover in cache.glob(f"{_PARTIAL}*"):
         shutil.rmtree(leftover, ignore_errors=True)

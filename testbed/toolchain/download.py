@@ -20,7 +20,7 @@ RELEASES: Mapping[str, str] = {
     "github": "https://github.com",
     "github-api": "https://api.github.com",
 }
-"""Where releases are published; a mirror, or a test, puts other addresses in their place."""
+"""Where releases are published; mirrors and tests replace the addresses."""
 
 _PROBE_SECONDS = 5
 _READ_SECONDS = 60
@@ -32,7 +32,7 @@ class Asset:
 
     `checksum` is one of: a file with the digest alone, a list in the format of sha256sum, or the release in GitHub's
     API (`checksum_base` says where), for projects that publish no checksums of their own.
-    `members` are patterns of the archive's files that are wanted; none means the file is the tool itself.
+    `members` are patterns of the files to extract from an archive; none means that the file is the tool itself.
     """
 
     base: str
@@ -48,7 +48,7 @@ class Asset:
 
 
 def reachable(url: str) -> bool:
-    """Whether the host of `url` answers at all, whatever it says, within a few seconds."""
+    """Whether the host of `url` answers within a few seconds, with any status."""
     root = urllib.parse.urljoin(url, "/")
     try:
         with urllib.request.urlopen(urllib.request.Request(root, method="HEAD"), timeout=_PROBE_SECONDS):
@@ -60,21 +60,23 @@ def reachable(url: str) -> bool:
 
 
 def install(
-    asset: Asset, releases: Mapping[str, str], folder: Path, name: str, progress: Callable[[int, int | None], None]
+    asset: Asset, releases: Mapping[str, str], folder: Path, name: str, on_progress: Callable[[int, int | None], None]
 ) -> None:
-    """Put the asset's binaries into `folder`; a bare binary is called `name` there.
+    """Download the asset's binaries into `folder`; a binary outside of an archive is renamed to `name`.
+
+    on_progress: receives the bytes downloaded so far and the total, None if unknown.
 
     Raises:
-        ToolError: the server refuses, the transfer breaks off, or the checksum is another.
+        ToolError: the server returns an error, the transfer is interrupted, or the checksum does not match.
     """
     expected = _published_checksum(asset, releases, name)
     url = f"{releases[asset.base]}/{asset.path}"
     file = folder / asset.name
-    actual = _download(url, file, name, progress)
+    actual = _download(url, file, name, on_progress)
     if actual != expected:
         raise ToolError(
-            f"{name}: {url} has the SHA-256 checksum {actual}, but {expected} is published for it. "
-            "It was not installed. Try again; if it stays so, somebody changed the file on its way"
+            f"{name}: the SHA-256 checksum of {url} is {actual}, but {expected} is published for it. "
+            "It was not installed. Try again; if the checksum stays the same, the file was modified on its way"
         )
     if asset.members:
         _unpack(file, asset.members, folder, name)
@@ -90,18 +92,18 @@ def _published_checksum(asset: Asset, releases: Mapping[str, str], name: str) ->
     with _open(url, name) as answer:
         text = answer.read().decode()
     if asset.checksum_base == "github-api":
-        digests = {each["name"]: each.get("digest") for each in json.loads(text).get("assets", [])}
+        digests = {entry["name"]: entry.get("digest") for entry in json.loads(text).get("assets", [])}
         found = (digests.get(asset.name) or "").removeprefix("sha256:")
     else:
         lines = [line.split() for line in text.splitlines() if line.strip()]
         found = next((line[0] for line in lines if len(line) == 1 or line[1].lstrip("*") == asset.name), "")
     if len(found) != 64:
-        raise ToolError(f"{name}: {url} has no SHA-256 checksum of {asset.name}; without one it is not installed")
+        raise ToolError(f"{name}: {url} has no SHA-256 checksum of {asset.name}; it is not installed without one")
     return found.lower()
 
 
-def _download(url: str, target: Path, name: str, progress: Callable[[int, int | None], None]) -> str:
-    """Write what is at `url` to `target`; its SHA-256."""
+def _download(url: str, target: Path, name: str, on_progress: Callable[[int, int | None], None]) -> str:
+    """Download `url` to `target`; returns the SHA-256."""
     total = hashlib.sha256()
     with _open(url, name) as answer, target.open("wb") as file:
         length = answer.headers.get("Content-Length")
@@ -112,56 +114,56 @@ def _download(url: str, target: Path, name: str, progress: Callable[[int, int | 
                 file.write(chunk)
                 total.update(chunk)
                 done += len(chunk)
-                progress(done, size)
-        except (OSError, http.client.HTTPException) as problem:
+                on_progress(done, size)
+        except (OSError, http.client.HTTPException) as error:
             raise ToolError(
-                f"{name}: the download of {url} broke off after {done} bytes ({problem}); try again"
-            ) from problem
+                f"{name}: the download of {url} was interrupted after {done} bytes ({error}); try again"
+            ) from error
     if size is not None and done != size:
-        raise ToolError(f"{name}: the download of {url} broke off after {done} of {size} bytes; try again")
+        raise ToolError(f"{name}: the download of {url} was interrupted after {done} of {size} bytes; try again")
     return total.hexdigest()
 
 
 def _open(url: str, name: str) -> http.client.HTTPResponse:
     try:
         answer: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=_READ_SECONDS)
-    except urllib.error.HTTPError as problem:
+    except urllib.error.HTTPError as error:
         raise ToolError(
-            f"{name}: {url} answered HTTP {problem.code} {problem.reason}. SRS_TESTBED_TOOLS=build builds it instead"
-        ) from problem
-    except (OSError, http.client.HTTPException) as problem:
-        reason = getattr(problem, "reason", problem)
+            f"{name}: {url} answered HTTP {error.code} {error.reason}. SRS_TESTBED_TOOLS=build builds it instead"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
         raise ToolError(
             f"{name}: {url} cannot be reached ({reason}). Try again, or build it with SRS_TESTBED_TOOLS=build"
-        ) from problem
+        ) from error
     return answer
 
 
 def _unpack(archive: Path, members: tuple[str, ...], folder: Path, name: str) -> None:
-    """Take the wanted files out of the archive, flat, whatever folders they are in there."""
-    wanted: dict[str, bool] = dict.fromkeys(members, False)
+    """Extract the members from the archive, without their folders."""
+    found: dict[str, bool] = dict.fromkeys(members, False)
 
-    def take(path: str) -> bool:
-        hits = [pattern for pattern in members if Path(path).match(pattern)]
-        wanted.update(dict.fromkeys(hits, True))
-        return bool(hits)
+    def is_member(path: str) -> bool:
+        matches = [pattern for pattern in members if Path(path).match(pattern)]
+        found.update(dict.fromkeys(matches, True))
+        return bool(matches)
 
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as files:
                 for info in files.infolist():
-                    if not info.is_dir() and take(info.filename):
+                    if not info.is_dir() and is_member(info.filename):
                         with files.open(info) as source, (folder / Path(info.filename).name).open("wb") as target:
                             shutil.copyfileobj(source, target)
         else:
             with tarfile.open(archive) as tar:
                 for entry in tar:
-                    source_file = tar.extractfile(entry) if entry.isfile() and take(entry.name) else None
+                    source_file = tar.extractfile(entry) if entry.isfile() and is_member(entry.name) else None
                     if source_file is not None:
                         with source_file, (folder / Path(entry.name).name).open("wb") as target:
                             shutil.copyfileobj(source_file, target)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as problem:
-        raise ToolError(f"{name}: {archive.name} cannot be unpacked ({problem})") from problem
-    missing = [pattern for pattern, found in wanted.items() if not found]
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise ToolError(f"{name}: {archive.name} cannot be unpacked ({error})") from error
+    missing = [pattern for pattern, is_found in found.items() if not is_found]
     if missing:
-        raise ToolError(f"{name}: {archive.name} holds no {', '.join(missing)}")
+        raise ToolError(f"{name}: {archive.name} contains no {', '.join(missing)}")

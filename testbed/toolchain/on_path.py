@@ -1,4 +1,4 @@
-"""Tools that the machine has already."""
+"""Tools that are installed on the machine already."""
 
 import os
 import re
@@ -11,31 +11,31 @@ Version = tuple[int, int, int]
 
 
 def search_path(excluded: Iterable[Path], path: str | None = None) -> str:
-    """PATH (or `path`) without the excluded folders and whatever is inside them.
+    """PATH (or `path`) without the excluded folders and everything inside them.
 
-    The testbed's own environment puts its cache on PATH: what lies there was not brought by the user.
+    The testbed's own environment puts its cache on PATH; what is there was not installed by the user.
     """
-    banned = [each.resolve() for each in excluded]
+    roots = [root.resolve() for root in excluded]
     folders = (os.environ.get("PATH", os.defpath) if path is None else path).split(os.pathsep)
-    kept = [each for each in folders if each and not any(Path(each).resolve().is_relative_to(b) for b in banned)]
+    kept = [name for name in folders if name and not any(Path(name).resolve().is_relative_to(root) for root in roots)]
     return os.pathsep.join(kept)
 
 
 def find_all(binaries: Iterable[str], path: str) -> dict[str, Path] | None:
-    """Each binary's place on `path`; None if one is missing."""
+    """The location of each binary on `path`; None if one is missing."""
     found = {name: shutil.which(name, path=path) for name in binaries}
-    return {name: Path(place) for name, place in found.items() if place} if all(found.values()) else None
+    return {name: Path(location) for name, location in found.items() if location} if all(found.values()) else None
 
 
 def version_of(binary: Path, arguments: Sequence[str]) -> tuple[Version | None, str]:
-    """The version that a binary says it has, and the text it is from; None if it cannot be run or says none."""
+    """The version that a binary prints, and the text it is from; None and the reason if there is none."""
     environment = os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
     try:
         result = subprocess.run(
             [str(binary), *arguments], capture_output=True, text=True, timeout=30, env=environment, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        return None, str(problem)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, str(error)
     text = (result.stdout + result.stderr).strip()
     match = re.search(r"v?(\d+)\.(\d+)\.(\d+)[-+.\w]*", text)
     if match is None or result.returncode:

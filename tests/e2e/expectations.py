@@ -1,48 +1,54 @@
-"""What the scenarios assert of connections."""
+"""Assertions on recorded connections."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from e2e.viewers import Story
+from e2e.viewers import Record
 
 STEADY_SILENCE = 4.0
-"""Seconds that no player may be without media while only edges change. The origins send without a pause; what is left
-is two cores that also run a control plane, pulumi and new pods."""
+"""Maximum silence of a player in seconds while only edges change: origins send without a pause, but two cores also run
+the control plane, Pulumi and new pods."""
 
 FALSE_ALARM = 1e-4
-"""How often the test of shares may fail by chance."""
+"""Probability that the test of shares fails by chance."""
 
 
-def assert_nothing_hurt(story: Story, silence: float = STEADY_SILENCE) -> None:
-    """No connection was cut, no new one was refused, reset or left without an answer or without media."""
-    assert story.cuts == [], story.cuts[:5]
-    assert story.failures == [], story.failures[:5]
-    assert story.of("nomedia") == [], story.of("nomedia")[:5]
-    assert story.summary["players"] == story.summary["players_wanted"], "not all players are connected at the end"
-    assert story.summary["publishers"] == story.summary["publishers_wanted"]
-    assert story.summary["samples"] > 0
-    assert story.longest_silence < silence, story.summary["silence"]
+def assert_undisturbed(record: Record, silence: float = STEADY_SILENCE) -> None:
+    """No connection was dropped, and every new one was accepted and got media."""
+    assert record.dropped == [], record.dropped[:5]
+    assert record.failed == [], record.failed[:5]
+    assert record.of("nomedia") == [], record.of("nomedia")[:5]
+    assert_all_connected(record)
+    assert record.summary["samples"] > 0
+    assert record.longest_silence < silence, record.summary["silence"]
+
+
+def assert_all_connected(record: Record) -> None:
+    """All players and encoders are connected at the end."""
+    assert record.summary["players"] == record.summary["players_wanted"]
+    assert record.summary["publishers"] == record.summary["publishers_wanted"]
 
 
 def assert_shares_fit(counts: Sequence[tuple[Mapping[str, int], Mapping[str, float]]]) -> None:
-    """New connections by version fit the shares that the program reports: one test over all of them (chi-square).
+    """New connections by version fit the shares that the program reports, in one chi-square test.
 
-    counts: for each stretch of time, connections by version, and the share in per cent of each version (two of them).
+    counts: for each period, connections by version, and the share of each of two versions in per cent.
     """
-    assert len(counts) % 2 == 0, "an even number of stretches, for which the chi-square distribution has a closed form"
+    assert len(counts) % 2 == 0, "for an even number of periods the chi-square distribution has a closed form"
     total = 0.0
-    for seen, percent in counts:
-        versions = set(percent) | set(seen)
+    for counted, percent in counts:
+        versions = set(percent) | set(counted)
         assert len(percent) == 2
-        assert set(seen) <= versions
-        n = sum(seen.values())
+        n = sum(counted.values())
         expected = {version: n * percent.get(version, 0) / 100 for version in versions}
-        assert all(expected[version] >= 5 for version in versions), f"too few connections to tell: {seen}, {percent}"
-        total += sum((seen.get(version, 0) - expected[version]) ** 2 / expected[version] for version in versions)
-    assert chance_of_more(total, len(counts)) > FALSE_ALARM, f"shares do not fit: {counts}"
+        assert all(expected[version] >= 5 for version in versions), (
+            f"too few connections for the test: {counted}, {percent}"
+        )
+        total += sum((counted.get(version, 0) - expected[version]) ** 2 / expected[version] for version in versions)
+    assert p_value(total, len(counts)) > FALSE_ALARM, f"shares do not fit: {counts}"
 
 
-def chance_of_more(chi_square: float, degrees: int) -> float:
-    """The chance that chi-square is greater than this by chance, for an even number of degrees of freedom."""
+def p_value(chi_square: float, degrees: int) -> float:
+    """The probability of a greater chi-square, for an even number of degrees of freedom."""
     half = chi_square / 2
     return math.exp(-half) * sum(half**k / math.factorial(k) for k in range(degrees // 2))

@@ -1,4 +1,4 @@
-"""The program on nodes that run containers: a small stack whose pods are real."""
+"""A small stack of the program on nodes that run containers."""
 
 import os
 import subprocess
@@ -12,13 +12,13 @@ from stack import NAME, ROOT, DevStack, Result, eventually
 from testbed.cluster import NODE_PORTS, EmbeddedCluster
 
 TINY = {"cpu": "10m", "memory": "128Mi"}
-"""What each pod asks for: draining ones multiply, and the nodes share two cores."""
+"""Requests of each pod: there are many draining pods, and the nodes share two cores."""
 
 EDGES = 4
 
 
 class LiveStack(DevStack):
-    """Two origins, four edges of one release, behind the node ports; drains may take as long as the test does."""
+    """Two origins and four edges of one release behind the node ports; drains may last as long as the test."""
 
     def __init__(self, folder: Path, cluster: EmbeddedCluster, name: str, image: str) -> None:
         super().__init__(folder, cluster.kubeconfig, name)
@@ -36,28 +36,28 @@ class LiveStack(DevStack):
         self.one_release(image)
 
     def one_release(self, image: str, **more: Any) -> None:
-        """Have one release, r5, of this image."""
-        self.releases(r5=release(image, 100, **more))
+        """Configure one release, r5, of this image."""
+        self.releases(r5=_release(image, 100, **more))
 
     def two_releases(self, stable: str, canary: str, weights: tuple[int, int], **more: Any) -> None:
-        """Have r5 of one image and r6, the canary, of another, with these weights; `more` is the canary's."""
-        self.releases(r5=release(stable, weights[0]), r6=release(canary, weights[1], **more))
+        """Configure r5 and the canary r6 with these weights; `more` are settings of the canary."""
+        self.releases(r5=_release(stable, weights[0]), r6=_release(canary, weights[1], **more))
 
-    def real_percent(self) -> dict[str, float]:
-        """The share of each release, as the program reports it."""
+    def actual_percent(self) -> dict[str, float]:
+        """The share of each release that the program reports."""
         releases = self.stack.outputs()["releases"].value
-        return {name: release["realPercent"] for name, release in releases.items()}
+        return {name: release["actualPercent"] for name, release in releases.items()}
 
     def rollout(self, *arguments: str) -> Result:
-        """Run the operator's command, `python -m rollout`."""
-        assert self.stack  # made before
+        """Run `python -m rollout`."""
+        assert self.stack  # created before
         self.write()
-        begun = time.monotonic()
+        started = time.monotonic()
         command = [str(ROOT / ".venv/bin/python"), "-m", "rollout", "--stack", NAME, *arguments]
         done = subprocess.run(
             command, cwd=self.folder, env={**os.environ, **self.variables}, capture_output=True, text=True, check=False
         )
-        return Result(done.returncode == 0, done.stdout + done.stderr, time.monotonic() - begun)
+        return Result(done.returncode == 0, done.stdout + done.stderr, time.monotonic() - started)
 
     def process(self, pod: str) -> psutil.Process:
         """The first process of a pod's SRS container, on this machine."""
@@ -69,30 +69,30 @@ class LiveStack(DevStack):
         raise AssertionError(f"no process of container {container}")
 
     def components(self, name: str) -> list[psutil.Process]:
-        """The running components of the nodes that have this name, such as `kubelet`."""
-        # The machine's first process starts them; what they start has the same name for a moment.
-        return [each for each in self.cluster.machine.init(self.cluster.machine_pid).children() if each.name() == name]
+        """The processes of a component on all nodes, such as `kubelet`."""
+        # Only children of the first process: for a moment, a component's own children have its name too.
+        children = self.cluster.machine.init(self.cluster.machine_pid).children()
+        return [process for process in children if process.name() == name]
 
-    def is_there(self, pod: str) -> bool:
+    def exists(self, pod: str) -> bool:
         """Whether the pod exists, terminating or not."""
         return "NotFound" not in self.kubectl("get", "pod", pod, check=False)
 
     def wait_until_drained(self, selector: str = "app=srs-edge", seconds: float = 60) -> float:
-        """Wait until no terminating pod is left; how many seconds that took."""
-        begun = time.monotonic()
+        """Wait until no terminating pod is left, and return the seconds."""
+        started = time.monotonic()
         eventually(lambda: not self.pods(selector, terminating=True), seconds)
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
-    def wait_until_gone(self) -> None:
-        """Wait until the namespace is gone."""
+    def wait_until_deleted(self) -> None:
+        """Wait until the namespace is deleted."""
         eventually(lambda: "NotFound" in self.kubectl("get", "namespace", self.namespace, check=False), 60)
 
     def clean_up(self) -> None:
-        """Take all away, and wait until the node ports are free for the next test."""
+        """Delete the namespace, and wait until the node ports are free for the next test."""
         super().clean_up()
-        self.wait_until_gone()
+        self.wait_until_deleted()
 
 
-def release(image: str, weight: int, **more: Any) -> dict[str, Any]:
-    """The config of a release of an image (whole name)."""
+def _release(image: str, weight: int, **more: Any) -> dict[str, Any]:
     return {"image": image, "weight": weight, "resources": TINY, **more}

@@ -1,4 +1,4 @@
-"""Keeps what a scenario showed, for the report that `make report` makes of it (bench/dataplane.py)."""
+"""Writes the record of a scenario for the report (`make report`)."""
 
 import json
 import os
@@ -9,24 +9,25 @@ from e2e.viewers import Viewers
 from testbed.containers.images import SrsImages
 
 
-def keep(name: str, title: str, images: SrsImages, viewers: Viewers) -> None:
-    """Write `<name>.json` into the folder that SRS_REPORT names; nothing where it is not set."""
+def write_record(name: str, title: str, images: SrsImages, viewers: Viewers) -> None:
+    """Write `<name>.json` into the folder in SRS_REPORT, if that is set."""
     if not (folder := os.environ.get("SRS_REPORT")):
         return
-    story = viewers.story
+    record = viewers.record
     content = {
         "scenario": name,
         "title": title,
-        "begun": story.events[0]["t"],
+        "started": record.events[0]["t"],
         "real": images.real,
         "size": asdict(viewers.size),
-        "least_ready": viewers.least_ready,
-        # Each once, however often it was cut.
-        "players_cut": len({cut["id"] for cut in story.player_cuts}),
-        "encoders_cut": len({cut["id"] for cut in story.cuts if cut["kind"] == "publish"}),
-        "steps": story.steps,
-        "ticks": story.of("tick"),
-        "summary": story.summary,
+        "minimum_ready": viewers.minimum_ready,
+        # Clients, not connections: a client can be dropped more than once.
+        "players_dropped": len({connection["id"] for connection in record.dropped_players}),
+        "encoders_dropped": len({connection["id"] for connection in record.dropped_encoders}),
+        "dropped_at": [connection["t"] for connection in record.dropped],
+        "steps": record.steps,
+        "ticks": record.of("tick"),
+        "summary": record.summary,
     }
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The machine of the nodes: what is seen of it from outside, and that nothing of it stays."""
+"""The machine of the nodes: it is reachable from outside, and leaves nothing behind."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from testbed.cluster import EmbeddedCluster, tools_for
 from testbed.guard import guarded
 from testbed.toolchain.install import ensure_tools
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background job of a shell ignores it
 state = Path(sys.argv[1])
 with guarded(state):
     cluster = EmbeddedCluster(state, ensure_tools(tools=tools_for("containerd")), print, node_ports={})
@@ -33,7 +33,7 @@ with guarded(state):
     print("started", flush=True)
     time.sleep(600)
 """
-"""A test run, as far as its cluster goes."""
+"""A test run that only has a cluster."""
 
 POD = {
     "apiVersion": "v1",
@@ -47,7 +47,7 @@ POD = {
 
 
 def traces() -> set[str]:
-    """What of a machine could be left: links, network namespaces, rules, mounts, control groups, folders."""
+    """Traces that a machine could leave: links, network namespaces, rules, mounts, control groups, folders."""
 
     def lines(*command: str) -> list[str]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -57,12 +57,12 @@ def traces() -> set[str]:
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     groups = [str(folder) for folder in Path("/sys/fs/cgroup").glob("**/srs-testbed-*")]
     folders = [str(folder) for folder in (Path("/var/lib/cni"), Path("/var/lib/kubelet"), Path("/run/netns"))]
-    there = [folder for folder in folders if Path(folder).exists()]
-    return {*rules, *links, *lines("ip", "netns"), *mounts, *groups, *there}
+    existing = [folder for folder in folders if Path(folder).exists()]
+    return {*rules, *links, *lines("ip", "netns"), *mounts, *groups, *existing}
 
 
 def processes_of(state: Path) -> list[str]:
-    found = []
+    found: list[str] = []
     for process in psutil.process_iter():
         try:
             if any(str(state) in argument for argument in process.cmdline()):
@@ -74,15 +74,15 @@ def processes_of(state: Path) -> list[str]:
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    """A state folder with a short path: sockets lie in it."""
+    """A state folder with a short path, because it contains sockets."""
     folder = Path(tempfile.mkdtemp(prefix="srs-"))
     yield folder / "state"
-    EmbeddedCluster(folder / "state", say=lambda _line: None).delete()
+    EmbeddedCluster(folder / "state", report=lambda _line: None).delete()
     shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGINT])
-def test_nothing_is_left_of_a_run_that_was_ended(state: Path, ended: signal.Signals) -> None:
+def test_a_run_that_is_ended_leaves_nothing_behind(state: Path, ended: signal.Signals) -> None:
     before = traces()
     run = subprocess.Popen(
         [sys.executable, "-c", RUN, str(state)],
@@ -98,7 +98,7 @@ def test_nothing_is_left_of_a_run_that_was_ended(state: Path, ended: signal.Sign
         subprocess.run([*kubectl, "create", "-f", "-"], input=json.dumps(POD), text=True, check=True)
         subprocess.run([*kubectl, "wait", "--for=condition=Ready", "pod/pod", "--timeout=60s"], check=True)
         assert processes_of(state)
-        assert list(Path("/sys/fs/cgroup").glob("**/srs-testbed-*")), "a trace that this test looks for"
+        assert list(Path("/sys/fs/cgroup").glob("**/srs-testbed-*")), "a trace that this test detects"
     finally:
         run.send_signal(ended)
         run.wait()
@@ -108,7 +108,7 @@ def test_nothing_is_left_of_a_run_that_was_ended(state: Path, ended: signal.Sign
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 def test_ffmpeg_publishes_and_plays_through_ports_of_this_machine(stack: LiveStack, ports: Mapping[int, int]) -> None:
-    stack.must_up()
+    stack.must_update()
     rtmp, http = ports
     url = f"rtmp://127.0.0.1:{rtmp}/live/livestream"
     picture = ["-f", "lavfi", "-i", "testsrc=size=160x90:rate=15", "-f", "lavfi", "-i", "sine"]
@@ -125,6 +125,6 @@ def test_ffmpeg_publishes_and_plays_through_ports_of_this_machine(stack: LiveSta
 
 
 def _played(source: str) -> str:
-    """What two seconds of a stream are, as ffprobe reads them."""
+    """The codecs of a stream, by ffprobe."""
     probe = ["ffprobe", "-v", "error", "-rw_timeout", "5000000", "-show_entries", "stream=codec_name", source]
     return subprocess.run(probe, capture_output=True, text=True, timeout=30, check=False).stdout

@@ -1,125 +1,115 @@
-"""How edges end: with the last connection or when the drain time is over; a destroy; a version that cannot drain."""
+"""How edges end: after their last connection, at the drain timeout, by `rollout cut`, or without a drain."""
 
 import time
+from collections import Counter
 
 import pytest
 
 from e2e.live_stack import LiveStack
 from e2e.versions import can_drain, version_of
-from e2e.viewers import Size, Viewers
+from e2e.viewers import Audience, Size, Viewers
 from stack import eventually
 from testbed.containers.images import SrsImages
 
 MARGIN = 30
-"""Seconds that a pod is given after the drain time (model/settings.py, DRAIN_MARGIN)."""
+"""Seconds between the drain timeout and the end of a pod's grace period (model/settings, DRAIN_MARGIN)."""
 
 
-def test_a_pod_lives_until_its_last_connection_ends(stack: LiveStack, audience, old: str) -> None:
-    """Drain: pods live as long as their connections, and not longer"""
-    stack.must_up()
+def test_a_pod_lives_until_its_last_connection_ends(stack: LiveStack, audience: Audience, old: str) -> None:
+    """Drain: pods live as long as their connections"""
+    stack.must_update()
     with audience() as viewers:
         viewers.step("another srs.conf")
         before = stack.pod_names()
         stack.one_release(old, srs={"maxConnections": 900})
-        stack.must_up()
+        stack.must_update()
         viewers.count(20)
-        assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == before, "they have connections"
-    assert viewers.story.cuts == []
-    assert stack.wait_until_drained() < 40, "they had none any more"
+        assert stack.pod_names(terminating=True) == before, "they have connections"
+    assert viewers.record.dropped == []
+    assert stack.wait_until_drained() < 40, "they have no connections"
 
 
-def test_connections_are_cut_when_the_drain_time_is_over(stack: LiveStack, audience, old: str) -> None:
-    """Drain: what is open longer than the drain time is cut when it is over"""
+def test_connections_are_dropped_at_the_drain_timeout(stack: LiveStack, audience: Audience, old: str) -> None:
+    """Drain: connections that are open at the drain timeout are dropped"""
     deregister, timeout = 2, 5
     stack.config["edge"]["drain"] = {"deregister": f"{deregister}s", "timeout": f"{timeout}s"}
-    stack.must_up()
+    stack.must_update()
     with audience() as viewers:
         before = stack.pod_names()
         stack.one_release(old, srs={"maxConnections": 900})
-        begun = time.time()
-        stack.must_up()
+        started = time.time()
+        stack.must_update()
         grace = deregister + timeout + MARGIN
-        viewers.wait(lambda: len(viewers.story.cuts) > 0, grace + 60, "connections are cut")
-        first = viewers.story.cuts[0]["t"]
-        eventually(lambda: not any(stack.is_there(pod) for pod in before), grace + 60)
+        viewers.wait(lambda: len(viewers.record.dropped) > 0, grace + 60, "connections are dropped")
+        eventually(lambda: not any(stack.exists(pod) for pod in before), grace + 60)
         viewers.count(5)
-        assert viewers.silent() == 0, "players have come back on the new pods"
-    assert first - begun > grace - 2, "nobody is cut before"
-    assert len(viewers.story.cuts) == viewers.size.players + 1, "everybody was cut once, the encoder too"
+        assert viewers.silent() == 0, "players have media from the new pods"
+    assert viewers.record.dropped[0]["t"] - started > grace - 2
+    assert len(viewers.record.dropped) == viewers.size.players + 1, "each player and the encoder once"
 
 
-def test_destroy_while_connections_are_open(stack: LiveStack, size: Size) -> None:
-    """`pulumi destroy` while connections are open"""
-    stack.must_up()
+def test_a_destroy_drops_no_player_and_lists_the_draining_pods(stack: LiveStack, size: Size) -> None:
+    stack.must_update()
     with Viewers(stack.cluster, size) as viewers:
         before = stack.pod_names()
-        said = stack.rollout("destroy", "--yes")
-        assert said.ok, said.output
-        assert said.seconds < 30
-        for pod in before:
-            assert pod in said.output, "it says what still drains"
-        assert "python -m rollout cut" in said.output, "and how to cut it"
+        destroyed = stack.rollout("destroy", "--yes")
+        assert destroyed.ok, destroyed.output
+        assert destroyed.seconds < 30
+        assert not [pod for pod in before if pod not in destroyed.output], destroyed.output
+        assert "python -m rollout cut" in destroyed.output
         time.sleep(10)
-        assert {pod["metadata"]["name"] for pod in stack.pods(terminating=True)} == before
-        assert viewers.story.player_cuts == []
-    stack.wait_until_gone()
+        assert stack.pod_names(terminating=True) == before
+        assert viewers.record.dropped_players == []
+    stack.wait_until_deleted()
 
 
-@pytest.mark.parametrize("waited", [0, 10], ids=["in preStop", "in the drain"])
-def test_what_drains_can_be_cut_at_once(stack: LiveStack, size: Size, waited: float) -> None:
-    """`rollout cut` after a destroy"""
-    stack.must_up()
+@pytest.mark.parametrize("wait", [0, 10], ids=["in preStop", "in the drain"])
+def test_cut_drops_draining_connections_at_once(stack: LiveStack, size: Size, wait: float) -> None:
+    stack.must_update()
     with Viewers(stack.cluster, size, reopen=False) as viewers:
         before = stack.pod_names()
         assert stack.rollout("destroy", "--yes").ok
-        time.sleep(waited)
+        time.sleep(wait)
         viewers.step("cut")
-        said = stack.rollout("cut", "--yes")
-        assert said.ok, said.output
-        assert said.seconds < 30
-        assert f"{len(before)} of {len(before)} edges are cut and gone" in said.output
-        viewers.wait(lambda: len(viewers.story.cuts) == size.players + 1, 10, "everybody is cut, the encoder too")
-    stack.wait_until_gone()
+        cut = stack.rollout("cut", "--yes")
+        assert cut.ok, cut.output
+        assert cut.seconds < 30
+        assert f"{len(before)} of {len(before)} edges ended" in cut.output
+        viewers.wait(lambda: len(viewers.record.dropped) == size.players + 1, 10, "players and encoder are dropped")
+    stack.wait_until_deleted()
 
 
-def test_only_what_drains_of_one_release_is_cut(stack: LiveStack, size: Size, old: str, new: str) -> None:
-    """`rollout cut --release` leaves those who are on other pods"""
+def test_cut_of_one_release_drops_nobody_of_the_others(stack: LiveStack, size: Size, old: str, new: str) -> None:
     stack.two_releases(old, new, (50, 50))
-    stack.must_up()
+    stack.must_update()
     with Viewers(stack.cluster, size, reopen=False) as viewers:
         stack.one_release(old)
-        stack.must_up()
-        assert "no edge of release r5 drains" in stack.rollout("cut", "--release", "r5").output
-        assert "--yes is needed" in stack.rollout("cut", "--release", "r6").output
-        assert viewers.story.cuts == []
+        stack.must_update()
+        assert "no terminating edge of release r5" in stack.rollout("cut", "--release", "r5").output
+        assert "--yes is required" in stack.rollout("cut", "--release", "r6").output
+        assert viewers.record.dropped == []
         on_canary = viewers.open()[version_of(new)]
         assert 0 < on_canary < size.players
         viewers.step("cut")
-        said = stack.rollout("cut", "--release", "r6", "--yes")
-        assert said.ok, said.output
-        viewers.wait(lambda: len(viewers.story.cuts) >= on_canary, 10, "those of the canary are cut")
+        cut = stack.rollout("cut", "--release", "r6", "--yes")
+        assert cut.ok, cut.output
+        viewers.wait(lambda: len(viewers.record.dropped) >= on_canary, 10, "players of the canary are dropped")
         viewers.count(5)
-    cut_players = viewers.story.player_cuts
-    assert len(cut_players) == on_canary
-    assert {cut["version"] for cut in cut_players} == {version_of(new)}
+    assert Counter(player["version"] for player in viewers.record.dropped_players) == {version_of(new): on_canary}
 
 
-def test_a_version_that_cannot_drain_is_refused_or_cuts(
-    stack: LiveStack, audience, images: SrsImages, new: str
+def test_an_accepted_version_that_cannot_drain_drops_connections(
+    stack: LiveStack, audience: Audience, images: SrsImages, new: str
 ) -> None:
-    """SRS 5.0, with the operator's consent: an update cuts connections"""
-    cutting = [name for name in images.names if not can_drain(name)]
-    if not cutting:
+    """SRS 5.0, with allowDroppedConnections: an update drops connections"""
+    image = next((name for name in images.names if not can_drain(name)), None)
+    if image is None:
         pytest.skip("SRS_IMAGES has no version that cannot drain, such as v5.0-r3")
-    stack.one_release(cutting[0])
-    refused = stack.up()
-    assert not refused.ok
-    assert "cuts every connection when it quits" in refused.output
-    stack.one_release(cutting[0], allowCuts=True)
-    stack.must_up()
+    stack.one_release(image, allowDroppedConnections=True)
+    stack.must_update()
     with audience() as viewers:
-        viewers.step(f"{version_of(cutting[0])} to {version_of(new)}")
+        viewers.step(f"{version_of(image)} to {version_of(new)}")
         stack.one_release(new)
-        stack.must_up()
+        stack.must_update()
         viewers.count(5)
-    assert len(viewers.story.player_cuts) >= viewers.size.players / 2
+    assert len(viewers.record.dropped_players) >= viewers.size.players / 2

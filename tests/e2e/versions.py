@@ -1,4 +1,4 @@
-"""The SRS version in an image, as SRS itself says it, and what it can do."""
+"""The SRS version of an image, and its capabilities."""
 
 from model.srs_version import Version, capabilities, format_version, parse_version
 
@@ -13,8 +13,8 @@ def can_drain(image: str) -> bool:
     return capabilities(_version(image)).drains
 
 
-def tells_encoders(image: str) -> bool:
-    """Whether an edge of this version cuts an encoder when it cannot forward to the origin any more."""
+def drops_dead_publishers(image: str) -> bool:
+    """Whether an edge of this version drops an encoder when it can no longer forward to the origin."""
     version = _version(image)
     return version >= ((6, 0, 139) if version >= (6, 0, 0) else (5, 0, 214))
 

@@ -1,7 +1,9 @@
 """The embedded cluster of the tests, and a stack of the program on it for each test.
 
-The cluster is one for all workers of a run, with a state folder of its own, so that `make up` and the tests do
-not meet. It goes with the run, however that ends.
+All workers of a run share one cluster. Its state folder is not that of `make up`, so both can run at the same time.
+It is deleted at the end of the run, however that ends.
+
+One worker runs all tests of a file with a shared set-up, in order; other tests go to any worker.
 """
 
 import os
@@ -10,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from stack import DevStack
 from testbed.cluster import EmbeddedCluster
@@ -19,29 +23,45 @@ from testbed.toolchain.install import ensure_tools
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".testbed-tests"
-HELD = pytest.StashKey[ExitStack]()
+GUARD = pytest.StashKey[ExitStack]()
+SHARED_SETUP = ("test_embedded_cluster.py", "test_declared_objects.py", "test_prod_clb.py", "test_prod_committed.py")
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):
-        session.config.stash[HELD] = held = ExitStack()
-        held.enter_context(guarded(STATE))
+class Scheduling(LoadScopeScheduling):
+    """Distributes single tests, and files with a shared set-up as a whole.
+
+    `--dist loadgroup` cannot: it has no effect with pytest 9.2, which ignores the group that xdist 3.8 adds to an id.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.endswith(SHARED_SETUP) else nodeid
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):
-        session.config.stash[HELD].close()
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return Scheduling(config, log)
 
 
-def quiet(_line: str) -> None:
-    """The cluster's progress; pytest has its own."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name != "test_make_up.py")  # the longest test first
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        config.stash[GUARD] = guard = ExitStack()
+        guard.enter_context(guarded(STATE))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if guard := config.stash.get(GUARD, None):
+        guard.close()
 
 
 @pytest.fixture(scope="session")
 def cluster() -> EmbeddedCluster:
     """The running cluster; its tools are on PATH."""
     tools = ensure_tools()
-    started = EmbeddedCluster(STATE, tools, say=quiet)
+    started = EmbeddedCluster(STATE, tools, report=lambda _line: None)
     started.start()
     os.environ.update(environment(STATE, tools))
     return started
@@ -49,7 +69,7 @@ def cluster() -> EmbeddedCluster:
 
 @pytest.fixture
 def stack(cluster: EmbeddedCluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[DevStack]:
-    """The dev stack in a folder and a namespace of its own, made small and quick; not up yet."""
-    made = DevStack(tmp_path, cluster.kubeconfig, request.node.name)
-    yield made
-    made.clean_up()
+    """A small, quick dev stack in a folder and a namespace of its own, before its first update."""
+    created = DevStack(tmp_path, cluster.kubeconfig, request.node.name)
+    yield created
+    created.clean_up()

@@ -6,7 +6,7 @@ from stack import READY_AFTER, DevStack, eventually, release
 
 
 def canary(stack: DevStack, r5: int | None, r6: int | None) -> None:
-    """Set the weights; None takes a release away. Pods are slow to get ready, so that an order too hasty shows."""
+    """Set the weights; None removes a release. Pods become ready slowly, which shows an early scale-down."""
     slow = {"podAnnotations": {READY_AFTER: "3s"}}
     stack.releases(
         **({} if r5 is None else {"r5": release("v4.0.5", r5, **slow)}),
@@ -18,9 +18,9 @@ def releases_of(stack: DevStack, pods: set[str]) -> set[str]:
     return {pod["metadata"]["labels"]["run"] for pod in stack.pods() if pod["metadata"]["name"] in pods}
 
 
-def test_canary_steps_keep_the_capacity_and_end_with_one_release(stack: DevStack) -> None:
+def test_canary_steps_keep_capacity_and_end_with_one_release(stack: DevStack) -> None:
     canary(stack, 100, None)
-    stack.must_up()
+    stack.must_update()
     assert stack.replicas() == {"r5": 4}
 
     with stack.watched_endpoints() as ready:
@@ -30,68 +30,69 @@ def test_canary_steps_keep_the_capacity_and_end_with_one_release(stack: DevStack
             (0, 100, {"r5": 0, "r6": 4}),
         ]:
             canary(stack, r5, r6)
-            stack.must_up()
+            stack.must_update()
             assert stack.replicas() == expected
             assert releases_of(stack, stack.endpoints()) == {f"srs-edge-{name}" for name, n in expected.items() if n}
         canary(stack, None, 100)
-        removal = stack.must_up()
+        removal = stack.must_update()
     assert removal.changes["srs-edge-r5-deploy"] == "delete"
     assert removal.seconds < 30
     assert stack.replicas() == {"r6": 4}
-    assert len(stack.pods("run=srs-edge-r5", terminating=True)) == 4, "the pods of r5 still drain"
+    assert len(stack.pods("run=srs-edge-r5", terminating=True)) == 4, "the pods of r5 drain"
     assert min(ready) >= 4, ready
-    assert stack.stack.outputs()["releases"].value["r6"]["realPercent"] == 100
+    assert stack.stack.outputs()["releases"].value["r6"]["actualPercent"] == 100
 
 
-def test_a_release_that_takes_over_at_once_is_ready_before_the_old_one_goes(stack: DevStack) -> None:
+def test_a_replaced_release_is_removed_after_the_new_one_is_ready(stack: DevStack) -> None:
     canary(stack, 100, None)
-    stack.must_up()
+    stack.must_update()
     with stack.watched_endpoints() as ready:
         canary(stack, None, 100)
-        stack.must_up()
+        stack.must_update()
     assert stack.replicas() == {"r6": 4}
     assert min(ready) >= 4, ready
 
 
-@pytest.mark.parametrize(("r5", "replicas"), [(25, {"r5": 1, "r6": 3}), (None, {"r6": 4})], ids=["shrunk", "removed"])
-def test_capacity_holds_in_the_up_that_follows_a_killed_one(
+@pytest.mark.parametrize(
+    ("r5", "replicas"), [(25, {"r5": 1, "r6": 3}), (None, {"r6": 4})], ids=["scaled_down", "removed"]
+)
+def test_capacity_never_dips_in_the_update_after_an_interrupted_one(
     stack: DevStack, r5: int | None, replicas: dict[str, int]
 ) -> None:
     canary(stack, 75, 25)
-    stack.must_up()
+    stack.must_update()
     with stack.watched_endpoints() as ready:
         canary(stack, r5, 75)
-        up = stack.begin_up()
-        # Killed when all of r6 is wanted in the cluster already, and its new pods are not ready.
+        update = stack.start_update()
+        # Killed when the Deployment of r6 has all replicas and its new pods are not ready.
         eventually(lambda: stack.get("deployment", "srs-edge-r6-deploy")["spec"]["replicas"] == replicas["r6"])
-        stack.kill(up)
-        stack.cancel()
-        stack.must_up()
+        stack.kill(update)
+        stack.must_update()
     assert stack.replicas() == replicas
     assert min(ready) >= 4, ready
 
 
-def test_capacity_holds_in_the_up_that_follows_a_failed_one(stack: DevStack) -> None:
+def test_capacity_never_dips_in_the_update_after_a_failed_one(stack: DevStack) -> None:
     canary(stack, 75, 25)
-    stack.must_up()
+    stack.must_update()
     with stack.watched_endpoints() as ready:
         canary(stack, 25, 75)
         stack.config["edge"]["rolloutTimeout"] = "2s"  # less than the pods need
-        failed = stack.up()
+        failed = stack.update()
         assert not failed.ok
         assert stack.replicas()["r5"] == 3
         stack.config["edge"]["rolloutTimeout"] = "60s"
-        stack.must_up()
+        stack.must_update()
     assert stack.replicas() == {"r5": 1, "r6": 3}
     assert min(ready) >= 4, ready
 
 
-def test_preview_of_a_weight_change_names_the_deployments_that_change_and_nothing_else(stack: DevStack) -> None:
+def test_preview_of_a_weight_change_names_only_the_deployments_that_change(stack: DevStack) -> None:
     canary(stack, 75, 25)
-    stack.must_up()
+    stack.must_update()
     canary(stack, 25, 75)
     preview = stack.preview()
-    # The stack itself is listed because its outputs tell the shares.
+    # The stack is listed because its outputs contain the shares.
     assert {name: op for name, op in preview.changes.items() if name != "srs-dev"} == {
         "srs-edge-r5-deploy": "update",
         "srs-edge-r6-deploy": "update",

@@ -1,4 +1,4 @@
-"""The embedded cluster itself, with the real tools: its processes, and how its simulated pods behave."""
+"""The embedded cluster with the real tools: its processes, and the behaviour of its simulated pods."""
 
 import datetime as dt
 import json
@@ -18,19 +18,19 @@ from kubernetes.client import ApiException
 from testbed.cluster import ClusterError, EmbeddedCluster
 from testbed.toolchain.install import ensure_tools
 
-# One cluster for the whole file, on whichever worker runs it.
+# One cluster and one order for the whole file (`--dist loadgroup`).
 pytestmark = pytest.mark.xdist_group("testbed-cluster")
 
 IMAGE = "ossrs/srs:v4.0.6"
 COMPONENTS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"]
 
 
-class Bed:
-    """A cluster, what it said, and clients for it."""
+class RunningCluster:
+    """A cluster, what it reported, and clients for it."""
 
     def __init__(self, state: Path) -> None:
-        self.said: list[str] = []
-        self.cluster = EmbeddedCluster(state, ensure_tools(), self.said.append)
+        self.reported: list[str] = []
+        self.cluster = EmbeddedCluster(state, ensure_tools(), self.reported.append)
 
     @property
     def core(self) -> Any:
@@ -48,74 +48,74 @@ class Bed:
         return name
 
     def pod(self, namespace: str, name: str) -> Any:
-        """The pod, or None if there is none."""
+        """The pod; None if it does not exist."""
         try:
             return self.core.read_namespaced_pod(name, namespace)
-        except ApiException as problem:
-            if problem.status == 404:
+        except ApiException as error:
+            if error.status == 404:
                 return None
             raise
 
     def create(self, namespace: str, name: str, grace: int = 30, node: str | None = None, **annotations: str) -> None:
-        notes = {f"srs.testbed/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        prefixed = {f"srs.testbed/{key.replace('_', '-')}": value for key, value in annotations.items()}
         containers = [{"name": "srs", "image": IMAGE}, {"name": "exporter", "image": "exporter:1"}]
         spec = {"terminationGracePeriodSeconds": grace, "nodeName": node, "containers": containers}
-        body = {"metadata": {"name": name, "annotations": notes}, "spec": spec}
-        # A new namespace has no service account for a moment.
+        body = {"metadata": {"name": name, "annotations": prefixed}, "spec": spec}
+        # The service account of a new namespace is created a moment later.
         wait_for(lambda: self.core.read_namespaced_service_account("default", namespace), 10)
         self.core.create_namespaced_pod(namespace, body)
 
 
-def wait_for(look: Callable[[], Any], seconds: float) -> Any:
-    """What `look` says once that is true; an assertion error after so many seconds."""
+def wait_for(read: Callable[[], Any], seconds: float) -> Any:
+    """The first true result of `read`; an assertion error after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            seen = look()
-        except ApiException as problem:
-            if problem.status != 404:
+            result = read()
+        except ApiException as error:
+            if error.status != 404:
                 raise
-            seen = None
-        if seen:
-            return seen
+            result = None
+        if result:
+            return result
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.1)
 
 
 def is_ready(pod: Any) -> bool:
-    return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or [])
+    return any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
 
 
-def srs(bed: Bed, namespace: str, name: str) -> Any:
-    """The status of the pod's first container; None as long as there is none."""
-    statuses = bed.pod(namespace, name).status.container_statuses
+def srs(testbed: RunningCluster, namespace: str, name: str) -> Any:
+    """The status of the pod's first container; None while there is none."""
+    statuses = testbed.pod(namespace, name).status.container_statuses
     return statuses[0] if statuses else None
 
 
-def all_ready(bed: Bed, namespace: str) -> list[Any]:
-    """The namespace's pods if every one is Ready, else nothing."""
-    pods: list[Any] = bed.core.list_namespaced_pod(namespace).items
+def all_ready(testbed: RunningCluster, namespace: str) -> list[Any]:
+    """The pods of a namespace if all are Ready, else an empty list."""
+    pods: list[Any] = testbed.core.list_namespaced_pod(namespace).items
     return pods if all(is_ready(pod) for pod in pods) else []
 
 
 def condition_time(pod: Any, kind: str) -> dt.datetime:
-    times: list[dt.datetime] = [each.last_transition_time for each in pod.status.conditions if each.type == kind]
+    times: list[dt.datetime] = [item.last_transition_time for item in pod.status.conditions if item.type == kind]
     return times[0]
 
 
 @pytest.fixture(scope="module")
-def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    bed = Bed(tmp_path_factory.mktemp("testbed") / "state")
+def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    created = RunningCluster(tmp_path_factory.mktemp("testbed") / "state")
     try:
-        bed.cluster.start()
-        yield bed
+        created.cluster.start()
+        yield created
     finally:
-        bed.cluster.stop()
+        created.cluster.stop()
 
 
 @pytest.fixture(scope="module")
-def misbehaving(testbed: Bed) -> str:
-    """A namespace where one pod of every kind is under way, side by side."""
+def misbehaving(testbed: RunningCluster) -> str:
+    """A namespace with a pod of every kind, so that their times pass in parallel."""
     namespace = testbed.namespace("misbehaving")
     testbed.create(namespace, "late", ready_after="4s")
     testbed.create(namespace, "crash", state="crash", message="check config : illegal directive foo")
@@ -127,18 +127,18 @@ def misbehaving(testbed: Bed) -> str:
     return namespace
 
 
-def test_nodes_are_ready_and_spread_over_two_zones(testbed: Bed) -> None:
+def test_nodes_are_ready_and_spread_over_two_zones(testbed: RunningCluster) -> None:
     nodes = testbed.core.list_node().items
     assert [node.metadata.name for node in nodes] == ["node-1", "node-2", "node-3", "node-4"]
     assert {node.metadata.labels["topology.kubernetes.io/zone"] for node in nodes} == {"testbed-a", "testbed-b"}
     assert all(node.spec.taints is None for node in nodes)
 
 
-def test_kubeconfig_is_for_its_owner_only(testbed: Bed) -> None:
+def test_the_kubeconfig_is_readable_by_its_owner_only(testbed: RunningCluster) -> None:
     assert testbed.cluster.kubeconfig.stat().st_mode & 0o077 == 0
 
 
-def test_strangers_get_nothing_from_the_api_server(testbed: Bed) -> None:
+def test_the_api_server_rejects_anonymous_requests(testbed: RunningCluster) -> None:
     configuration = kubernetes.client.Configuration()
     configuration.host = testbed.core.api_client.configuration.host
     configuration.ssl_ca_cert = str(testbed.cluster.state / "certs" / "ca.crt")
@@ -147,7 +147,7 @@ def test_strangers_get_nothing_from_the_api_server(testbed: Bed) -> None:
     assert caught.value.status == 403
 
 
-def test_fifty_pods_are_ready_within_seconds_each_with_its_own_address(testbed: Bed) -> None:
+def test_fifty_pods_become_ready_within_seconds_each_with_its_own_address(testbed: RunningCluster) -> None:
     namespace = testbed.namespace("many")
     labels = {"app": "many"}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "srs", "image": IMAGE}]}}
@@ -159,15 +159,15 @@ def test_fifty_pods_are_ready_within_seconds_each_with_its_own_address(testbed: 
     testbed.core.delete_namespace(namespace)
 
 
-def test_a_pod_can_be_made_to_get_ready_late(testbed: Bed, misbehaving: str) -> None:
+def test_readiness_can_be_delayed(testbed: RunningCluster, misbehaving: str) -> None:
     running = wait_for(lambda: (pod := testbed.pod(misbehaving, "late")).status.phase == "Running" and pod, 5)
     assert not is_ready(running)
     ready = wait_for(lambda: (pod := testbed.pod(misbehaving, "late")) and is_ready(pod) and pod, 10)
-    taken = (condition_time(ready, "Ready") - ready.status.start_time).total_seconds()
-    assert 4 <= taken <= 6
+    seconds = (condition_time(ready, "Ready") - ready.status.start_time).total_seconds()
+    assert 4 <= seconds <= 6
 
 
-def test_a_crashing_pod_restarts_again_and_again_and_says_why(testbed: Bed, misbehaving: str) -> None:
+def test_a_crashing_pod_restarts_with_its_termination_message(testbed: RunningCluster, misbehaving: str) -> None:
     def looping() -> Any:
         status = srs(testbed, misbehaving, "crash")
         return status and status.restart_count >= 3 and status.state.waiting and status
@@ -178,10 +178,10 @@ def test_a_crashing_pod_restarts_again_and_again_and_says_why(testbed: Bed, misb
     assert status.last_state.terminated.message == "check config : illegal directive foo"
     pod = testbed.pod(misbehaving, "crash")
     assert not is_ready(pod)
-    assert [each.ready for each in pod.status.container_statuses] == [False, True]
+    assert [container.ready for container in pod.status.container_statuses] == [False, True]
 
 
-def test_a_pod_can_crash_after_it_was_ready_and_never_gets_ready_again(testbed: Bed, misbehaving: str) -> None:
+def test_a_pod_can_crash_after_it_was_ready_and_stay_unready(testbed: RunningCluster, misbehaving: str) -> None:
     def crashed() -> Any:
         status = srs(testbed, misbehaving, "crash-later")
         return status and status.last_state.terminated and testbed.pod(misbehaving, "crash-later")
@@ -198,7 +198,7 @@ def test_a_pod_can_crash_after_it_was_ready_and_never_gets_ready_again(testbed: 
     wait_for(crashed_again, 20)
 
 
-def test_a_missing_image_is_reported_until_it_is_there(testbed: Bed, misbehaving: str) -> None:
+def test_a_missing_image_is_reported_until_it_exists(testbed: RunningCluster, misbehaving: str) -> None:
     def waiting() -> Any:
         status = srs(testbed, misbehaving, "no-image")
         return status and status.state.waiting
@@ -213,7 +213,9 @@ def test_a_missing_image_is_reported_until_it_is_there(testbed: Bed, misbehaving
     wait_for(lambda: is_ready(testbed.pod(misbehaving, "no-image")), 10)
 
 
-def test_a_deleted_pod_stays_for_its_grace_unless_it_is_told_otherwise(testbed: Bed, misbehaving: str) -> None:
+def test_a_deleted_pod_is_terminating_for_its_grace_period_or_a_given_time(
+    testbed: RunningCluster, misbehaving: str
+) -> None:
     names = ["drains", "drains-early", "forced"]
     for name in names:
         wait_for(lambda name=name: is_ready(testbed.pod(misbehaving, name)), 10)
@@ -222,30 +224,30 @@ def test_a_deleted_pod_stays_for_its_grace_unless_it_is_told_otherwise(testbed: 
         testbed.core.delete_namespaced_pod(
             name, misbehaving, **({"grace_period_seconds": 0} if name == "forced" else {})
         )
-    gone: dict[str, float] = {}
-    while len(gone) < len(names):
-        passed = time.monotonic() - began
-        assert passed < 15, f"still there: {set(names) - gone.keys()}"
-        for name in set(names) - gone.keys():
+    removed: dict[str, float] = {}
+    while len(removed) < len(names):
+        elapsed = time.monotonic() - began
+        assert elapsed < 15, f"still terminating: {set(names) - removed.keys()}"
+        for name in set(names) - removed.keys():
             pod = testbed.pod(misbehaving, name)
             if pod is None:
-                gone[name] = passed
+                removed[name] = elapsed
             else:
-                assert is_ready(pod), "a pod that drains serves on"
+                assert is_ready(pod), "a draining pod stays ready"
         time.sleep(0.1)
-    assert gone["forced"] < 1
-    assert 2 <= gone["drains-early"] < 4.5
-    # Kubernetes keeps the end of the grace to the second, cut off.
-    assert 5 <= gone["drains"] < 7.5
+    assert removed["forced"] < 1
+    assert 2 <= removed["drains-early"] < 4.5
+    # Kubernetes truncates the end of the grace period to a second.
+    assert 5 <= removed["drains"] < 7.5
 
 
-def test_a_pod_without_a_running_container_ends_at_once(testbed: Bed, misbehaving: str) -> None:
+def test_a_pod_without_a_running_container_ends_at_once(testbed: RunningCluster, misbehaving: str) -> None:
     wait_for(lambda: (status := srs(testbed, misbehaving, "crash")) and status.state.waiting, 40)
     testbed.core.delete_namespaced_pod("crash", misbehaving)
     wait_for(lambda: testbed.pod(misbehaving, "crash") is None, 3)
 
 
-def test_a_pod_with_readiness_gates_waits_until_all_are_open(testbed: Bed) -> None:
+def test_a_pod_becomes_ready_when_all_its_readiness_gates_are_true(testbed: RunningCluster) -> None:
     namespace = testbed.namespace("gates")
     testbed.create(namespace, "plain")
     containers = [{"name": "srs", "image": IMAGE}]
@@ -254,7 +256,7 @@ def test_a_pod_with_readiness_gates_waits_until_all_are_open(testbed: Bed) -> No
     testbed.core.create_namespaced_pod(namespace, body)
 
     def conditions() -> dict[str, str]:
-        return {each.type: each.status for each in testbed.pod(namespace, "gated").status.conditions or []}
+        return {item.type: item.status for item in testbed.pod(namespace, "gated").status.conditions or []}
 
     def open_gate(name: str) -> None:
         change = {"status": {"conditions": [{"type": name, "status": "True"}]}}
@@ -269,7 +271,7 @@ def test_a_pod_with_readiness_gates_waits_until_all_are_open(testbed: Bed) -> No
     wait_for(lambda: conditions()["Ready"] == "True", 10)
 
 
-def test_shared_claims_are_bound_again_and_again_in_several_namespaces(testbed: Bed) -> None:
+def test_shared_claims_are_bound_repeatedly_in_several_namespaces(testbed: RunningCluster) -> None:
     namespaces = [testbed.namespace("claims-a"), testbed.namespace("claims-b")]
     spec = {
         "accessModes": ["ReadWriteMany"],
@@ -292,49 +294,49 @@ def test_shared_claims_are_bound_again_and_again_in_several_namespaces(testbed: 
         wait_for(lambda: not core.list_persistent_volume().items, 10)
 
 
-def test_a_namespace_goes_with_everything_in_it(testbed: Bed) -> None:
-    namespace = testbed.namespace("goes")
+def test_a_namespace_is_deleted_with_its_pods(testbed: RunningCluster) -> None:
+    namespace = testbed.namespace("deleted")
     testbed.create(namespace, "pod", grace=1)
     wait_for(lambda: is_ready(testbed.pod(namespace, "pod")), 10)
     testbed.core.delete_namespace(namespace)
-    wait_for(lambda: namespace not in [each.metadata.name for each in testbed.core.list_namespace().items], 20)
+    wait_for(lambda: namespace not in [item.metadata.name for item in testbed.core.list_namespace().items], 20)
 
 
-def test_a_second_start_changes_nothing_and_says_so(testbed: Bed) -> None:
+def test_a_second_start_changes_nothing(testbed: RunningCluster) -> None:
     before = testbed.cluster.status()
     assert testbed.cluster.start() is False
-    assert testbed.said[-1].startswith("already running")
+    assert testbed.reported[-1].startswith("already running")
     assert testbed.cluster.status() == before
-    assert [each.name for each in before] == COMPONENTS
-    assert {each.state for each in before} == {"ready"}
+    assert [component.name for component in before] == COMPONENTS
+    assert {component.state for component in before} == {"ready"}
 
 
-def test_start_brings_back_the_one_component_that_died(testbed: Bed) -> None:
-    before = {each.name: each.pid for each in testbed.cluster.status()}
+def test_start_starts_the_one_component_that_ended(testbed: RunningCluster) -> None:
+    before = {component.name: component.pid for component in testbed.cluster.status()}
     victim = before["kube-scheduler"]
     assert victim is not None
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: "stopped" in {each.state for each in testbed.cluster.status()}, 5)
+    wait_for(lambda: "stopped" in {component.state for component in testbed.cluster.status()}, 5)
     assert testbed.cluster.start() is True
-    after = {each.name: each.pid for each in testbed.cluster.status()}
+    after = {component.name: component.pid for component in testbed.cluster.status()}
     assert {name for name in after if after[name] != before[name]} == {"kube-scheduler"}
 
 
-def test_data_and_ports_outlive_a_stop(testbed: Bed) -> None:
-    namespace = testbed.namespace("kept")
+def test_a_stop_keeps_data_and_ports(testbed: RunningCluster) -> None:
+    namespace = testbed.namespace("stopped")
     for number in range(10):
         testbed.create(namespace, f"old-{number}", node="node-1")
     before = {pod.metadata.uid for pod in wait_for(lambda: all_ready(testbed, namespace), 10)}
     host = testbed.core.api_client.configuration.host
     assert testbed.cluster.stop() is True
-    assert {each.state for each in testbed.cluster.status()} == {"stopped"}
+    assert {component.state for component in testbed.cluster.status()} == {"stopped"}
     assert testbed.cluster.stop() is False
 
     port = json.loads((testbed.cluster.state / "ports.json").read_text())["kube-apiserver"]
-    with socket.socket() as squatter:
-        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        squatter.bind(("127.0.0.1", port))
-        squatter.listen()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
         with pytest.raises(ClusterError, match=rf"{port} \(kube-apiserver\) by process {os.getpid()}"):
             testbed.cluster.start()
 
@@ -345,12 +347,8 @@ def test_data_and_ports_outlive_a_stop(testbed: Bed) -> None:
     wait_for(lambda: len(all_ready(testbed, namespace)) == 11, 10)
 
 
-def test_delete_removes_the_state_but_nothing_that_is_no_state(testbed: Bed, tmp_path: Path) -> None:
-    (tmp_path / "precious").touch()
-    with pytest.raises(ClusterError, match="not a cluster's state folder"):
-        EmbeddedCluster(tmp_path).delete()
-    assert (tmp_path / "precious").exists()
-    pids = [each.pid for each in testbed.cluster.status()]
+def test_delete_ends_the_processes_and_removes_the_state(testbed: RunningCluster) -> None:
+    pids = [component.pid for component in testbed.cluster.status()]
     assert testbed.cluster.delete() is True
     assert not testbed.cluster.state.exists()
     assert not any(pid and psutil.pid_exists(pid) for pid in pids)

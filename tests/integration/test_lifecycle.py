@@ -1,10 +1,6 @@
-"""The dev stack as it is committed: up, up again, refresh, destroy, and up again."""
+"""The life of a stack: update, update without changes, refresh, destroy, and update again."""
 
-import time
-
-from kubernetes import client
-
-from stack import DevStack, eventually
+from stack import DevStack, eventually, release
 
 WORKLOADS = {
     "Deployment/nginx-origin-deploy": 1,
@@ -21,113 +17,80 @@ def ready(stack: DevStack) -> dict[str, int]:
     }
 
 
-def test_up_again_refresh_destroy_and_up_again(stack: DevStack) -> None:
-    stack.config = stack.dev_config()
+def volume_claims(stack: DevStack) -> list[dict[str, str]]:
+    """References to the claims that volumes are bound to."""
+    return [volume["spec"].get("claimRef", {}) for volume in stack.get("persistentvolumes")["items"]]
+
+
+def test_update_refresh_destroy_and_update_again(stack: DevStack) -> None:
+    stack.config = stack.committed_config()
     stack.config["kubernetes"]["namespaceTimeout"] = "2s"
 
-    first = stack.must_up()
+    first = stack.must_update()
     assert ready(stack) == WORKLOADS
     assert set(first.changes.values()) == {"create"}
 
-    second = stack.must_up()
+    second = stack.must_update()
     assert second.changes == {}, second.output
     drift = stack.refresh()
     assert drift.ok
     assert drift.changes == {}, drift.output
 
-    begun = time.monotonic()
-    assert stack.destroy().ok
-    assert time.monotonic() - begun < 30, "a destroy does not wait for the pods, although they may drain for 12 h"
+    destroyed = stack.destroy()
+    assert destroyed.ok, destroyed.output
+    assert destroyed.seconds < 30, "a destroy does not wait for pods that may drain for 12 h"
     draining = stack.pods(terminating=True)
     assert len(draining) == 3
 
-    refused = stack.up()
-    assert not refused.ok
-    assert f"namespace {stack.namespace} is still terminating; it waits for" in refused.output
+    rejected = stack.update()
+    assert not rejected.ok
+    assert f"namespace {stack.namespace} is still terminating; it waits for" in rejected.output
     for pod in draining:
         name, until = pod["metadata"]["name"], pod["metadata"]["deletionTimestamp"]
-        assert f"{name} until {until} at the latest" in refused.output
-    assert "Traceback" not in refused.output
+        assert f"{name} until {until} at the latest" in rejected.output
+    assert "Traceback" not in rejected.output
 
-    assert "To cut them now: python -m rollout cut" in refused.output
-    # Simulated pods run nothing that could be cut.
+    assert "To drop them now: python -m rollout cut" in rejected.output
+    # `rollout cut` needs containers; simulated pods have none.
     stack.kubectl("delete", "pod", "--all", "--grace-period=0", "--force")
-    volumes = client.CoreV1Api(stack.api)
     eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False))
-    eventually(
-        lambda: (
-            not [
-                volume.metadata.name
-                for volume in volumes.list_persistent_volume().items
-                if volume.spec.claim_ref and volume.spec.claim_ref.namespace == stack.namespace
-            ]
-        )
-    )
+    eventually(lambda: stack.namespace not in {claim.get("namespace") for claim in volume_claims(stack)})
 
-    stack.must_up()
+    stack.must_update()
     assert ready(stack) == WORKLOADS
     assert stack.get("pvc", "srs-hls")["status"]["phase"] == "Bound"
 
 
-def test_what_is_declared_is_the_article_and_what_the_promises_need(stack: DevStack) -> None:
-    stack.config = stack.dev_config()
-    stack.config["loadBalancer"] |= {"rtmpPort": 31936, "httpPort": 30081}  # the other test has the usual ones
-    stack.must_up()
-
-    deployment = stack.get("deployment", "srs-edge-r5-deploy")
-    pod = deployment["spec"]["template"]["spec"]
-    (srs,) = pod["containers"]
-    assert deployment["spec"]["selector"] == {"matchLabels": {"run": "srs-edge-r5"}}
-    assert deployment["spec"]["template"]["metadata"]["labels"] == {"app": "srs-edge", "run": "srs-edge-r5"}
-    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-    assert pod["terminationGracePeriodSeconds"] == 5 + 12 * 3600 + 30
-    assert srs["lifecycle"]["preStop"] == {"sleep": {"seconds": 5}}
-    assert srs["livenessProbe"]["terminationGracePeriodSeconds"] == 5
-    assert srs["command"] == ["./objs/srs", "-c", "conf/srs.conf"]
-    assert pod["automountServiceAccountToken"] is False
-
-    service = stack.get("service", "srs-edge-service")["spec"]
-    assert service["selector"] == {"app": "srs-edge"}
-    assert {(port["port"], port["nodePort"]) for port in service["ports"]} == {(1935, 31936), (8080, 30081)}
-    assert stack.get("service", "socs")["spec"]["clusterIP"] == "None"
-    assert stack.get("statefulset", "srs-origin")["spec"]["podManagementPolicy"] == "Parallel"
-
-    budget = stack.get("pdb", "srs-edge")["spec"]
-    assert budget["minAvailable"] == 2
-    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
-    assert {item["metadata"]["name"] for item in stack.get("networkpolicies")["items"]} == {
-        "srs-edge",
-        "srs-origin",
-        "nginx-origin",
-        "srs-demo",
-    }
-    for config in stack.get("configmaps")["items"]:
-        if config["metadata"]["name"].startswith("srs-"):
-            assert config["immutable"] is True
-            assert config["metadata"]["ownerReferences"][0]["kind"] == "ServiceAccount"
-
-
 def test_another_address_of_the_same_cluster_changes_nothing(stack: DevStack) -> None:
-    stack.must_up()
+    stack.must_update()
     other = stack.folder / "kubeconfig"
     text = stack.kubeconfig.read_text()
     assert "127.0.0.1" in text
     other.write_text(text.replace("127.0.0.1", "localhost"))
     stack.config["kubernetes"]["kubeconfig"] = str(other)
-    again = stack.must_up()
-    # The provider itself is told the new path; nothing in the cluster is touched.
+    again = stack.must_update()
+    # The provider has the new path; nothing in the cluster changes.
     assert set(again.changes) <= {"kubernetes"}, again.changes
 
 
 def test_a_removed_release_leaves_nothing_but_its_draining_pods(stack: DevStack) -> None:
-    stack.releases(r5={"image": "ossrs/srs:v4.0.5", "weight": 1}, r6={"image": "ossrs/srs:v4.0.6", "weight": 1})
-    stack.must_up()
-    stack.releases(r6={"image": "ossrs/srs:v4.0.6", "weight": 1})
-    stack.must_up()
-    eventually(lambda: not [name for name in names(stack) if "r5" in name])
+    stack.releases(r5=release("v4.0.5", 1), r6=release("v4.0.6", 1))
+    stack.must_update()
+    stack.releases(r6=release("v4.0.6", 1))
+    stack.must_update()
+    kinds = "deployments,replicasets,configmaps,serviceaccounts"
+    eventually(lambda: not [item for item in stack.get(kinds)["items"] if "r5" in item["metadata"]["name"]])
     assert len(stack.pods("run=srs-edge-r5", terminating=True)) == 2
 
 
-def names(stack: DevStack) -> list[str]:
-    kinds = "deployments,replicasets,configmaps,serviceaccounts"
-    return [item["metadata"]["name"] for item in stack.get(kinds)["items"]]
+def test_another_number_of_origins_says_the_order_and_is_ready(stack: DevStack) -> None:
+    stack.must_update()
+    stack.config["origin"]["replicas"] = 2
+    more = stack.preview()
+    assert "the number of origins changes from 1 to 2 (origins first)" in more.output
+    stack.must_update()
+    assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 2
+    stack.config["origin"]["replicas"] = 1
+    fewer = stack.must_update()
+    assert "from 2 to 1 (edges first)" in fewer.output
+    assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 1

@@ -1,4 +1,4 @@
-"""A change of a release rolls that release only, and `kubectl rollout history` tells the story."""
+"""A change of a release rolls that release only, and `kubectl rollout history` shows every change."""
 
 from stack import DevStack, eventually, release
 
@@ -15,35 +15,35 @@ def config_hash(stack: DevStack, name: str) -> str:
 
 def test_a_change_of_one_srs_conf_rolls_that_release_only(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.6", 1), r6=release("v4.0.6", 1))
-    stack.must_up()
+    stack.must_update()
     r5, r6 = stack.pod_names("run=srs-edge-r5"), stack.pod_names("run=srs-edge-r6")
     stack.releases(r5=release("v4.0.6", 1), r6=release("v4.0.6", 1, srs={"maxConnections": 2000}))
-    stack.must_up()
+    stack.must_update()
     assert stack.pod_names("run=srs-edge-r5") == r5
     assert not stack.pod_names("run=srs-edge-r6") & r6
     assert len(stack.pod_names("run=srs-edge-r6")) == 2
 
 
-def test_history_tells_each_change_and_undo_finds_the_old_config(stack: DevStack) -> None:
+def test_history_shows_each_change_and_undo_finds_the_old_config(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 1))
-    stack.must_up()
+    stack.must_update()
     old = f"image=ossrs/srs:v4.0.5 config={config_hash(stack, 'r5')}"
     assert history(stack, "r5") == [old]
 
     stack.releases(r5=release("v4.0.6", 1))
-    stack.must_up()
+    stack.must_update()
     image = f"image=ossrs/srs:v4.0.6 config={config_hash(stack, 'r5')}"
     assert history(stack, "r5") == [old, image]
 
     stack.releases(r5=release("v4.0.6", 1, srs={"maxConnections": 2000}))
-    stack.must_up()
+    stack.must_update()
     config = f"image=ossrs/srs:v4.0.6 config={config_hash(stack, 'r5')}"
     assert history(stack, "r5") == [old, image, config]
     assert len({old, image, config}) == 3
 
-    # A rollback by config is a new revision with the old cause (the revision of the same template moves up).
+    # A rollback by config makes the old ReplicaSet the newest revision, with its old cause.
     stack.releases(r5=release("v4.0.5", 1))
-    stack.must_up()
+    stack.must_update()
     assert history(stack, "r5") == [image, config, old]
 
     stack.kubectl("rollout", "undo", "deploy/srs-edge-r5-deploy")
@@ -52,52 +52,52 @@ def test_history_tells_each_change_and_undo_finds_the_old_config(stack: DevStack
     stack.assert_successors_are_ready()
 
     stack.config["edge"]["replicas"] = 2
-    stack.must_up()
-    assert len(history(stack, "r5")) == 3, "a change of replicas is no revision"
+    stack.must_update()
+    assert len(history(stack, "r5")) == 3, "another number of replicas creates no revision"
 
 
-def test_a_rolling_update_can_be_held_and_let_go_on(stack: DevStack) -> None:
+def test_a_rolling_update_can_be_paused_and_resumed(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 1))
-    stack.config["edge"]["minReady"] = "5s"  # slow enough to be interrupted half-way
-    stack.must_up()
+    stack.config["edge"]["minReady"] = "5s"  # slow enough to be interrupted
+    stack.must_update()
     old = stack.pod_names()
 
     stack.releases(r5=release("v4.0.6", 1))
-    up = stack.begin_up()
+    update = stack.start_update()
     eventually(lambda: stack.pod_names() - old)
-    up.terminate()
-    up.wait()
+    update.terminate()
+    update.wait()
 
     stack.releases(r5=release("v4.0.6", 1, paused=True))
-    held = stack.must_up()
-    assert held.seconds < 30
-    assert "release r5 is held" in held.output
-    now = stack.pod_names()
-    assert now & old, "the rollout went on to its end"
+    paused = stack.must_update()
+    assert paused.seconds < 30
+    assert "edge release r5 is paused" in paused.output
+    current = stack.pod_names()
+    assert current & old, "the rollout was completed"
     assert len(stack.endpoints()) >= 4
     assert stack.get("deployment", "srs-edge-r5-deploy")["spec"]["paused"] is True
-    assert stack.must_up().changes == {}
-    assert stack.pod_names() == now
+    assert stack.must_update().changes == {}
+    assert stack.pod_names() == current
 
     stack.releases(r5=release("v4.0.6", 1))
-    stack.must_up()
+    stack.must_update()
     assert not stack.pod_names() & old
     assert stack.replicas() == {"r5": 4}
 
 
-def test_a_hold_is_refused_where_it_makes_no_sense(stack: DevStack) -> None:
+def test_a_pause_that_contradicts_the_config_is_rejected(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 1))
-    stack.must_up()
+    stack.must_update()
     before = stack.snapshot()
 
     stack.releases(r5=release("v4.0.5", 1), r6=release("v4.0.6", 1, paused=True))
-    refused = stack.up()
-    assert not refused.ok
-    assert "srs:edge.releases.r6.paused: True must be false on a release that does not exist yet" in refused.output
+    rejected = stack.update()
+    assert not rejected.ok
+    assert "srs:edge.releases.r6.paused: True must be false on a release that does not exist yet" in rejected.output
 
     stack.releases(r5=release("v4.0.5", 1, paused=True))
     stack.config["edge"]["replicas"] = 3
-    refused = stack.up()
-    assert not refused.ok
-    assert "srs:edge.releases.r5.paused: True must not come together with a change of" in refused.output
+    rejected = stack.update()
+    assert not rejected.ok
+    assert "srs:edge.releases.r5.paused: True must not be combined with a change of" in rejected.output
     assert stack.snapshot() == before

@@ -1,21 +1,20 @@
-"""A stand-in for Alibaba Cloud's API, as far as the production stack talks to it: CLBs and elastic addresses.
+"""A fake Alibaba Cloud API with the actions that the production stack uses: CLBs and elastic IP addresses (EIP).
 
     with CloudApi() as api:
         api.endpoint                    # host:port for the provider's settings
         api.fail("CreateLoadBalancer", "QuotaExceeded", "…")
-        api.clbs, api.eips              # what is there now
-        api.calls                       # what was asked, in order
+        api.clbs, api.eips              # the existing ones
+        api.calls                       # all requests, in order
 
-Requests are RPC calls with the action in the query string; errors are HTTP answers with Code and Message. What it
-refuses is what the real API refuses and the stack can run into. It checks no signatures.
+Requests are RPC calls with the action in the query string; errors are HTTP answers with Code and Message. It rejects
+what the real API rejects, as far as the stack can cause it. It does not verify signatures.
 """
 
 import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -32,7 +31,7 @@ _SIGNING = {
 
 
 class ApiError(Exception):
-    """An answer that says no."""
+    """An error answer."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -41,7 +40,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A request that was answered. status: of the HTTP answer."""
+    """A request and the HTTP status of its answer."""
 
     action: str
     parameters: Parameters
@@ -49,29 +48,29 @@ class Call:
 
     @property
     def changes(self) -> bool:
-        """Whether it asked for a change."""
+        """Whether the action changes something."""
         return not self.action.startswith(("Describe", "List"))
 
 
 @dataclass
 class _Fault:
+    """What happens to the next calls of an action: an error instead, or a delay of the answer."""
+
     action: str
     times: int
-    error: ApiError | None
-    seconds: float
-    done: bool
-    """Whether the action is carried out all the same."""
+    error: ApiError | None = None
+    seconds: float = 0
 
 
 @dataclass
 class CloudApi:
-    """The API and what it knows: CLBs and elastic addresses by id, in the words of its answers."""
+    """The API and its state: CLBs and elastic IP addresses by id, as in its answers."""
 
     clbs: dict[str, Answer] = field(default_factory=dict[str, Answer])
     eips: dict[str, Answer] = field(default_factory=dict[str, Answer])
     tags: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     tokens: dict[str, str] = field(default_factory=dict[str, str])
-    """Ids of CLBs by the client token of the request that made them."""
+    """Ids of CLBs by the client token of the request that created them."""
     calls: list[Call] = field(default_factory=list[Call])
     vswitches: dict[str, str] = field(default_factory=lambda: {"vsw-testbed0001": "vpc-testbed0001"})
 
@@ -97,41 +96,31 @@ class CloudApi:
         """Host and port."""
         return f"127.0.0.1:{self._server.server_address[1]}"
 
-    def fail(self, action: str, code: str, message: str, status: int = 400, times: int = 1, done: bool = False) -> None:
-        """Answer the next calls of `action` with an error. done: after having carried them out all the same."""
-        self._faults.append(_Fault(action, times, ApiError(code, message, status), 0, done))
+    def fail(self, action: str, code: str, message: str, status: int = 400, times: int = 1) -> None:
+        """Answer the next calls of `action` with an error instead of performing them."""
+        self._faults.append(_Fault(action, times, error=ApiError(code, message, status)))
 
     def hang(self, action: str, seconds: float, times: int = 1) -> None:
-        """Let the next calls of `action` wait that long for their answer."""
-        self._faults.append(_Fault(action, times, None, seconds, done=True))
+        """Delay the answers to the next calls of `action`, which are performed."""
+        self._faults.append(_Fault(action, times, seconds=seconds))
 
-    def mend(self) -> None:
-        """Take back all faults."""
+    def clear_faults(self) -> None:
+        """End all failures and delays."""
         self._faults.clear()
 
-    @contextmanager
-    def watched(self) -> Generator[list[Call]]:
-        """The calls that come while the block runs (complete at its end)."""
-        seen: list[Call] = []
-        before = len(self.calls)
-        yield seen
-        seen += self.calls[before:]
-
     def answer(self, parameters: Parameters) -> tuple[int, Answer]:
-        """What the API answers: HTTP status and content."""
+        """The answer to a request: HTTP status and content."""
         action = parameters.get("Action", "")
         plain = {key: value for key, value in parameters.items() if key not in _SIGNING}
         status, content = 200, Answer()
         fault = self._fault(action)
         try:
-            with self._lock:
-                act = _ACTIONS.get(action)
-                if act is None:
-                    raise ApiError("InvalidAction.NotFound", f"The specified action {action} is not found.", 404)
-                if fault is None or fault.done:
-                    content = act(self, plain)
             if fault and fault.error:
                 raise fault.error
+            with self._lock:
+                if action not in _ACTIONS:
+                    raise ApiError("InvalidAction.NotFound", f"The specified action {action} is not found.", 404)
+                content = _ACTIONS[action](self, plain)
         except ApiError as error:
             status, content = error.status, {"Code": error.code, "Message": error.message, "HostId": self.endpoint}
         if fault:
@@ -143,17 +132,17 @@ class CloudApi:
     def _fault(self, action: str) -> _Fault | None:
         with self._lock:
             for fault in self._faults:
-                if fault.action in (action, "*") and fault.times > 0:
+                if fault.action == action and fault.times > 0:
                     fault.times -= 1
                     return fault
         return None
 
     def new_id(self, prefix: str) -> str:
-        """An id that nothing has yet."""
+        """An unused id."""
         return f"{prefix}-testbed{next(self._numbers):04}"
 
     def add_clb(self, parameters: Parameters) -> Answer:
-        """Make a CLB, as a call of CreateLoadBalancer does."""
+        """Create a CLB, like CreateLoadBalancer."""
         vswitch = parameters.get("VSwitchId", "")
         intranet = parameters.get("AddressType") == "intranet"
         number = len(self.clbs) + len(self.eips) + 10
@@ -184,7 +173,7 @@ class CloudApi:
         return clb
 
     def eip_of(self, clb: str) -> str | None:
-        """The elastic address that a CLB has, if it has one."""
+        """The elastic IP address of a CLB, if it has one."""
         return next((eip["IpAddress"] for eip in self.eips.values() if eip["InstanceId"] == clb), None)
 
 
@@ -205,7 +194,7 @@ def _handler(api: CloudApi) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 self.wfile.write(data)
             except OSError:
-                self.close_connection = True  # the client did not wait for the answer
+                self.close_connection = True  # the client has closed the connection
 
         do_GET = do_POST  # noqa: N815
 
@@ -228,7 +217,7 @@ def _clb(api: CloudApi, parameters: Parameters) -> Answer:
 def _create_clb(api: CloudApi, parameters: Parameters) -> Answer:
     if (vswitch := parameters.get("VSwitchId")) and vswitch not in api.vswitches:
         raise ApiError("InvalidVSwitchId.NotFound", "The specified VSwitch does not exist.", 404)
-    # The same token is the same request, sent again.
+    # A request with a known token is a retry.
     token = parameters.get("ClientToken", "")
     known = api.clbs.get(api.tokens.get(token, "")) if token else None
     clb = known or api.add_clb(parameters)

@@ -1,4 +1,4 @@
-"""What the cloud refuses: the up fails with the cloud's own reason, and the next one goes on from there."""
+"""An error of the cloud API fails the update with the API's own reason, and the next update continues from there."""
 
 import json
 import socket
@@ -7,7 +7,7 @@ from integration.prod.prod_stack import CLB, SECRETS, ProdStack
 from stack import Result
 
 
-def assert_told(failed: Result, *words: str) -> None:
+def assert_fails_with(failed: Result, *words: str) -> None:
     assert not failed.ok
     for word in words:
         assert word in failed.output, failed.output
@@ -16,73 +16,73 @@ def assert_told(failed: Result, *words: str) -> None:
         assert secret not in failed.output
 
 
-def creations(prod: ProdStack, action: str) -> int:
-    return len([call for call in prod.api.calls if call.action == action and call.status == 200])
-
-
-def test_each_refusal_is_told_and_the_next_up_goes_on(prod: ProdStack) -> None:
-    api = prod.api
+def test_an_error_at_the_creation_of_the_clb_is_shown_and_no_pod_is_created(prod: ProdStack) -> None:
     for code, message in (
         ("QuotaExceeded.LoadBalancer", "The maximum number of SLB instances is exceeded."),
         ("PAY.INSUFFICIENT_BALANCE", "Your account does not have enough balance."),
         ("Forbidden.RAM", "User not authorized to operate on the specified resource."),
     ):
-        api.fail("CreateLoadBalancer", code, message)
-        assert_told(prod.up(), CLB, code, message)
-        assert api.clbs == {}
+        prod.api.fail("CreateLoadBalancer", code, message)
+        assert_fails_with(prod.update(), CLB, code, message)
+        assert prod.api.clbs == {}
         assert prod.kubectl("get", "deployments").startswith("No resources found"), "no pod before the load balancer"
+    prod.load_balancer["vswitchId"] = "vsw-elsewhere01"
+    assert_fails_with(prod.update(), CLB, "InvalidVswitchID.NotFound", "Specified vswitch does not exist.")
 
-    # The vswitch is not there.
-    (known,) = api.vswitches
-    prod.lb["vswitchId"] = "vsw-elsewhere01"
-    assert_told(prod.up(), CLB, "InvalidVswitchID.NotFound", "Specified vswitch does not exist.")
-    prod.lb["vswitchId"] = known
 
-    # Throttled: the provider tries again by itself.
+def creations(prod: ProdStack) -> list[str]:
+    """Successful calls that created something."""
+    actions = ("CreateLoadBalancer", "AllocateEipAddress")
+    return [call.action for call in prod.api.calls if call.action in actions and call.status == 200]
+
+
+def test_an_update_after_a_partial_creation_creates_nothing_twice(prod: ProdStack) -> None:
+    api = prod.api
+    # The provider retries after throttling and after an internal error.
     api.fail("CreateLoadBalancer", "Throttling.User", "Request was denied due to user flow control.", times=1)
-    prod.lb["eip"] = {"bandwidth": 100}
-    # A 500 in the middle, likewise.
+    prod.load_balancer["eip"] = {"bandwidth": 100}
     api.fail("AllocateEipAddress", "InternalError", "The request processing has failed.", 500, times=1)
-    # A refusal in the middle: the CLB is there, the address is not bound to it.
+    # The CLB exists and its address is not bound to it.
     api.fail("AssociateEipAddress", "InvalidAssociation.Limit", "The instance has reached its limit.", times=10)
-    assert_told(prod.up(), "InvalidAssociation.Limit")
+    assert_fails_with(prod.update(), "InvalidAssociation.Limit")
     assert {(call.action, call.status) for call in api.calls} >= {
         ("CreateLoadBalancer", 400),
         ("AllocateEipAddress", 500),
     }
-    assert (creations(prod, "CreateLoadBalancer"), creations(prod, "AllocateEipAddress")) == (1, 1)
-    api.mend()
-    prod.must_up()
-    assert (creations(prod, "CreateLoadBalancer"), creations(prod, "AllocateEipAddress")) == (1, 1)
+    created = creations(prod)
+    assert sorted(created) == ["AllocateEipAddress", "CreateLoadBalancer"]
+    api.clear_faults()
+    prod.must_update()
+    assert creations(prod) == created
     (eip,) = api.eips.values()
     assert eip["InstanceId"] == prod.clb["LoadBalancerId"]
     assert prod.replicas() == {"r5": 4}
 
-    # A change that is refused leaves what is there.
-    prod.lb.update({"instanceChargeType": "PayBySpec", "spec": "slb.s3.large"})
+    # A change that the API rejects leaves the edges alone.
+    prod.load_balancer.update({"instanceChargeType": "PayBySpec", "spec": "slb.s3.large"})
     api.fail("ModifyLoadBalancerInstanceChargeType", "OperationDenied.OnlyOneTimePerDay", "Once a day.", times=10)
     endpoints = prod.endpoints()
-    assert_told(prod.up(), CLB, "OperationDenied.OnlyOneTimePerDay")
+    assert_fails_with(prod.update(), CLB, "OperationDenied.OnlyOneTimePerDay")
     assert prod.endpoints() == endpoints
-    api.mend()
-    prod.must_up()
+    api.clear_faults()
+    prod.must_update()
     assert prod.clb["LoadBalancerSpec"] == "slb.s3.large"
 
 
-def test_an_api_that_is_away_shows_no_signed_request(prod: ProdStack) -> None:
+def test_an_unreachable_api_shows_no_signed_request(prod: ProdStack) -> None:
     api = prod.api
     api.hang("CreateLoadBalancer", 6, times=10)
-    assert_told(prod.up(), CLB, "Client.Timeout")
-    api.mend()
+    assert_fails_with(prod.update(), CLB, "Client.Timeout")
+    api.clear_faults()
 
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{nobody.getsockname()[1]}"
-        known = prod.cloud["alicloud:endpoints"]
-        prod.cloud["alicloud:endpoints"] = json.dumps([{"slb": endpoint, "vpc": endpoint}])
-        away = prod.up()
-        assert_told(away, "connection refused")
-        assert "AccessKeyId=[secret]" in away.output, "else this test would not see a key that leaks"
-    prod.cloud["alicloud:endpoints"] = known
-    prod.must_up()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{unused.getsockname()[1]}"
+        known = prod.provider_config["alicloud:endpoints"]
+        prod.provider_config["alicloud:endpoints"] = json.dumps([{"slb": endpoint, "vpc": endpoint}])
+        failed = prod.update()
+        assert_fails_with(failed, "connection refused")
+        assert "AccessKeyId=[secret]" in failed.output, "the output contains the redacted request"
+    prod.provider_config["alicloud:endpoints"] = known
+    prod.must_update()
     assert prod.replicas() == {"r5": 4}

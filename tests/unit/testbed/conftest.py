@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from testbed.toolchain.progress import Report
-from unit.testbed.fakes import Answer, FileServer, Listener, script
+from testbed.toolchain.progress import Reporter
+from unit.testbed.fakes import Answer, FileServer, Log, script
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def server() -> Iterator[FileServer]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            files.asked.append(self.path)
+            files.requests.append(self.path)
             answer = files.answers.get(self.path, Answer(b"", 404))
             self.send_response(answer.status)
             self.send_header("Content-Length", str(len(answer.body)))
@@ -25,7 +25,7 @@ def server() -> Iterator[FileServer]:
             self.wfile.write(answer.body[: answer.cut])
 
         def do_HEAD(self) -> None:
-            # As release hosts do at their root.
+            # As release hosts answer at their root.
             self.send_response(404)
             self.end_headers()
 
@@ -42,19 +42,19 @@ def server() -> Iterator[FileServer]:
 
 
 @pytest.fixture
-def listener() -> Listener:
+def log() -> Log:
     output = io.StringIO()
-    return Listener(Report(Console(file=output, width=1000)), output)
+    return Log(Reporter(Console(file=output, width=1000)), output)
 
 
 @pytest.fixture
 def write_tool() -> Callable[[Path, str, str], Path]:
-    """Writes an executable that says a version."""
+    """Writes an executable that prints a version."""
 
-    def write(folder: Path, name: str, says: str) -> Path:
+    def write(folder: Path, name: str, output: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / name
-        file.write_bytes(script(says))
+        file.write_bytes(script(output))
         file.chmod(0o755)
         return file
 

@@ -37,34 +37,34 @@ def verifies(pki: Pki, name: str, authority: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["server", *[client.name for client in CLIENTS]])
-def test_the_cluster_trusts_its_own_and_the_store_does_not(pki: Pki, name: str) -> None:
+def test_certificates_of_the_cluster_are_not_valid_for_etcd(pki: Pki, name: str) -> None:
     assert verifies(pki, name, "ca")
     assert not verifies(pki, name, "etcd-ca")
 
 
 @pytest.mark.parametrize("name", ["etcd", "etcd-client"])
-def test_the_store_trusts_its_own_and_the_cluster_does_not(pki: Pki, name: str) -> None:
+def test_certificates_of_etcd_are_not_valid_for_the_cluster(pki: Pki, name: str) -> None:
     assert verifies(pki, name, "etcd-ca")
     assert not verifies(pki, name, "ca")
 
 
 def handshake(pki: Pki, client: str, client_authority: str) -> str:
-    """What the server learns of a client in a TLS connection that both sides check."""
+    """The client certificate that a server receives in a TLS connection that both sides verify."""
     at_server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.crt(client_authority))
     at_server.load_cert_chain(pki.crt("server"), pki.key("server"))
     at_server.verify_mode = ssl.CERT_REQUIRED
     at_client = ssl.create_default_context(cafile=pki.crt("ca"))
     at_client.load_cert_chain(pki.crt(client), pki.key(client))
     left, right = socket.socketpair()
-    learned: list[object] = []
+    received: list[object] = []
 
     def serve() -> None:
         try:
             with at_server.wrap_socket(left, server_side=True) as secure:
-                learned.append(secure.getpeercert())
+                received.append(secure.getpeercert())
                 secure.send(b"x")
-        except (ssl.SSLError, OSError) as problem:
-            learned.append(problem)
+        except (ssl.SSLError, OSError) as error:
+            received.append(error)
             left.close()
 
     thread = threading.Thread(target=serve)
@@ -74,46 +74,45 @@ def handshake(pki: Pki, client: str, client_authority: str) -> str:
             secure.recv(1)
     finally:
         thread.join(5)
-    if isinstance(learned[0], Exception):
-        raise learned[0]
-    return str(learned[0])
+    if isinstance(received[0], Exception):
+        raise received[0]
+    return str(received[0])
 
 
-def test_server_and_client_prove_each_other(pki: Pki) -> None:
-    learned = handshake(pki, "admin", "ca")
-    assert "system:masters" in learned
+def test_server_and_client_verify_each_other(pki: Pki) -> None:
+    assert "system:masters" in handshake(pki, "admin", "ca")
     with pytest.raises((ssl.SSLError, OSError)):
         handshake(pki, "etcd-client", "ca")
 
 
-def test_rbac_finds_user_and_group_in_the_certificate(pki: Pki) -> None:
+def test_certificates_have_the_user_and_group_of_rbac(pki: Pki) -> None:
     def names(name: str, kind: x509.ObjectIdentifier) -> list[object]:
-        return [each.value for each in certificate(pki, name).subject.get_attributes_for_oid(kind)]
+        return [attribute.value for attribute in certificate(pki, name).subject.get_attributes_for_oid(kind)]
 
     assert names("admin", NameOID.ORGANIZATION_NAME) == ["system:masters"]
     assert names("kube-scheduler", NameOID.COMMON_NAME) == ["system:kube-scheduler"]
     assert names("kube-controller-manager", NameOID.COMMON_NAME) == ["system:kube-controller-manager"]
-    # The node authorizer knows a kubelet by both.
+    # The node authorizer needs both.
     assert names("node-1", NameOID.COMMON_NAME) == ["system:node:node-1"]
     assert names("node-1", NameOID.ORGANIZATION_NAME) == ["system:nodes"]
     others = [client.name for client in CLIENTS if client is not ADMIN and client not in KUBELETS]
     assert all(names(name, NameOID.ORGANIZATION_NAME) == [] for name in others)
 
 
-def test_certificates_are_good_for_ten_years_and_from_now(pki: Pki) -> None:
+def test_certificates_are_valid_for_ten_years(pki: Pki) -> None:
     now = dt.datetime.now(dt.UTC)
     for name in ["ca", "etcd-ca", "server", "etcd", "etcd-client", *[client.name for client in CLIENTS]]:
         assert certificate(pki, name).not_valid_before_utc < now
         assert certificate(pki, name).not_valid_after_utc > now + dt.timedelta(days=3600)
 
 
-def test_private_keys_are_for_their_owner_only(pki: Pki) -> None:
+def test_private_keys_are_readable_by_their_owner_only(pki: Pki) -> None:
     keys = list(pki.folder.glob("*.key"))
     assert len(keys) == 6 + len(CLIENTS)
     assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
 
 
-def test_tokens_are_signed_with_the_key_that_they_are_checked_with(pki: Pki) -> None:
+def test_the_service_account_keys_are_a_pair(pki: Pki) -> None:
     private = serialization.load_pem_private_key(Path(pki.key("service-account")).read_bytes(), None)
     public = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -121,12 +120,12 @@ def test_tokens_are_signed_with_the_key_that_they_are_checked_with(pki: Pki) -> 
     assert Path(pki.service_account_public_key).read_bytes() == public
 
 
-def test_certificates_are_made_once(pki: Pki) -> None:
+def test_certificates_are_created_once(pki: Pki) -> None:
     before = Path(pki.crt("ca")).read_bytes()
     assert Path(ensure_pki(pki.folder).crt("ca")).read_bytes() == before
 
 
-def test_a_kubeconfig_is_complete_in_itself(pki: Pki) -> None:
+def test_a_kubeconfig_is_self_contained(pki: Pki) -> None:
     config = yaml.safe_load(pki.kubeconfig(ADMIN, "https://127.0.0.1:6443"))
     assert config["current-context"] == config["contexts"][0]["name"] == "testbed"
     assert config["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"

@@ -7,10 +7,9 @@ import pytest
 
 from testbed.toolchain.build import Build, GoBuilder
 from testbed.toolchain.cache import ToolError, digest
-from testbed.toolchain.install import BUILDS, NODE_TOOLS, TOOLS
 from testbed.toolchain.on_path import search_path
 
-needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="there is no Go on this machine")
+needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed")
 
 MAIN = """package main
 
@@ -43,28 +42,27 @@ def builder(modules: Path, tmp_path: Path) -> GoBuilder:
 
 
 @needs_go
-def test_a_module_becomes_a_folder_of_binaries(builder: GoBuilder, tmp_path: Path) -> None:
-
+def test_a_module_is_built_once_into_a_folder_of_binaries(builder: GoBuilder, tmp_path: Path) -> None:
     folder = builder.install(HELLO, quiet)
     assert folder.parent == tmp_path / "cache"
-    assert sorted(each.name for each in folder.iterdir()) == ["hello", "hi"]
-    said = subprocess.run([folder / "hi"], capture_output=True, text=True, check=True).stdout
-    assert said == "hello 1.2.3\n"
+    assert sorted(file.name for file in folder.iterdir()) == ["hello", "hi"]
+    output = subprocess.run([folder / "hi"], capture_output=True, text=True, check=True).stdout
+    assert output == "hello 1.2.3\n"
     stamp = folder.stat().st_mtime_ns
     assert builder.install(HELLO, quiet) == folder
     assert folder.stat().st_mtime_ns == stamp
 
 
 @needs_go
-def test_what_has_to_lie_beside_is_built_too(builder: GoBuilder, modules: Path) -> None:
+def test_binaries_that_belong_beside_are_built_too(builder: GoBuilder, modules: Path) -> None:
     shutil.copytree(modules / "hello", modules / "other")
     other = Build("other", "v1", ".", "other", minutes=1)
     folder = builder.install(replace(HELLO, beside=(other,)), quiet)
-    assert sorted(each.name for each in folder.iterdir()) == ["hello", "hi", "other"]
+    assert sorted(file.name for file in folder.iterdir()) == ["hello", "hi", "other"]
 
 
 @needs_go
-def test_an_error_of_the_compiler_is_shown_and_leaves_nothing(
+def test_a_compiler_error_is_in_the_message_and_installs_nothing(
     builder: GoBuilder, modules: Path, tmp_path: Path
 ) -> None:
     (modules / "hello" / "main.go").write_text(MAIN.replace("fmt.Println", "fmt.Printn"))
@@ -74,36 +72,36 @@ def test_an_error_of_the_compiler_is_shown_and_leaves_nothing(
 
 
 @needs_go
-def test_a_binary_that_fails_its_check_is_not_kept(builder: GoBuilder, tmp_path: Path) -> None:
-    def refuse(folder: Path) -> None:
+def test_a_binary_that_fails_its_check_is_not_installed(builder: GoBuilder, tmp_path: Path) -> None:
+    def reject(folder: Path) -> None:
         assert (folder / "hello").exists()
         raise ToolError("does not run here")
 
     with pytest.raises(ToolError, match="does not run here"):
-        builder.install(HELLO, quiet, refuse)
+        builder.install(HELLO, quiet, reject)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 @needs_go
-def test_the_checkout_is_not_written_to(builder: GoBuilder, modules: Path) -> None:
+def test_a_build_does_not_write_to_the_checkout(builder: GoBuilder, modules: Path) -> None:
     before = digest(modules)
     builder.install(HELLO, quiet)
     assert digest(modules) == before
 
 
-def test_the_folder_is_named_after_all_that_determines_it(builder: GoBuilder, modules: Path) -> None:
-    seen = [builder.folder(HELLO)]
+def test_the_folder_is_named_after_everything_that_determines_the_binaries(builder: GoBuilder, modules: Path) -> None:
+    folders = [builder.folder(HELLO)]
     (modules / "hello" / "go.sum").write_text("example.com/x v1.0.0 h1:abc=\n")
-    seen.append(builder.folder(HELLO))
+    folders.append(builder.folder(HELLO))
     (modules / "hello" / "main.go").write_text(MAIN + "// changed\n")
-    seen.append(builder.folder(HELLO))
-    seen.append(builder.folder(replace(HELLO, variables={"main.version": "2"})))
-    assert len(set(seen)) == len(seen)
+    folders.append(builder.folder(HELLO))
+    folders.append(builder.folder(replace(HELLO, variables={"main.version": "2"})))
+    assert len(set(folders)) == len(folders)
     assert builder.folder(replace(HELLO, minutes=99, memory_gib=9)) == builder.folder(HELLO)
-    assert all(folder.name.startswith("hello-v1.2.3-") for folder in seen)
+    assert all(folder.name.startswith("hello-v1.2.3-") for folder in folders)
 
 
-def test_a_full_disk_is_noticed_before_the_build(
+def test_a_full_disk_is_an_error_before_the_build(
     modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private = GoBuilder(modules, tmp_path / "cache", shared=False, path="")
@@ -112,28 +110,19 @@ def test_a_full_disk_is_noticed_before_the_build(
     with pytest.raises(ToolError, match=r"need about 20 GiB .* has 3\.0 GiB free.*SRS_TESTBED_CACHE"):
         private.check_disk()
     (tmp_path / "cache" / "go").mkdir()
-    private.check_disk()  # goes on from what an interrupted build left
+    private.check_disk()  # continues an interrupted build
 
 
-def test_too_little_memory_is_noticed_before_the_build(builder: GoBuilder, tmp_path: Path) -> None:
+def test_too_little_memory_is_an_error_before_the_build(builder: GoBuilder, tmp_path: Path) -> None:
     with pytest.raises(ToolError, match=r"hello: its build needs 1000000 GiB of memory, and [\d.]+ GiB are available"):
         builder.install(replace(HELLO, memory_gib=1_000_000), quiet)
     assert not (tmp_path / "cache").exists()
 
 
-def test_without_go_and_without_pip_the_error_says_what_to_install(
+def test_without_go_and_pip_the_error_says_what_to_install(
     modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(ToolError, match=r"hello: Go 1\.26 or newer is needed(.*\n)*.*Install Go"):
         GoBuilder(modules, tmp_path / "cache", shared=False, path="").install(HELLO, quiet)
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_every_tool_has_a_build_and_every_build_a_pinned_module() -> None:
-    folder = Path(__file__).parents[4] / "testbed" / "pins"
-    assert {tool.build for tool in TOOLS + NODE_TOOLS} <= BUILDS.keys()
-    beside = [each for build in BUILDS.values() for each in build.beside]
-    for build in [*BUILDS.values(), *beside]:
-        requires = "\nrequire " in (folder / (build.directory or build.name) / "go.mod").read_text()
-        assert (folder / (build.directory or build.name) / "go.sum").exists() or not requires, build.name

@@ -1,4 +1,4 @@
-"""A bad release hurts only its share: the up fails in time with the pod's own reason; the config is the way back."""
+"""A bad release affects only its share: the update fails in time with the pod's own reason, and a revert fixes it."""
 
 import copy
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def crash_at_start(stack: DevStack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "reason"),
+    ("add_bad_release", "reason"),
     [
         (unschedulable, "Unschedulable: 0/4 nodes are available: 4 Insufficient cpu"),
         (image_cannot_be_pulled, "ImagePull"),
@@ -36,15 +36,17 @@ def crash_at_start(stack: DevStack) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_release_that_never_gets_ready(stack: DevStack, break_it: Callable[[DevStack], None], reason: str) -> None:
+def test_a_canary_that_never_becomes_ready_fails_the_update_with_its_reason(
+    stack: DevStack, add_bad_release: Callable[[DevStack], None], reason: str
+) -> None:
     stack.releases(r5=release("v4.0.5", 1))
     before = copy.deepcopy(stack.config)
-    stack.must_up()
+    stack.must_update()
     serving, snapshot = stack.endpoints(), stack.snapshot()
 
-    break_it(stack)
+    add_bad_release(stack)
     stack.config["edge"]["rolloutTimeout"] = f"{TIMEOUT}s"
-    failed = stack.up()
+    failed = stack.update()
     assert not failed.ok
     assert failed.seconds < TIMEOUT + 30
     (pod,) = stack.pod_names("run=srs-edge-r6")
@@ -56,38 +58,38 @@ def test_a_release_that_never_gets_ready(stack: DevStack, break_it: Callable[[De
     assert serving <= stack.endpoints(), "the other release lost pods"
 
     stack.config = before
-    stack.must_up()
+    stack.must_update()
     assert stack.snapshot() == snapshot
     assert stack.endpoints() == serving
 
 
-def test_an_image_that_crashes_in_place_leaves_the_old_pods(stack: DevStack) -> None:
+def test_an_image_that_crashes_leaves_the_old_pods_of_its_release(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 1))
     before = copy.deepcopy(stack.config)
-    stack.must_up()
+    stack.must_update()
     serving = stack.endpoints()
     stack.config["edge"]["rolloutTimeout"] = f"{TIMEOUT}s"
     stack.releases(r5=release("v4.0.6", 1, podAnnotations={STATE: "crash", MESSAGE: "segmentation fault"}))
-    failed = stack.up()
+    failed = stack.update()
     assert not failed.ok
     assert "segmentation fault" in failed.output
     assert stack.endpoints() == serving
     stack.config = before
-    stack.must_up()
-    assert stack.endpoints() == serving, "going back needs no new pod"
+    stack.must_update()
+    assert stack.endpoints() == serving, "the rollback needs no new pod"
 
 
-def test_an_origin_that_never_gets_ready(stack: DevStack) -> None:
+def test_an_origin_that_never_becomes_ready_fails_the_update_with_its_reason(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 1))
     stack.config["origin"]["replicas"] = 2
     before = copy.deepcopy(stack.config)
-    stack.must_up()
+    stack.must_update()
     edges, snapshot = stack.pod_names(), stack.snapshot()
 
     stack.config["origin"]["image"] = "ossrs/srs:v4.0.271"
-    stack.config["origin"]["rolloutTimeout"] = "20s"  # more than the grace of the old pod
+    stack.config["origin"]["rolloutTimeout"] = "20s"  # longer than the grace period of the old pod
     stack.config["origin"]["podAnnotations"] = {STATE: "crash", MESSAGE: "check config : illegal directive foo"}
-    failed = stack.up()
+    failed = stack.update()
     assert not failed.ok
     assert "origins (StatefulSet srs-origin) is not ready after 20s" in failed.output
     assert "pod srs-origin-1: " in failed.output, failed.output
@@ -97,19 +99,6 @@ def test_an_origin_that_never_gets_ready(stack: DevStack) -> None:
     assert "drops its publishers once" in failed.output
 
     stack.config = before
-    stack.must_up()
+    stack.must_update()
     assert stack.snapshot() == snapshot
     assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 2
-
-
-def test_another_number_of_origins(stack: DevStack) -> None:
-    stack.must_up()
-    stack.config["origin"]["replicas"] = 2
-    more = stack.preview()
-    assert "the number of origins changes from 1 to 2 (origins first)" in more.output
-    stack.must_up()
-    assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 2
-    stack.config["origin"]["replicas"] = 1
-    fewer = stack.must_up()
-    assert "from 2 to 1 (edges first)" in fewer.output
-    assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 1

@@ -1,0 +1,148 @@
+"""An outage of one component affects as few connections as possible: an origin, an edge, a node, cluster DNS."""
+
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+from e2e.expectations import assert_all_connected, assert_undisturbed
+from e2e.live_stack import EDGES, LiveStack
+from e2e.versions import can_drain, drops_dead_publishers
+from e2e.viewers import Audience, Size, Viewers
+from stack import eventually
+from testbed.containers.images import SrsImages
+from testbed.containers.machine import ALL_NODES
+
+ORIGIN_SILENCE = 15.0
+"""Maximum silence of a player in seconds when an origin is lost: the edge retries after 3 s (ossrs/srs), and the
+encoder has to connect again before that."""
+
+OUTAGE = 60.0
+"""Seconds of an outage of cluster DNS, or of an origin."""
+
+
+def test_a_deleted_origin_pod_drops_no_player(stack: LiveStack, audience: Audience) -> None:
+    """An origin pod is deleted: players stay connected and have a short silence"""
+    stack.must_update()
+    with audience() as viewers:
+        before = stack.get("pod", "srs-origin-0")["metadata"]["uid"]
+        viewers.step("srs-origin-0 deleted")
+        stack.kubectl("delete", "pod", "srs-origin-0", "--wait=false")
+        eventually(lambda: before not in {pod["metadata"]["uid"] for pod in stack.pods("app=srs-origin")})
+        eventually(lambda: stack.get("statefulset", "srs-origin")["status"].get("readyReplicas") == 2, 60)
+        viewers.step("srs-origin-0 is ready")
+        viewers.count(ORIGIN_SILENCE)
+        assert viewers.silent() == 0, "all players have media again"
+    assert viewers.record.dropped_players == []
+    assert viewers.record.failed_samples == []
+    assert viewers.record.longest_silence < ORIGIN_SILENCE
+    assert_all_connected(viewers.record)
+
+
+@contextmanager
+def lost_origin(stack: LiveStack, size: Size, images: SrsImages, drops: bool) -> Generator[tuple[Viewers, Viewers]]:
+    """An encoder and players, after an origin vanished without closing its connections.
+
+    drops: whether edges of the version under test drop the encoder of such an origin.
+    """
+    image = next((name for name in images.names if can_drain(name) and drops_dead_publishers(name) == drops), None)
+    if image is None:
+        pytest.skip("SRS_IMAGES has no such version")
+    stack.one_release(image)
+    stack.config["origin"]["image"] = image
+    stack.must_update()
+    with (
+        Viewers(stack.cluster, Size(0, 0)) as encoder,
+        Viewers(stack.cluster, Size(size.players, 0), publish=False) as viewers,
+    ):
+        network = f"--net=/proc/{stack.process('srs-origin-0').pid}/ns/net"
+        subprocess.run(["nsenter", network, "--", "ip", "link", "set", "eth0", "down"], check=True)
+        stack.kubectl("delete", "pod", "srs-origin-0", "--grace-period=0", "--force")
+        time.sleep(OUTAGE)
+        yield encoder, viewers
+        assert viewers.record.dropped == []
+
+
+def test_an_old_edge_keeps_the_encoder_of_a_lost_origin(stack: LiveStack, size: Size, images: SrsImages) -> None:
+    """An origin vanishes without closing its connections: before 5.0.214 and 6.0.139 the stream is dead"""
+    with lost_origin(stack, size, images, drops=False) as (encoder, viewers):
+        assert encoder.record.dropped == []
+        assert viewers.silent() == size.players, "the stream is dead"
+        encoder.end()
+        with Viewers(stack.cluster, Size(0, 0)):
+            viewers.wait(lambda: viewers.silent() == 0, ORIGIN_SILENCE, "all players have media again")
+
+
+def test_a_new_edge_drops_the_encoder_of_a_lost_origin(stack: LiveStack, size: Size, images: SrsImages) -> None:
+    """An origin vanishes without closing its connections: from 5.0.214 and 6.0.139 on its encoder is dropped"""
+    with lost_origin(stack, size, images, drops=True) as (encoder, viewers):
+        assert encoder.record.dropped
+        viewers.wait(lambda: viewers.silent() == 0, ORIGIN_SILENCE, "all players have media again")
+
+
+def test_a_killed_edge_drops_only_its_own_connections(stack: LiveStack, audience: Audience) -> None:
+    """SRS of an edge is killed: only its own connections are dropped, and they connect again"""
+    stack.must_update()
+    with audience() as viewers:
+        victim = sorted(stack.pod_names())[0]
+        connections = viewers.servers()
+        viewers.step(f"{victim} killed")
+        stack.process(victim).kill()
+        viewers.wait(lambda: len(viewers.record.dropped) > 0, 10, "the killed edge drops connections")
+        viewers.count(10)
+        assert viewers.silent() == 0, "all players have media again"
+    # HTTP-FLV connections have no server id.
+    dropped = Counter(item["server_id"] for item in viewers.record.dropped if item["kind"] != "flv")
+    assert len(dropped) == 1, "of one edge"
+    assert dropped.items() <= connections.items(), "all of them"
+    assert len(viewers.record.dropped) < viewers.size.players
+    assert_all_connected(viewers.record)
+    assert viewers.minimum_ready >= EDGES - 1
+
+
+def test_a_restart_of_kubelet_and_containerd_drops_nobody(stack: LiveStack, audience: Audience, new: str) -> None:
+    """kubelet and containerd of all nodes are restarted while a removed release drains"""
+    stack.must_update()
+    with audience() as viewers:
+        viewers.step("r6 takes over, r5 removed")
+        stack.releases(r6=stack.config["edge"]["releases"]["r5"] | {"image": new})
+        stack.must_update()
+        time.sleep(5)  # until the end of preStop
+        draining = stack.pod_names(terminating=True)
+        assert draining
+        for name in ("kubelet", "containerd"):
+            for process in stack.components(name):
+                viewers.step(f"{name} restarted")
+                process.send_signal(signal.SIGHUP)
+                eventually(
+                    lambda name=name, old=process: (
+                        old not in (running := stack.components(name)) and len(running) == len(ALL_NODES)
+                    )
+                )
+                viewers.count(10)
+        assert stack.pod_names(terminating=True) == draining
+    assert_undisturbed(viewers.record)
+    # After its start, a kubelet reports its pods as not ready until it has probed them (kubernetes/kubernetes #100277).
+    assert viewers.minimum_ready >= EDGES // 2
+    stack.wait_until_drained()
+
+
+def test_an_outage_of_cluster_dns_affects_nobody(stack: LiveStack, audience: Audience) -> None:
+    """Cluster DNS does not answer for 60 s"""
+    stack.must_update()
+    with audience() as viewers:
+        viewers.step("DNS is stopped")
+        (dns,) = stack.components("coredns")
+        dns.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(OUTAGE)
+        finally:
+            dns.send_signal(signal.SIGCONT)
+        viewers.step("DNS is resumed")
+        viewers.count(5)
+    assert_undisturbed(viewers.record)
+    assert viewers.minimum_ready >= EDGES
