@@ -14,20 +14,17 @@ import (
 	"syscall"
 
 	"srs.testbed/streaming/companions"
-	"srs.testbed/streaming/crashafter"
-	"srs.testbed/streaming/rtmpload"
 	"srs.testbed/streaming/fakesrs"
+	"srs.testbed/streaming/rtmpload"
 )
 
 // programs is every name that this file can be started under.
 var programs = map[string]func(){
-	"crash-after": crashafter.Main,
-	"pause":       pause,
-	"rtmp-load":   rtmpload.Main,
+	"pause":     pause,
+	"rtmp-load": rtmpload.Main,
 
-	// objs/srs and etc/init.d/srs of the stand-in image; srs.original where crash-after wraps it.
+	// objs/srs and etc/init.d/srs of the stand-in image.
 	"srs":          fakesrs.Main,
-	"srs.original": fakesrs.Main,
 	"srs-stand-in": fakesrs.Main,
 
 	// The other images of the dev stack.
@@ -42,10 +39,6 @@ var programs = map[string]func(){
 const version = "v1.0.0"
 
 func main() {
-	// crash-after takes the name of the program that it wraps; that program lies beside it.
-	if crashafter.Installed(os.Args[0]) {
-		crashafter.Main()
-	}
 	name := filepath.Base(os.Args[0])
 	run, known := programs[name]
 	if !known {
