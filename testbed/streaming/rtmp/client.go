@@ -2,6 +2,7 @@ package rtmp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -123,7 +124,7 @@ func (c *Client) createStream() error {
 	}
 	id, ok := answer.Arg(1).(float64)
 	if !ok {
-		return errNoStreamID
+		return errors.New("rtmp: the answer to createStream has no stream id")
 	}
 	c.StreamID = uint32(id)
 	return nil
@@ -177,8 +178,8 @@ func (c *Client) nextCommand() (Command, error) {
 	}
 }
 
+// rejection is a command answered by _error, or a status of level error.
 func rejection(command string, answer Command) error {
-	code, _ := Field(answer.Arg(1), "code").(string)
-	description, _ := Field(answer.Arg(1), "description").(string)
-	return &StatusError{Command: command, Code: code, Description: description}
+	status := answer.Arg(1)
+	return fmt.Errorf("rtmp: %s was rejected: %v %v", command, Field(status, "code"), Field(status, "description"))
 }

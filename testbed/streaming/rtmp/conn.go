@@ -184,6 +184,9 @@ func (c *Conn) control(kind uint8, value uint32) error {
 }
 
 // buffer makes chunks of a message; the mutex is locked.
+//
+// gortmplib 1.0.1 writes zeros where an extended timestamp is repeated in later chunks of a message. That takes a stream
+// older than 4.6 hours and a message longer than a chunk.
 func (c *Conn) buffer(m Message) error {
 	if c.err == nil {
 		c.err = c.writer.Write(&rawmessage.Message{

@@ -5,12 +5,7 @@
 // Protocol" 1.0 (2012).
 package rtmp
 
-import (
-	"errors"
-	"fmt"
-
-	"github.com/bluenviron/gortmplib/pkg/amf0"
-)
+import "github.com/bluenviron/gortmplib/pkg/amf0"
 
 // Message types (RTMP 1.0, sections 5.4 and 7.1).
 const (
@@ -107,15 +102,3 @@ func Field(value any, name string) any {
 	member, _ := object.Get(name)
 	return member
 }
-
-// StatusError is a server's rejection: a command answered by _error, or a status of level error.
-type StatusError struct {
-	Command, Code, Description string
-}
-
-// Error names the command and the server's reason.
-func (e *StatusError) Error() string {
-	return fmt.Sprintf("rtmp: %s was rejected: %s %s", e.Command, e.Code, e.Description)
-}
-
-var errNoStreamID = errors.New("rtmp: the answer to createStream has no stream id")
