@@ -66,7 +66,7 @@ func startServer(t *testing.T, version string) (rtmp, http string) {
 	}
 }
 
-// proxy is a network between load and server that fails as it is told to.
+// proxy is a network between load and server that fails on demand.
 type proxy struct {
 	t       *testing.T
 	address string
