@@ -27,6 +27,8 @@ def load(path: Path) -> dict[str, Any]:
 
 PREVIEW = load(ROOT / ".github" / "workflows" / "preview.yml")
 JOBS: dict[str, dict[str, Any]] = PREVIEW["jobs"]
+# YAML 1.1 reads the key `on` as true.
+TRIGGERS: dict[str, Any] = next(value for key, value in PREVIEW.items() if str(key) == "True")
 
 
 def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -121,7 +123,7 @@ def test_no_token_is_left_in_the_checkout(path: Path) -> None:
 
 
 def test_code_of_a_pull_request_never_runs_beside_a_token_that_can_write() -> None:
-    assert "pull_request_target" not in PREVIEW[True]  # YAML's `on`
+    assert "pull_request_target" not in TRIGGERS
     assert PREVIEW["permissions"] == {}
     for name, job in JOBS.items():
         text = yaml.safe_dump(job)
@@ -274,7 +276,7 @@ def test_the_longest_name_is_taken(repository: Repository) -> None:
 
 
 def test_the_workflow_runs_for_the_files_that_its_script_looks_at_and_that_the_program_consists_of() -> None:
-    paths = {path.removesuffix("/**") for path in PREVIEW[True]["pull_request"]["paths"]}
+    paths = {path.removesuffix("/**") for path in TRIGGERS["pull_request"]["paths"]}
     script = step("stacks", "List the stacks that the pull request changes")["run"]
     program = re.search(r"-- \\\n *(.*)\)\n", script)
     assert program

@@ -1,6 +1,6 @@
-module srs.testbed/tools/actionlint
+module srs.testbed/pins/actionlint
 
-go 1.25.0
+go 1.26.0
 
 tool github.com/rhysd/actionlint/cmd/actionlint
 

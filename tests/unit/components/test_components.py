@@ -36,7 +36,7 @@ class Recorder(pulumi.runtime.Mocks):
         metadata = {"uid": f"uid of {args.name}", **args.inputs.get("metadata", {})}
         return args.name, {**args.inputs, "metadata": metadata}
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[Any, Any]:
+    def call(self, args: pulumi.runtime.MockCallArgs) -> Any:
         raise AssertionError(f"components must not call functions, and called {args.token}")
 
 

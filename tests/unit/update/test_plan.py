@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cluster.live import Kind
 from cluster.state import LiveState
 from model.settings.stack import StackSettings
 from unit.update.live_objects import STACK, metadata, nothing, settings, state_after, workload
@@ -153,7 +154,8 @@ def test_hls_can_be_disabled_and_keeps_the_recordings() -> None:
 def test_an_autoscaler_on_a_release_is_rejected() -> None:
     state = state_after(settings())
     target = {"kind": "Deployment", "name": "srs-edge-r5-deploy"}
-    objects = {**state.objects, "HorizontalPodAutoscaler": {"hpa": {"spec": {"scaleTargetRef": target}}}}
+    objects: dict[Kind, dict[str, Any]] = {**state.objects}
+    objects["HorizontalPodAutoscaler"] = {"hpa": {"spec": {"scaleTargetRef": target}}}
     message = only(planned(settings(), LiveState("uid", state.namespace, objects, state.confs)))
     assert "HorizontalPodAutoscaler hpa scales it" in message
     assert "kubectl -n live delete hpa hpa" in message
