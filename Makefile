@@ -13,7 +13,7 @@ NODE ?=
 PLAYERS ?= 200
 CONNECTS ?= 100
 
-.PHONY: help up demo shell down test lint format test-unit test-go test-integration test-e2e report bench docs lock \
+.PHONY: help up demo shell down test lint format test-unit test-go test-integration test-e2e report bench docs previews lock \
     clean-tools
 
 help:  ## list the targets
@@ -77,6 +77,9 @@ bench: .venv/installed  ## measure the first update, an update without changes, 
 
 docs: .venv/installed  ## generate the config reference from the models
 	$(BIN)/python -m model.reference > docs/config.md
+
+previews: .venv/installed  ## generate docs/previews.md from real previews
+	@$(BIN)/python -m report.previews
 
 lock: .venv/installed  ## generate requirements.txt from pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

@@ -61,7 +61,8 @@ class DevStack:
     config: the values of the stack config by key without `srs:`. provider_config: other keys of the stack config.
     """
 
-    def __init__(self, folder: Path, kubeconfig: Path, name: str) -> None:
+    def __init__(self, folder: Path, kubeconfig: Path, name: str, stack_name: str = NAME) -> None:
+        self.stack_name = stack_name
         self.folder = folder
         self.kubeconfig = kubeconfig
         words = re.sub(r"[^a-z0-9]+", "-", name.lower()).removeprefix("test-")[:30].rstrip("-")
@@ -103,14 +104,14 @@ class DevStack:
         """Write the config to Pulumi.dev.yaml."""
         values = {f"srs:{key}": value for key, value in self.config.items()} | self.provider_config
         content = {"encryptionsalt": self.salt, "config": values}
-        (self.folder / f"Pulumi.{NAME}.yaml").write_text(yaml.safe_dump(content))
+        (self.folder / f"Pulumi.{self.stack_name}.yaml").write_text(yaml.safe_dump(content))
 
     @cached_property
     def stack(self) -> auto.Stack:
         """The stack of Pulumi's Automation API."""
         self.write()
         options = auto.LocalWorkspaceOptions(env_vars=self.variables)
-        return auto.create_or_select_stack(NAME, work_dir=str(self.folder), opts=options)
+        return auto.create_or_select_stack(self.stack_name, work_dir=str(self.folder), opts=options)
 
     def update(self) -> Result:
         """Run `pulumi up` with the config."""
@@ -159,7 +160,17 @@ class DevStack:
         assert self.stack  # created before
         self.write()
         return subprocess.Popen(
-            ["pulumi", "up", "--yes", "--skip-preview", "--stack", NAME, "--color", "never", "--non-interactive"],
+            [
+                "pulumi",
+                "up",
+                "--yes",
+                "--skip-preview",
+                "--stack",
+                self.stack_name,
+                "--color",
+                "never",
+                "--non-interactive",
+            ],
             cwd=self.folder,
             env={**os.environ, **self.variables},
             stdout=subprocess.DEVNULL,

@@ -24,7 +24,13 @@ from testbed.toolchain.install import ensure_tools
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".testbed-tests"
 GUARD = pytest.StashKey[ExitStack]()
-SHARED_SETUP = ("test_embedded_cluster.py", "test_declared_objects.py", "test_prod_clb.py", "test_prod_committed.py")
+SHARED_SETUP = (
+    "test_edits.py",
+    "test_embedded_cluster.py",
+    "test_declared_objects.py",
+    "test_prod_clb.py",
+    "test_prod_committed.py",
+)
 
 
 class Scheduling(LoadScopeScheduling):

@@ -1,0 +1,213 @@
+"""Edits that would do damage are rejected with a safe alternative, and change nothing; others are announced.
+
+The rejected edits share one running stack. Each test restores the config; nothing in the cluster changes.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack import DevStack, eventually, release
+from testbed.cluster import EmbeddedCluster
+
+
+@pytest.fixture(scope="module")
+def running(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
+    """A running stack with a canary and HLS."""
+    stack = DevStack(tmp_path_factory.mktemp("edits"), cluster.kubeconfig, "edits")
+    stack.releases(r5=release("v4.0.5", 3), r6=release("v4.0.6", 1))
+    stack.config["hls"] = {"enabled": True, "storageClass": "testbed-rwx", "size": "2Gi"}
+    stack.must_update()
+    yield stack
+    stack.clean_up()
+
+
+@pytest.fixture
+def unchanged(running: DevStack) -> Iterator[DevStack]:
+    """The running stack, which a test must leave as it is."""
+    config, snapshot, pods = copy.deepcopy(running.config), running.snapshot(), running.pod_names()
+    yield running
+    running.config = config
+    assert running.snapshot() == snapshot
+    assert running.pod_names() == pods
+
+
+def other_namespace(stack: DevStack) -> None:
+    stack.config["kubernetes"]["namespace"] = "somewhere-else"
+
+
+def other_cluster_id(stack: DevStack) -> None:
+    stack.config["kubernetes"]["clusterId"] = "corrected"
+
+
+def namespace_not_created(stack: DevStack) -> None:
+    stack.config["kubernetes"]["createNamespace"] = False
+
+
+def other_storage_class(stack: DevStack) -> None:
+    stack.config["hls"]["storageClass"] = "other"
+
+
+def smaller_volume(stack: DevStack) -> None:
+    stack.config["hls"]["size"] = "1Gi"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (other_namespace, "srs:kubernetes.namespace: 'somewhere-else' must stay"),
+        (other_cluster_id, "srs:kubernetes.clusterId: 'corrected' must stay 'testbed'"),
+        (namespace_not_created, "srs:kubernetes.createNamespace: False must stay true"),
+        (other_storage_class, "srs:hls.storageClass: 'other' must stay 'testbed-rwx'"),
+        (smaller_volume, "srs:hls.size: '1Gi' must be at least 2Gi"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_edit_that_would_destroy_is_rejected_by_preview_and_update(
+    unchanged: DevStack, edit: Callable[[DevStack], None], message: str
+) -> None:
+    edit(unchanged)
+    preview = unchanged.preview()
+    assert not preview.ok
+    assert message in preview.output
+    update = unchanged.update()
+    assert not update.ok
+    assert message in update.output
+    # A rejected update keeps what the stack knows about its cluster.
+    assert unchanged.stack.outputs()["deployment"].value["namespace"] == unchanged.namespace
+
+
+def test_another_stack_cannot_take_over_the_namespace(unchanged: DevStack, tmp_path: Path) -> None:
+    second = DevStack(tmp_path, unchanged.kubeconfig, "edits", stack_name="second")
+    second.namespace = unchanged.namespace
+    second.config["kubernetes"]["namespace"] = unchanged.namespace
+    update = second.update()
+    assert not update.ok
+    assert "belongs to stack organization/srs/dev. Set createNamespace: false" in update.output
+    second.config["kubernetes"]["createNamespace"] = False
+    update = second.update()
+    assert not update.ok
+    assert "already has a StatefulSet srs-origin, which belongs to stack organization/srs/dev" in update.output
+
+
+def test_an_autoscaler_on_a_release_is_rejected(unchanged: DevStack) -> None:
+    unchanged.kubectl("autoscale", "deployment", "srs-edge-r5-deploy", "--min=1", "--max=9")
+    try:
+        update = unchanged.update()
+        assert not update.ok
+        assert "HorizontalPodAutoscaler srs-edge-r5-deploy scales it" in update.output
+    finally:
+        unchanged.kubectl("delete", "hpa", "srs-edge-r5-deploy")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("resources", {"cpu": "200m"}),
+        ("nodeSelector", {"kubernetes.io/os": "linux"}),
+        ("tolerations", [{"key": "a", "operator": "Exists"}]),
+        ("podAnnotations", {"a": "b"}),
+        ("srs", {"maxConnections": 500}),
+    ],
+)
+def test_a_preview_announces_every_restart_of_the_origins(unchanged: DevStack, path: str, value: Any) -> None:
+    unchanged.config["origin"][path] = value
+    assert "each drops its publishers once" in unchanged.preview().output
+
+
+def test_a_preview_announces_a_longer_drain_with_the_limit_of_open_connections(unchanged: DevStack) -> None:
+    unchanged.config["edge"]["drain"] = {"deregister": "5s", "timeout": "24h"}
+    output = unchanged.preview().output
+    assert "because of drain: grace period 43235 s -> 86435 s" in output
+    assert "the connections that are open now keep the old limit of 12h35s" in output
+
+
+def test_the_same_config_has_an_empty_plan(unchanged: DevStack) -> None:
+    output = unchanged.preview().output
+    assert "Nothing changes for connections." in output
+    assert "because of" not in output
+
+
+def test_a_manual_restart_makes_the_next_change_of_replicas_a_roll_and_the_preview_says_so(stack: DevStack) -> None:
+    stack.releases(r5=release("v4.0.5", 1))
+    stack.must_update()
+    stack.kubectl("rollout", "restart", "deploy/srs-edge-r5-deploy")
+    stack.kubectl("rollout", "status", "deploy/srs-edge-r5-deploy", "--timeout=60s")
+    pods = stack.pod_names()
+    assert "Nothing changes for connections." in stack.preview().output
+    stack.must_update()
+    assert stack.pod_names() == pods, "a manual restart alone is no reason for an update"
+
+    stack.config["edge"]["replicas"] = 5
+    output = stack.preview().output
+    assert "edge release r5: rolls, 4 -> 5 edges" in output
+    assert "was set by kubectl-rollout and will be removed" in output
+    stack.must_update()
+    assert not pods & stack.pod_names(), "the plan was right: all pods were replaced"
+
+
+def test_a_namespace_of_others_is_used_but_never_owned(stack: DevStack) -> None:
+    stack.kubectl("create", "namespace", stack.namespace)
+    stack.kubectl("create", "configmap", "theirs", "--from-literal=a=b")
+    assert "Set createNamespace: false" in stack.update().output
+    stack.config["kubernetes"]["createNamespace"] = False
+    stack.must_update()
+    assert stack.destroy().ok
+    assert stack.get("configmap", "theirs")["data"] == {"a": "b"}
+
+
+def test_hls_can_be_disabled_and_enabled_without_losing_the_recordings(stack: DevStack) -> None:
+    stack.config["hls"] = {"enabled": True, "storageClass": "testbed-rwx", "size": "1Gi"}
+    stack.must_update()
+    claim = stack.get("pvc", "srs-hls")["metadata"]["uid"]
+    enabled = copy.deepcopy(stack.config)
+    stack.config["hls"] = {"enabled": False}
+    assert "claim srs-hls with the recordings stays" in stack.preview().output
+    stack.must_update()
+    assert stack.get("pvc", "srs-hls")["metadata"]["uid"] == claim
+    stack.config = enabled
+    stack.must_update()
+    assert stack.get("pvc", "srs-hls")["metadata"]["uid"] == claim
+
+
+def quota(stack: DevStack, pods: int) -> None:
+    stack.kubectl("create", "quota", "pods", f"--hard=pods={pods}")
+
+
+def test_a_rollback_under_a_quota_is_not_blocked_by_crashing_pods(stack: DevStack) -> None:
+    crash = {"podAnnotations": {"srs.testbed/state": "crash"}}
+    stack.releases(r5=release("v4.0.5", 3), r6=release("v4.0.6", 1))
+    good = copy.deepcopy(stack.config)
+    stack.must_update()
+    serving = stack.pod_names("run=srs-edge-r5")
+    quota(stack, 7)  # the running pods (five), and two more
+    stack.releases(r5=release("v4.0.5", 1), r6=release("v4.0.6", 3, **crash))
+    stack.config["edge"]["rolloutTimeout"] = "8s"
+    assert not stack.update().ok
+    assert serving <= stack.endpoints()
+
+    stack.config = copy.deepcopy(good)
+    stack.config["edge"]["replicas"] = 6  # needs the capacity of the crashing pods
+    stack.releases(r5=release("v4.0.5", 1))
+    stack.kubectl("delete", "quota", "pods")
+    quota(stack, 8)
+    stack.must_update()
+    assert serving <= stack.endpoints()
+    eventually(lambda: len(stack.endpoints()) == 6)
+
+
+def test_origins_under_a_quota_fail_the_update_at_their_own_timeout_with_the_reason(stack: DevStack) -> None:
+    stack.must_update()
+    edges = stack.pod_names()
+    quota(stack, 5)  # the origin and the edges that run
+    stack.config["origin"] |= {"replicas": 3, "rolloutTimeout": "10s"}
+    stack.config["edge"]["rolloutTimeout"] = "10m"
+    failed = stack.update()
+    assert not failed.ok
+    assert failed.seconds < 120
+    assert "origins (StatefulSet srs-origin) is not ready after 10s" in failed.output
+    assert "exceeded quota" in failed.output
+    assert stack.pod_names() == edges, "another number of origins changes no edge"
