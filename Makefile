@@ -62,7 +62,7 @@ test-go: .venv/installed  ## vet and test the Go programs of the testbed
 
 test-integration: .venv/installed  ## test with Pulumi's engine on the embedded cluster
 	$(BIN)/python -m testbed tools --cloud
-	$(BIN)/python -m pytest tests/integration -n $(INTEGRATION_WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest tests/integration -n $(INTEGRATION_WORKERS)
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools

@@ -1,4 +1,7 @@
-"""The embedded cluster with the real tools: its processes, and the behaviour of its simulated pods."""
+"""The embedded cluster with the real tools: its processes, and the behaviour of its simulated pods.
+
+The tests share one cluster; one worker runs them in this order (conftest.py).
+"""
 
 import datetime as dt
 import json
@@ -17,9 +20,6 @@ from kubernetes.client import ApiException
 
 from testbed.cluster import ClusterError, EmbeddedCluster
 from testbed.toolchain.install import ensure_tools
-
-# One cluster and one order for the whole file (`--dist loadgroup`).
-pytestmark = pytest.mark.xdist_group("testbed-cluster")
 
 IMAGE = "ossrs/srs:v4.0.6"
 COMPONENTS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"]
