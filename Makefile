@@ -41,10 +41,13 @@ down: .venv/installed  ## remove the embedded cluster and the dev stack
 
 test: lint test-unit test-go test-integration test-e2e  ## run all checks and tests
 
-lint: .venv/installed  ## check style, format and types
+lint: .venv/installed  ## check style, format, types and the GitHub workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/python -m testbed go tool -C ../pins/actionlint actionlint -pyflakes= \
+	    -shellcheck $(abspath $(BIN)/shellcheck) $(abspath $(wildcard .github/workflows/*.yml))
 
 format: .venv/installed  ## fix style and format
 	$(BIN)/ruff check --fix .

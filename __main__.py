@@ -1,16 +1,21 @@
 """The SRS cluster: read the config, read the live state, plan the update, run the plan."""
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import pulumi
 
 from cluster.live import LiveCluster, UnreachableError
 from cluster.state import LiveState, read_state
 from cluster.terminating import terminating_namespace
+from components.manifest import stack_name
 from model.config import ConfigError, credentials_warning, read_settings
 from model.settings.stack import StackSettings
-from update.plan import plan
+from update import report
+from update.ownership import Binding
+from update.plan import UpdatePlan, plan
 from update.polling import NamespaceTerminatingError, wait_for_namespace
 from update.run import run
 
@@ -18,21 +23,33 @@ from update.run import run
 # KeyboardInterrupt trace above the reason.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+PLAN_FILE = "SRS_PLAN_FILE"
+"""Environment variable: where to write the plan as JSON; the text is written beside it, with the ending `.txt`."""
+
 
 async def main() -> None:
     """Update the cluster."""
+    bound = await load_binding()
+    if bound:
+        pulumi.export("deployment", bound.to_output())  # also if this update is rejected
     try:
         settings = load_settings()
         live = LiveCluster(settings.kubernetes)
         state = await load_state(live, settings)
-        update = plan(settings, state)
+        update = plan(settings, state, stack_name(), bound)
+        show(update, settings, state)
         if update.rejections:
             raise ConfigError(list(update.rejections))
     except (ValueError, NamespaceTerminatingError, UnreachableError) as error:
         raise pulumi.RunError(str(error)) from None
-    for warning in update.warnings:
-        pulumi.log.warn(warning)
+    pulumi.export("deployment", update.binding.to_output())
     await run(update, settings, live, state)
+
+
+async def load_binding() -> Binding | None:
+    """The cluster and namespace of the last update, from the stack's own outputs; None before the first update."""
+    output = await pulumi.StackReference(stack_name()).get_output_details("deployment")
+    return Binding.from_output(output.value)
 
 
 def load_settings() -> StackSettings:
@@ -60,7 +77,18 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
         if not pulumi.runtime.is_dry_run():
             raise
         pulumi.log.warn(f"{error}; this preview omits everything that depends on the live state (order, capacity)")
-        return LiveState()
+        return LiveState(known=False)
+
+
+def show(update: UpdatePlan, settings: StackSettings, state: LiveState) -> None:
+    """Print the plan in a preview, and the warnings in an update."""
+    if file := os.environ.get(PLAN_FILE):
+        Path(file).write_text(json.dumps(report.as_json(update, settings, state), indent=1) + "\n")
+        Path(file).with_suffix(".txt").write_text(report.text(update, settings, state) + "\n")
+    if pulumi.runtime.is_dry_run() and state.known and not update.rejections:
+        pulumi.log.info(report.text(update, settings, state))
+    for warning in update.warnings:
+        pulumi.log.warn(warning)
 
 
 pulumi.run(main)

@@ -1,8 +1,9 @@
-"""A read-only client for one namespace of the live cluster."""
+"""A client for one namespace of the live cluster; it reads, and only scales."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from kubernetes import config
 from kubernetes.client import Configuration
@@ -21,6 +22,34 @@ READ_TIMEOUT = 30.0
 
 class UnreachableError(RuntimeError):
     """The API server did not answer, or rejected the request."""
+
+
+class ForbiddenError(UnreachableError):
+    """The user of the kubeconfig lacks a permission; the message names it."""
+
+
+Kind = Literal[
+    "Deployment",
+    "StatefulSet",
+    "Service",
+    "ServiceAccount",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "PersistentVolumeClaim",
+    "HorizontalPodAutoscaler",
+]
+
+KINDS: dict[Kind, tuple[str, str]] = {
+    "Deployment": ("apis/apps/v1", "deployments"),
+    "StatefulSet": ("apis/apps/v1", "statefulsets"),
+    "Service": ("api/v1", "services"),
+    "ServiceAccount": ("api/v1", "serviceaccounts"),
+    "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
+    "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
+    "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
+}
+"""Group and version, and plural name, of each kind that an update plan reads."""
 
 
 class LiveCluster:
@@ -58,21 +87,43 @@ class LiveCluster:
         """A Deployment, None if it does not exist."""
         return self._get(f"{self._apps}/deployments/{name}")
 
+    def is_expandable(self, storage_class: str) -> bool | None:
+        """Whether a storage class allows volume expansion; None if it does not exist or must not be read."""
+        try:
+            found = self._get(f"/apis/storage.k8s.io/v1/storageclasses/{storage_class}")
+        except ForbiddenError:
+            return None
+        return bool(found.get("allowVolumeExpansion", False)) if found else None
+
     def stateful_set(self, name: str) -> Object | None:
         """A StatefulSet, None if it does not exist."""
         return self._get(f"{self._apps}/statefulsets/{name}")
 
-    def deployments(self, selector: str) -> dict[str, Object]:
-        """The Deployments with these labels, by name."""
-        return by_name(self._list(f"{self._apps}/deployments", selector))
+    def objects(self, kind: Kind) -> dict[str, Object]:
+        """All objects of a kind in the namespace, by name."""
+        group, plural = KINDS[kind]
+        return by_name(self._list(f"/{group}/namespaces/{self.namespace}/{plural}"))
+
+    def config_map(self, name: str) -> Object | None:
+        """A ConfigMap, None if it does not exist."""
+        return self._get(f"{self._core}/configmaps/{name}")
+
+    def cluster_uid(self) -> str | None:
+        """The identity of the cluster, the UID of its namespace kube-system; None if it must not be read."""
+        try:
+            namespace = self._get("/api/v1/namespaces/kube-system")
+        except ForbiddenError:
+            return None
+        return str(namespace["metadata"]["uid"]) if namespace else None
 
     def service(self, name: str) -> Object | None:
         """A Service, None if it does not exist."""
         return self._get(f"{self._core}/services/{name}")
 
-    def services(self, selector: str) -> dict[str, Object]:
-        """The Services with these labels, by name."""
-        return by_name(self._list(f"{self._core}/services", selector))
+    def scale(self, deployment: str, replicas: int) -> None:
+        """Set the replicas of a Deployment. Raises UnreachableError. The only method that changes anything."""
+        path = f"{self._apps}/deployments/{deployment}/scale"
+        self._request("PATCH", path, {}, {"spec": {"replicas": replicas}})
 
     def replica_sets(self, selector: str) -> list[Object]:
         """The ReplicaSets with these labels."""
@@ -114,12 +165,21 @@ class LiveCluster:
         return None if body is None else cast("Object", json.loads(body))
 
     def _read(self, path: str, **query: str) -> bytes | None:
-        """Read a path, None if it does not exist.
+        """Read a path, None if it does not exist."""
+        return self._request("GET", path, query)
+
+    def _request(self, method: str, path: str, query: Mapping[str, str], patch: Object | None = None) -> bytes | None:
+        """Send a request; None if the object does not exist. patch: a JSON merge patch.
 
         Not by the client's typed API: its import takes most of a second in every run.
         """
         request = self._api.param_serialize(
-            "GET", path, query_params=list(query.items()), auth_settings=["BearerToken"]
+            method,
+            path,
+            query_params=list(query.items()),
+            header_params={"Content-Type": "application/merge-patch+json"} if patch else {},
+            body=patch,
+            auth_settings=["BearerToken"],
         )
         try:
             response = self._api.call_api(*request, _request_timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
@@ -131,8 +191,11 @@ class LiveCluster:
             ) from error
         if response.status == 404:
             return None
+        if response.status == 403:
+            reason = json.loads(body).get("message", response.reason)
+            raise ForbiddenError(f"the user of the kubeconfig must be allowed to read {path}: {reason}")
         if response.status != 200:
-            raise UnreachableError(f"the API server answered {response.status} {response.reason} to a read of {path}")
+            raise UnreachableError(f"the API server answered {response.status} {response.reason} to {method} {path}")
         return body
 
 

@@ -49,12 +49,15 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
             return RolloutStatus(False, 0, 1, (f"{workload.kind} {workload.name} does not exist",))
         status = stateful_set_status(stateful_set)
         revision = f"controller-revision-hash={stateful_set.get('status', {}).get('updateRevision')}"
+        creator = workload.name
     else:
         deployment = live.deployment(workload.name)
         if deployment is None:
             return RolloutStatus(False, 0, 1, (f"{workload.kind} {workload.name} does not exist",))
         status = deployment_status(deployment)
-        revision = "" if status.complete else _new_revision(deployment, live.replica_sets(workload.selector))
+        newest = None if status.complete else _newest(deployment, live.replica_sets(workload.selector))
+        revision = f"pod-template-hash={newest['metadata']['labels']['pod-template-hash']}" if newest else ""
+        creator = newest["metadata"]["name"] if newest else workload.name
     if status.complete:
         return status
     pods = [pod for pod in live.pods(f"{workload.selector},{revision}") if not is_terminating(pod)] if revision else []
@@ -64,11 +67,16 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
     for pod_name, reason in reasons.items():
         if reason.startswith("ContainerCreating") and (warnings := live.warnings(pod_name)):
             reasons[pod_name] = f"{reason}: {warnings[-1]}"
+    failures = list(status.reasons)
+    if not failures and len(pods) < status.desired:
+        # Why pods are not created, such as a quota or an admission webhook: StatefulSets report it only in events
+        # (kubernetes/kubernetes #108837).
+        failures = [f"FailedCreate: {event}" for event in live.warnings(creator)[-1:] if "create" in event]
     return RolloutStatus(
         False,
         status.available,
         status.desired,
-        (*status.reasons, *(f"pod {pod_name}: {reason}" for pod_name, reason in sorted(reasons.items()))),
+        (*failures, *(f"pod {pod_name}: {reason}" for pod_name, reason in sorted(reasons.items()))),
         frozenset(pod_name for pod_name, reason in reasons.items() if reason.split(":")[0] in STUCK_REASONS),
     )
 
@@ -131,18 +139,16 @@ def _container_reason(container: Object) -> str | None:
     return None
 
 
-def _new_revision(deployment: Object, replica_sets: Sequence[Object]) -> str:
-    """The label of the newest ReplicaSet's pods, empty if there is none yet."""
+def _newest(deployment: Object, replica_sets: Sequence[Object]) -> Object | None:
+    """The newest ReplicaSet of a Deployment, None if there is none yet."""
     uid = deployment["metadata"]["uid"]
     owned = [
         replica_set
         for replica_set in replica_sets
         if any(owner["uid"] == uid for owner in replica_set["metadata"].get("ownerReferences", []))
     ]
-    if not owned:
-        return ""
-    newest = max(
+    return max(
         owned,
         key=lambda replica_set: int(replica_set["metadata"]["annotations"].get("deployment.kubernetes.io/revision", 0)),
+        default=None,
     )
-    return f"pod-template-hash={newest['metadata']['labels']['pod-template-hash']}"

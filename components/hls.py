@@ -40,7 +40,8 @@ class Hls(pulumi.ComponentResource):
                 "storage_class_name": hls.storage_class or "",
                 "resources": {"requests": {"storage": hls.size}},
             },
-            opts=child,
+            # No edit of the config deletes recordings; with the namespace the claim is deleted as well.
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         self.deployment = Deployment(
             f"{HLS}-deploy",

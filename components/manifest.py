@@ -6,7 +6,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict, OwnerReferenceArgsDict
 
-FIELD_MANAGER = "srs"
+from model.names import FIELD_MANAGER, STACK_ANNOTATION
 
 _PULUMI = {
     # One field manager forever, and it wins: otherwise each update has its own manager, and fields that an
@@ -35,7 +35,7 @@ def metadata(
             "app.kubernetes.io/managed-by": "pulumi",
             **(labels or {}),
         },
-        "annotations": {**_PULUMI, **(annotations or {})},
+        "annotations": {**_PULUMI, STACK_ANNOTATION: stack_name(), **(annotations or {})},
     }
     if namespace is not None:
         meta["namespace"] = namespace
@@ -47,3 +47,8 @@ def owned_by(anchor: ServiceAccount) -> list[OwnerReferenceArgsDict]:
     # A preview does not know the uid of an object to be created, but knows that its id is unknown.
     uid = pulumi.Output.all(anchor.id, anchor.metadata).apply(lambda known: str(known[1]["uid"]))
     return [{"api_version": "v1", "kind": "ServiceAccount", "name": anchor.metadata["name"], "uid": uid}]
+
+
+def stack_name() -> str:
+    """The name of the stack with its organization and project, which all its objects carry."""
+    return f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"

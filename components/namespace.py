@@ -4,7 +4,8 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
 from components.manifest import metadata
-from model.settings.kubernetes import KubernetesSettings
+from model.settings.load_balancer import CloudLoadBalancer
+from model.settings.stack import StackSettings
 
 LABELS = {
     "pod-security.kubernetes.io/enforce": "baseline",
@@ -12,9 +13,21 @@ LABELS = {
 }
 
 
-def namespace_name(settings: KubernetesSettings, opts: pulumi.ResourceOptions) -> pulumi.Input[str]:
-    """The name of the namespace; where the stack creates it, the name carries the dependency on it."""
-    if not settings.create_namespace:
-        return settings.namespace
-    namespace = Namespace(settings.namespace, metadata=metadata(settings.namespace, None, LABELS), opts=opts)
+def namespace_name(settings: StackSettings, opts: pulumi.ResourceOptions) -> pulumi.Input[str]:
+    """The name of the namespace; where the stack creates it, the name carries the dependency on it.
+
+    It is protected if anything in it is, because its deletion deletes everything.
+    """
+    name = settings.kubernetes.namespace
+    if not settings.kubernetes.create_namespace:
+        return name
+    protect = any(
+        isinstance(service.load_balancer, CloudLoadBalancer) and service.load_balancer.protected
+        for service in settings.exposed_services
+    )
+    namespace = Namespace(
+        name,
+        metadata=metadata(name, None, LABELS),
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect)),
+    )
     return namespace.metadata["name"]

@@ -2,20 +2,20 @@
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet
-from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Service, ServiceAccount
+from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Service, ServiceAccount, ServicePortArgsDict
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.manifest import metadata
 from components.srs_config import srs_config
-from model.names import API_PORT, EDGE_APP, ORIGIN, ORIGIN_SERVICE, RTMP_PORT, origin_config
+from model.names import API_PORT, EDGE_APP, ORIGIN, ORIGIN_HEADLESS_SERVICE, ORIGIN_SERVICE, RTMP_PORT, origin_config
 from model.pods import pull_secrets
 from model.settings.stack import StackSettings
 from model.workload_specs import origin_spec
 
 
 class OriginCluster(pulumi.ComponentResource):
-    """Headless Service, ServiceAccount, ConfigMap, StatefulSet, PodDisruptionBudget, NetworkPolicy of the origins."""
+    """Two Services, ServiceAccount, ConfigMap, StatefulSet, PodDisruptionBudget, NetworkPolicy of the origins."""
 
     stateful_set: StatefulSet
 
@@ -34,17 +34,21 @@ class OriginCluster(pulumi.ComponentResource):
         publish = settings.publish_service
         published = publish is not None and publish.app == ORIGIN
 
-        service = Service(
+        ports: list[ServicePortArgsDict] = [
+            {"name": "rtmp", "port": RTMP_PORT, "target_port": "rtmp", "protocol": "TCP"},
+            {"name": "api", "port": API_PORT, "target_port": "api", "protocol": "TCP"},
+        ]
+        headless = Service(
+            ORIGIN_HEADLESS_SERVICE,
+            metadata=metadata(ORIGIN_HEADLESS_SERVICE, namespace, labels),
+            spec={"cluster_ip": "None", "selector": labels, "ports": ports},
+            opts=child,
+        )
+        # Edges reach the origins through this one: it spreads streams, and never selects an origin that is not ready.
+        Service(
             ORIGIN_SERVICE,
             metadata=metadata(ORIGIN_SERVICE, namespace, labels),
-            spec={
-                "cluster_ip": "None",
-                "selector": labels,
-                "ports": [
-                    {"name": "rtmp", "port": RTMP_PORT, "target_port": "rtmp", "protocol": "TCP"},
-                    {"name": "api", "port": API_PORT, "target_port": "api", "protocol": "TCP"},
-                ],
-            },
+            spec={"selector": labels, "ports": ports[:1]},
             opts=child,
         )
         account = ServiceAccount(
@@ -61,7 +65,7 @@ class OriginCluster(pulumi.ComponentResource):
             metadata=metadata(ORIGIN, namespace, labels),
             spec=origin_spec(settings),
             opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[service, config, *([hls_claim] if hls_claim is not None else [])]
+                parent=self, depends_on=[headless, config, *([hls_claim] if hls_claim is not None else [])]
             ),
         )
         PodDisruptionBudget(

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from model.problems import ABSENT, REDACTED, Problem, problems_of
+from model.settings.kubernetes import KubernetesSettings
 from model.settings.load_balancer import SlbLoadBalancer
 from model.settings.stack import CONFIG_KEYS, StackSettings
 
@@ -79,6 +80,19 @@ def read_settings(config: Mapping[str, str], secret_keys: Collection[str] = ()) 
     return settings
 
 
+def read_kubernetes(config: Mapping[str, str]) -> KubernetesSettings:
+    """Where the cluster of a stack is. Reads nothing else: other keys may be secret or wrong.
+
+    Raises ConfigError.
+    """
+    key = f"{PROJECT}:kubernetes"
+    try:
+        return KubernetesSettings.model_validate(_value(config.get(key, "{}")), by_name=False, by_alias=True)
+    except ValidationError as error:
+        problems = problems_of(error, KubernetesSettings)
+        raise ConfigError([replace(problem, path=("kubernetes", *problem.path)) for problem in problems]) from None
+
+
 def _plain_secrets(config: Mapping[str, str], secret_keys: Collection[str]) -> Iterator[Problem]:
     for key in CREDENTIALS:
         if key in config and key not in secret_keys:
@@ -96,8 +110,8 @@ def credentials_warning(settings: StackSettings, config: Mapping[str, str], envi
     if not found or CREDENTIALS[0] in config or not _created_clbs(settings):
         return None
     return (
-        f"the access key of Alibaba Cloud comes from {found[0]}: error messages may show its id. "
-        f"`pulumi config set --secret {CREDENTIALS[0]}` masks it"
+        f"the access key of Alibaba Cloud comes from {found[0]}: when the API is unreachable, the provider's error "
+        "message shows the key's id, which Pulumi does not mask"
     )
 
 

@@ -7,7 +7,8 @@ EDGE_APP = "srs-edge"
 
 EDGE_SERVICE = "srs-edge-service"
 PUBLISH_SERVICE = "srs-publish-service"
-ORIGIN_SERVICE = "socs"
+ORIGIN_SERVICE = "srs-origin-service"
+ORIGIN_HEADLESS_SERVICE = "socs"
 ORIGIN = "srs-origin"
 HLS = "nginx-origin"
 HLS_CLAIM = "srs-hls"
@@ -16,6 +17,12 @@ DEMO = "srs-demo"
 RTMP_PORT = 1935
 API_PORT = 1985
 HTTP_PORT = 8080
+
+FIELD_MANAGER = "srs"
+"""The field manager of all objects of a stack."""
+
+STACK_ANNOTATION = "srs/stack"
+"""Annotation of every object: organization/project/stack."""
 
 CONFIG_HASH_LENGTH = 10
 """Hex digits; 40 bits suffice to distinguish the configs of one release."""
@@ -42,7 +49,12 @@ def origin_hosts(replicas: int, namespace: str, cluster_domain: str) -> list[str
     Fully qualified because SRS resolves names in its only thread, blocking: each search domain without a result
     stalls every viewer of that edge.
     """
-    return [f"{ORIGIN}-{i}.{ORIGIN_SERVICE}.{namespace}.svc.{cluster_domain}" for i in range(replicas)]
+    return [f"{ORIGIN}-{i}.{ORIGIN_HEADLESS_SERVICE}.{namespace}.svc.{cluster_domain}" for i in range(replicas)]
+
+
+def origin_service_host(namespace: str, cluster_domain: str) -> str:
+    """The fully qualified name of the Service through which edges reach the origins."""
+    return f"{ORIGIN_SERVICE}.{namespace}.svc.{cluster_domain}"
 
 
 def edge_config(release: str, text: str) -> str:

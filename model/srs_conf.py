@@ -76,12 +76,18 @@ def check_directives(text: str, scope: str) -> None:
 
 def render_edge(
     version: Version,
-    origins: Sequence[str],
+    origin: str,
     max_connections: int = 1000,
     directives: str = "",
     vhost_directives: str = "",
 ) -> str:
-    """srs.conf of an edge that pulls from, and pushes to, these origins (host names)."""
+    """srs.conf of an edge that pulls from, and pushes to, the origins.
+
+    origin: host name of the Service in front of all origins. Not a list of origins: SRS starts with the first one for
+    each stream, so that one origin would have all streams (ossrs/srs #4187), it does not skip a dead one (#4511), and
+    another number of origins would roll every edge. An origin without the stream redirects to the one that has it
+    (origin cluster).
+    """
     known = capabilities(version)
     return _render(
         [
@@ -94,7 +100,7 @@ def render_edge(
             (
                 "vhost __defaultVhost__",
                 [
-                    ("cluster", ["mode remote", f"origin {' '.join(origins)}"]),
+                    ("cluster", ["mode remote", f"origin {origin}"]),
                     ("http_remux", ["enabled on"]),
                     *_lines(vhost_directives),
                 ],

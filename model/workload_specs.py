@@ -14,7 +14,7 @@ from model.names import (
     HLS,
     HLS_CLAIM,
     ORIGIN,
-    ORIGIN_SERVICE,
+    ORIGIN_HEADLESS_SERVICE,
     RTMP_PORT,
     config_hash,
     edge_config,
@@ -106,7 +106,7 @@ def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
     pod["termination_grace_period_seconds"] = ORIGIN_GRACE_SECONDS
     place(pod, origin)
     return {
-        "service_name": ORIGIN_SERVICE,
+        "service_name": ORIGIN_HEADLESS_SERVICE,
         "replicas": origin.replicas,
         # Under OrderedReady a broken origin stays broken after the config is reverted (Kubernetes docs, "Forced
         # rollback"). The field is immutable.

@@ -49,3 +49,8 @@ def hls(settings: StackSettings) -> Workload:
 def demo(settings: StackSettings) -> Workload:
     """The demo stream."""
     return Workload("Deployment", f"{DEMO}-deploy", f"app={DEMO}", DEMO, settings.edge.rollout_timeout)
+
+
+def release_of(deployment: str) -> str:
+    """The release of an edge Deployment."""
+    return deployment.removeprefix("srs-edge-").removesuffix("-deploy")

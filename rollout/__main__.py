@@ -15,7 +15,7 @@ import time
 
 from cluster.live import LiveCluster, UnreachableError
 from cluster.terminating import describe, open_connections, terminating_message, terminating_pods
-from model.config import ConfigError, read_settings
+from model.config import ConfigError, read_kubernetes
 from model.names import EDGE_APP, edge_run
 from model.values import plural
 from rollout.cut import cut
@@ -64,11 +64,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _live(stack: list[str]) -> LiveCluster:
-    """The namespace of a stack, by its config."""
+    """The namespace of a stack; the rest of its config may contain secrets or mistakes."""
     command = ["pulumi", "config", "--json", *stack]
     config = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     values = {key: entry["value"] for key, entry in config.items() if "value" in entry}
-    return LiveCluster(read_settings(values).kubernetes)
+    return LiveCluster(read_kubernetes(values))
 
 
 def cut_terminating(live: LiveCluster, release: str | None, yes: bool) -> int:

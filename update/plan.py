@@ -1,117 +1,86 @@
-"""The update plan: what an update rejects, warns about, declares and awaits, and in which order.
+"""The update plan: what an update rejects, warns about, does to each workload, and in which order.
 
-Pure: settings and live state in, plan out. The program carries it out (`update/run.py`) and a preview prints it.
+Pure: settings and live state in, plan out. The program carries it out (`update/run.py`) and a preview prints it
+(`update/report.py`). Nothing else decides or describes an update.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import cast
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
 
-from cluster.live import Object
+from kubernetes.utils.quantity import parse_quantity
+
 from cluster.state import LiveState
 from model import workloads
-from model.exposed_service import IDENTITY
-from model.names import EDGE_APP, ORIGIN, config_hash, edge_deployment
+from model.names import HLS_CLAIM, edge_deployment
 from model.problems import Problem
 from model.settings.stack import StackSettings
-from model.values import natural_key
+from model.values import format_duration
 from model.workloads import Workload
+from update.load_balancers import load_balancer_problems, removed_services
+from update.order import Step, steps, trims
+from update.ownership import Binding, binding_problems, namespace_problems, object_problems
+from update.workload_changes import WorkloadChange, workload_changes
 
 MAX_DEVIATION = 10
 """Percentage points between the desired and the actual share of a release, above which a plan warns."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """Workloads that are declared together. awaited: those that must be ready before the next step."""
-
-    declare: tuple[Workload, ...]
-    awaited: tuple[Workload, ...] = ()
-
-
-@dataclass(frozen=True)
 class UpdatePlan:
     """What an update does.
 
-    rejections: what this cluster cannot do now; nothing is changed if there are any. warnings: consequences, a line
-    each. steps: in order; after the last one, all declared workloads but the paused ones are awaited.
-    paused: workloads that nothing waits for.
+    rejections: what cannot be done safely; nothing is changed if there are any. warnings: consequences, a line each.
+    changes: of each workload. trims: see `update.order.trims`. steps: in order; after the last one, all declared
+    workloads but the paused ones are awaited. paused: workloads that nothing waits for. binding: of the stack.
     """
 
-    rejections: tuple[Problem, ...]
-    warnings: tuple[str, ...]
-    steps: tuple[Step, ...]
+    binding: Binding
+    rejections: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    changes: tuple[WorkloadChange, ...] = ()
+    trims: dict[str, int] = field(default_factory=dict[str, int])
+    steps: tuple[Step, ...] = ()
     paused: tuple[Workload, ...] = ()
 
 
-def plan(settings: StackSettings, state: LiveState) -> UpdatePlan:
-    """Plan the update from the live state to the settings."""
+def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding | None) -> UpdatePlan:
+    """Plan the update from the live state to the settings.
+
+    stack: organization/project/stack. bound: the binding of the last update, None before the first one.
+    """
+    problems = list(binding_problems(settings, state, bound))
+    if state.known and not problems:
+        problems += namespace_problems(settings, state, stack)
+        problems += object_problems(settings, state, stack)
+    if problems:  # the live objects are not this stack's, and say nothing about it
+        return UpdatePlan(bound or Binding.of(settings, state), tuple(problems))
+    changes = workload_changes(settings, state)
     return UpdatePlan(
-        rejections=tuple(_rejections(settings, state)),
-        warnings=tuple(_warnings(settings, state)),
-        steps=tuple(_steps(settings, state)),
+        binding=Binding.of(settings, state, bound),
+        rejections=tuple(_rejections(settings, state, changes)),
+        warnings=tuple(_warnings(settings, state, changes)),
+        changes=changes,
+        trims=trims(changes),
+        steps=tuple(steps(settings, state)),
         paused=tuple(
             workloads.edges(settings, name) for name, release in settings.edge.releases.items() if release.paused
         ),
     )
 
 
-def _steps(settings: StackSettings, state: LiveState) -> Iterator[Step]:
-    """The order: a ready edge is removed only after its replacement is ready, and edges never name a missing origin."""
-    origins = workloads.origins(settings)
-    extras = [
-        *([workloads.hls(settings)] if settings.hls.enabled else []),
-        *([workloads.demo(settings)] if settings.demo.enabled else []),
-    ]
-    fewer_origins = settings.origin.replicas < state.origin_replicas
-    more_origins = 0 < state.origin_replicas < settings.origin.replicas
-    yield Step((*extras, *([] if fewer_origins else [origins])), (origins,) if more_origins else ())
-    first, last, scale_up = edge_order(
-        {release: share.replicas for release, share in settings.edge.shares.items()}, ready_edges(state)
-    )
-    edges = {release: workloads.edges(settings, release) for release in settings.edge.releases}
-    unpaused = {release: edge for release, edge in edges.items() if not settings.edge.releases[release].paused}
-    yield Step(
-        tuple(edges[release] for release in first),
-        tuple(unpaused[release] for release in scale_up if release in unpaused) if last else (),
-    )
-    yield Step(tuple(edges[release] for release in last), tuple(unpaused.values()) if fewer_origins else ())
-    if fewer_origins:
-        yield Step((origins,))
+def _rejections(settings: StackSettings, state: LiveState, changes: tuple[WorkloadChange, ...]) -> Iterator[Problem]:
+    yield from _paused_problems(settings, state)
+    yield from load_balancer_problems(settings, state)
+    yield from _claim_problems(settings, state)
+    yield from _autoscaler_problems(settings, state)
+    yield from _timeout_problems(settings, changes)
 
 
-def edge_order(desired: Mapping[str, int], ready: Mapping[str, int]) -> tuple[list[str], list[str], list[str]]:
-    """The order in which the releases are updated.
-
-    desired: replicas of each release in the config. ready: ready replicas of each live Deployment, also of releases
-    that the config removes. Desired replicas of the live Deployments do not count: after a failed update those pods
-    may not exist.
-
-    Returns the releases that are updated immediately, those that lose ready edges and are updated last, and the ones
-    among the first that must be ready before the last may be updated. If there are more ready edges than desired
-    ones, that many may be removed immediately.
-    """
-    names = sorted(desired, key=natural_key)
-    shrinking = [name for name in names if desired[name] < ready.get(name, 0)]
-    removals = sum(ready[name] - desired[name] for name in shrinking)
-    surplus = sum(ready.values()) - sum(desired.values())
-    scale_up = [name for name in names if desired[name] > ready.get(name, 0)]
-    last = shrinking if removals > surplus and scale_up else []
-    return [name for name in names if name not in last], last, scale_up
-
-
-def ready_edges(state: LiveState) -> dict[str, int]:
-    """Ready edges of each release, also of those that the config removes."""
-    return {
-        name.removeprefix("srs-edge-").removesuffix("-deploy"): deployment.get("status", {}).get("readyReplicas", 0)
-        for name, deployment in state.edges.items()
-    }
-
-
-def _rejections(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+def _paused_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
     for name, release in settings.edge.releases.items():
-        if not release.paused:
+        if not release.paused or not state.known:
             continue
         path = ("edge", "releases", name, "paused")
         deployment = state.edges.get(edge_deployment(name))
@@ -125,67 +94,78 @@ def _rejections(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
                 f"must not be combined with a change of the release's replicas (now {live}, desired {desired}): "
                 "Kubernetes would distribute the change over the old and the new pods; make one change after the other",
             )
-    yield from _load_balancer_rejections(settings, state)
 
 
-def _load_balancer_rejections(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
-    """Changes of a load balancer that would drop the connections through it."""
-    for service in settings.exposed_services:
-        live_service = state.services.get(service.name)
-        live = _identity(live_service) if live_service else {}
-        if live.get("kind") in (None, "none"):
-            continue  # it has no connections from outside
-        for key, desired in service.load_balancer.identity.items():
-            if live.get(key, desired) != desired:
-                yield Problem(
-                    (*service.key, key),
-                    desired or None,
-                    f"cannot be changed on Service {service.name}, where it is {live[key] or None!r}: connections "
-                    f"through it would be dropped. {_MOVE_LOAD_BALANCER}",
-                )
-    edge_service = settings.edge_service
-    if edge_service.name not in state.services:
-        declared = {service.name for service in settings.exposed_services}
-        for name, live_service in state.services.items():
-            if name not in declared and IDENTITY in _annotations(live_service) and _selects_edges(live_service):
-                yield Problem(
-                    (*edge_service.key, "service"),
-                    edge_service.name,
-                    f"is a new Service, and {name} would be deleted with all connections through it. "
-                    f"{_MOVE_LOAD_BALANCER}",
-                )
+def _claim_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    """A change of the HLS volume that would delete the recordings, or that the API server rejects.
+
+    The class of a claim is immutable: the provider would replace the claim and with it the origins that mount it
+    (pulumi-kubernetes #1665). A claim cannot shrink (Kubernetes docs, "Expanding Persistent Volumes Claims").
+    """
+    claim = state.get("PersistentVolumeClaim", HLS_CLAIM)
+    if claim is None or not settings.hls.enabled:
+        return
+    live_class, live_size = claim["spec"].get("storageClassName"), claim["spec"]["resources"]["requests"]["storage"]
+    if live_class != settings.hls.storage_class:
+        yield Problem(
+            ("hls", "storageClass"),
+            settings.hls.storage_class,
+            f"must stay {live_class!r}: the class of claim {HLS_CLAIM} is immutable, and another claim would lose the "
+            "recordings and restart all origins. For another class, create another stack and move the streams to it",
+        )
+    if parse_quantity(settings.hls.size) < parse_quantity(live_size):
+        yield Problem(("hls", "size"), settings.hls.size, f"must be at least {live_size}: a volume cannot shrink")
+    elif parse_quantity(settings.hls.size) > parse_quantity(live_size) and state.claim_expandable is False:
+        yield Problem(
+            ("hls", "size"),
+            settings.hls.size,
+            f"must stay {live_size}: storage class {live_class} does not allow volume expansion",
+        )
 
 
-_MOVE_LOAD_BALANCER = (
-    "Move the existing load balancer to srs:formerLoadBalancer, give the new one another `service` name, and "
-    "remove formerLoadBalancer when nobody uses it any more"
-)
+def _autoscaler_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    """Replicas that an autoscaler and the weights would both set, again and again (argo-rollouts #2857)."""
+    owned = {workloads.edges(settings, release).name: release for release in settings.edge.releases}
+    for name, autoscaler in state.objects.get("HorizontalPodAutoscaler", {}).items():
+        target = autoscaler["spec"]["scaleTargetRef"]
+        if target.get("kind") == "Deployment" and target.get("name") in owned:
+            release = owned[target["name"]]
+            yield Problem(
+                ("edge", "releases", release, "weight"),
+                settings.edge.releases[release].weight,
+                f"cannot decide the replicas of Deployment {target['name']}, because HorizontalPodAutoscaler {name} "
+                f"scales it; delete it (kubectl -n {settings.kubernetes.namespace} delete hpa {name}) and set "
+                "edge.replicas",
+            )
 
 
-def _identity(service: Object) -> dict[str, str]:
-    text = _annotations(service).get(IDENTITY)
-    if text is None:  # from a version of this program that did not write it
-        return {"kind": {"ClusterIP": "none", "NodePort": "nodePort"}.get(service["spec"].get("type", ""), "none")}
-    return cast("dict[str, str]", json.loads(text))
+def _timeout_problems(settings: StackSettings, changes: tuple[WorkloadChange, ...]) -> Iterator[Problem]:
+    """A rolling update that cannot complete within its timeout, by arithmetic."""
+    edge, origin = settings.edge, settings.origin
+    for change in changes:
+        if not change.rolls:
+            continue
+        if change.workload.release is not None:
+            surge = math.ceil(change.after / 4)  # maxSurge 25 %, rounded up (Kubernetes docs, "Max Surge")
+            batches = math.ceil(change.after / surge) if surge else 0
+            needed = batches * (edge.warm_up + edge.min_ready)
+            path, timeout = ("edge", "rolloutTimeout"), edge.rollout_timeout
+        elif change.workload.kind == "StatefulSet":
+            batches = change.after
+            needed = batches * origin.min_ready
+            path, timeout = ("origin", "rolloutTimeout"), origin.rollout_timeout
+        else:
+            continue
+        if timeout <= needed:
+            yield Problem(
+                path,
+                timeout,
+                f"is too short: {change.workload.title} rolls in {batches} batches, which take more than "
+                f"{format_duration(needed)}",
+            )
 
 
-def _annotations(service: Object) -> dict[str, str]:
-    return service["metadata"].get("annotations") or {}
-
-
-def _selects_edges(service: Object) -> bool:
-    return bool(service["spec"].get("selector", {}).get("app") == EDGE_APP)
-
-
-def _removed_services(settings: StackSettings, state: LiveState) -> Iterator[str]:
-    """Exposed Services that exist and are no longer in the config."""
-    declared = {service.name for service in settings.exposed_services}
-    for name, service in state.services.items():
-        if name not in declared and IDENTITY in _annotations(service):
-            yield name
-
-
-def _warnings(settings: StackSettings, state: LiveState) -> Iterator[str]:
+def _warnings(settings: StackSettings, state: LiveState, changes: tuple[WorkloadChange, ...]) -> Iterator[str]:
     for release, share in settings.edge.shares.items():
         if share.deviation > MAX_DEVIATION:
             yield (
@@ -194,24 +174,42 @@ def _warnings(settings: StackSettings, state: LiveState) -> Iterator[str]:
                 "closer"
             )
     yield from settings.warnings()
-    for name in _removed_services(settings, state):
+    if not state.cluster_uid and state.known:
+        yield (
+            "the identity of the cluster cannot be checked: the user of the kubeconfig must not read namespace "
+            "kube-system"
+        )
+    for name in removed_services(settings, state):
         yield f"Service {name} will be deleted, with its load balancer and all connections through it"
-    if state.origins is None:
+    for change in changes:
+        yield from _change_warnings(settings, state, change)
+    if not settings.hls.enabled and state.get("PersistentVolumeClaim", HLS_CLAIM):
+        yield (
+            f"HLS is disabled, and its URL will be gone; claim {HLS_CLAIM} with the recordings stays. Delete it when "
+            f"they are not needed any more: kubectl -n {settings.kubernetes.namespace} delete pvc {HLS_CLAIM}"
+        )
+
+
+def _change_warnings(settings: StackSettings, state: LiveState, change: WorkloadChange) -> Iterator[str]:
+    if change.workload.kind == "StatefulSet":
+        if state.origins is not None and change.before != change.after:
+            yield (
+                f"the number of origins changes from {change.before} to {change.after}: the origins restart one by "
+                "one, because each knows all others, and each drops its publishers once, which reconnect; no edge "
+                "changes"
+            )
+        elif change.rolls:
+            yield (
+                f"the origins restart one by one ({'; '.join(change.reasons)}): each drops its publishers once, which "
+                "reconnect; viewers stay connected and have no media for a few seconds"
+            )
         return
-    if state.origin_replicas != settings.origin.replicas:
-        order = "origins first" if state.origin_replicas < settings.origin.replicas else "edges first"
+    release = settings.edge.releases.get(change.workload.release or "")
+    if release and release.allow_dropped_connections and (change.rolls or change.after < change.before):
+        yield f"{change.workload.title} cannot drain: this update drops the connections of its pods"
+    grace = timedelta(seconds=change.grace_seconds)
+    if change.rolls and change.grace_seconds < settings.edge.drain.grace_seconds and change.workload.release:
         yield (
-            f"the number of origins changes from {state.origin_replicas} to {settings.origin.replicas} ({order}): "
-            "the origins restart one by one, and every release rolls, because edges name the origins"
+            f"{change.workload.title} rolls; the connections that are open now keep the old limit of "
+            f"{format_duration(grace)}, because a running pod keeps its grace period"
         )
-    elif _is_changed(state.origins, settings.origin.image, f"{ORIGIN}-{config_hash(settings.origin_conf)}"):
-        yield (
-            "the origins restart one by one: each drops its publishers once, which reconnect; "
-            "viewers stay connected and have no media for a few seconds"
-        )
-
-
-def _is_changed(workload: Object, image: str, config: str) -> bool:
-    pod = workload["spec"]["template"]["spec"]
-    configs = [volume["configMap"]["name"] for volume in pod.get("volumes", []) if "configMap" in volume]
-    return bool(pod["containers"][0]["image"] != image or config not in configs)

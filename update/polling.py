@@ -80,7 +80,8 @@ async def poll(
 async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: Callable[[str], None]) -> RolloutStatus:
     """Wait until a rollout is complete.
 
-    Raises RolloutError at the workload's timeout, or earlier when the same pod has been stuck for a minute.
+    Raises RolloutError at the workload's timeout, or earlier when the same pod has been stuck for a minute and no pod
+    of the new revision is available.
     """
     stuck_since: dict[str, timedelta] = {}
 
@@ -93,7 +94,8 @@ async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: C
         if status.complete:
             return status
         stuck_since = {pod: stuck_since.get(pod, elapsed) for pod in status.stuck}
-        stuck = any(elapsed - since >= STUCK_TIMEOUT for since in stuck_since.values())
+        # One stuck pod among available ones may be on a bad node, and is given the whole timeout.
+        stuck = not status.available and any(elapsed - since >= STUCK_TIMEOUT for since in stuck_since.values())
         return Pending(
             f"{status.available} of {status.desired} ready" + "".join(f"; {reason}" for reason in status.reasons[:1]),
             _rollout_error(workload, status, min(elapsed, workload.timeout)),

@@ -20,6 +20,7 @@ from model import workloads
 from model.names import DEMO, HLS, ORIGIN
 from model.settings.load_balancer import CloudLoadBalancer
 from model.settings.stack import StackSettings
+from model.values import plural
 from model.workloads import Workload
 from update.plan import UpdatePlan
 from update.polling import AddressError, RolloutError, wait_for_address, wait_for_rollout
@@ -31,6 +32,10 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
     Raises pulumi.RunError when something is not ready in time, after its reason has been logged with its resource.
     As the program ends there, later steps do not happen and nothing is deleted.
     """
+    if plan.trims and not pulumi.runtime.is_dry_run():
+        for deployment, replicas in plan.trims.items():
+            pulumi.log.info(f"removing pods of {deployment} that are not ready: {plural(replicas, 'pod')} will remain")
+            await asyncio.to_thread(live.scale, deployment, replicas)
     provider = k8s.Provider(
         "kubernetes",
         kubeconfig=settings.kubernetes.kubeconfig,
@@ -41,7 +46,7 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
         enable_secret_mutable=True,
     )
     opts = pulumi.ResourceOptions(provider=provider)
-    namespace = namespace_name(settings.kubernetes, opts)
+    namespace = namespace_name(settings, opts)
     if settings.images.registry:
         registry_secret(settings.images.registry, namespace, opts)
     load_balancers = [
@@ -114,14 +119,21 @@ async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomRes
         await resource.id.future()  # until the engine has applied it
         await wait_for_rollout(live, workload, partial(pulumi.log.info, resource=resource, ephemeral=True))
 
-    results = await asyncio.gather(*(wait(*item) for item in resources.items()), return_exceptions=True)
+    waits = {asyncio.ensure_future(wait(*item)): item for item in resources.items()}
+    if not waits:
+        return
+    done, running = await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
+    for task in running:  # the first failure ends the update: what else is not ready yet stays as it is
+        task.cancel()
     failed: list[str] = []
-    for (workload, resource), result in zip(resources.items(), results, strict=True):
-        if isinstance(result, RolloutError):
-            pulumi.log.error(str(result), resource)
+    for task in done:
+        workload, resource = waits[task]
+        error = task.exception()
+        if isinstance(error, RolloutError):
+            pulumi.log.error(str(error), resource)
             failed.append(workload.title)
-        elif isinstance(result, BaseException):
-            raise result
+        elif error is not None:
+            raise error
     if failed:
         raise pulumi.RunError(
             f"not ready: {', '.join(failed)}. Later steps did not run, and no ready pod was removed. "

@@ -14,7 +14,7 @@ from model.values import Duration
 class OriginSettings(ImageSettings, Placement):
     """The origins: they receive the streams."""
 
-    replicas: PositiveInt = Field(default=3, description="Number of origins. Another number rolls every edge.")
+    replicas: PositiveInt = Field(default=3, description="Number of origins. Another number restarts them one by one.")
     min_ready: Duration = Field(
         default=timedelta(seconds=15),
         description="How long an origin must be ready before the next one is updated.",

@@ -15,12 +15,14 @@ from model.names import (
     HLS,
     HTTP_PORT,
     ORIGIN,
+    ORIGIN_HEADLESS_SERVICE,
     ORIGIN_SERVICE,
     PUBLISH_SERVICE,
     RTMP_PORT,
     config_hash,
     edge_deployment,
     origin_hosts,
+    origin_service_host,
 )
 from model.problems import Problem, RuleError
 from model.settings.demo import DemoSettings
@@ -133,7 +135,8 @@ class StackSettings(Settings):
                 f"must not be shorter than {format_duration(drain.deregister)}, the default "
                 "of drain.deregister behind a cloud load balancer",
             )
-        yield from conflicts(self.exposed_services, {ORIGIN_SERVICE: "the origins", f"{HLS}-service": "hls"})
+        reserved = {ORIGIN_SERVICE: "the origins", ORIGIN_HEADLESS_SERVICE: "the origins", f"{HLS}-service": "hls"}
+        yield from conflicts(self.exposed_services, reserved)
         yield from self._hls_port_problems()
 
     def _hls_port_problems(self) -> Iterator[Problem]:
@@ -174,7 +177,7 @@ class StackSettings(Settings):
         settings = self.edge.releases[release]
         return srs_conf.render_edge(
             settings.srs_version,
-            self.origins,
+            origin_service_host(self.kubernetes.namespace, self.kubernetes.cluster_domain),
             settings.srs.max_connections,
             settings.srs.directives,
             settings.srs.vhost_directives,

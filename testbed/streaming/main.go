@@ -1,5 +1,5 @@
-// Command streaming is every program of the embedded cluster that has to do with streams, in one file:
-// it runs the one whose name it was started under (by a link of that name).
+// Command streaming is every program of the embedded cluster that concerns streams, in one binary: it runs the one
+// under whose name it was started (by a link of that name).
 package main
 
 import (
@@ -14,50 +14,40 @@ import (
 	"syscall"
 
 	"srs.testbed/streaming/companions"
-	"srs.testbed/streaming/crashafter"
-	"srs.testbed/streaming/rtmpload"
 	"srs.testbed/streaming/fakesrs"
+	"srs.testbed/streaming/rtmpload"
 )
 
-// programs is every name that this file can be started under.
+// programs are the names that this binary can be started under.
 var programs = map[string]func(){
-	"crash-after": crashafter.Main,
-	"pause":       pause,
-	"rtmp-load":   rtmpload.Main,
+	"pause":     pause,
+	"rtmp-load": rtmpload.Main,
 
-	// objs/srs and etc/init.d/srs of the stand-in image; srs.original where crash-after wraps it.
-	"srs":          fakesrs.Main,
-	"srs.original": fakesrs.Main,
-	"srs-stand-in": fakesrs.Main,
-
-	// The other images of the dev stack.
-	"nginx": companions.Nginx,
-	"sh":    companions.Encoder,
-	"kill":  kill,
+	// The images of the dev stack; srs is objs/srs in those of SRS.
+	"srs":     fakesrs.Main,
+	"fakesrs": fakesrs.Main,
+	"nginx":   companions.Nginx,
+	"sh":      companions.Encoder,
+	"kill":    kill,
 
 	"streaming": func() { fmt.Println("streaming", version) },
 }
 
-// version is asked for by the testbed before it uses the binary.
+// version is checked by the testbed before it uses the binary.
 const version = "v1.0.0"
 
 func main() {
-	// crash-after takes the name of the program that it wraps; that program lies beside it.
-	if crashafter.Installed(os.Args[0]) {
-		crashafter.Main()
-	}
 	name := filepath.Base(os.Args[0])
 	run, known := programs[name]
 	if !known {
 		names := strings.Join(slices.Sorted(maps.Keys(programs)), ", ")
-		fmt.Fprintf(os.Stderr, "%s: unknown program; start me as one of %s\n", name, names)
+		fmt.Fprintf(os.Stderr, "%s: unknown program; the names are %s\n", name, names)
 		os.Exit(2)
 	}
 	run()
 }
 
-// kill sends a signal to a process, `kill -INT 1`: images of SRS have the real one, and an operator ends
-// a draining SRS with it.
+// kill sends a signal to a process, `kill -INT 1`: `rollout cut` ends a draining SRS with it.
 func kill() {
 	signals := map[string]syscall.Signal{"-INT": syscall.SIGINT, "-TERM": syscall.SIGTERM, "-QUIT": syscall.SIGQUIT}
 	if len(os.Args) == 3 {
@@ -74,8 +64,8 @@ func kill() {
 	os.Exit(2)
 }
 
-// pause is the process that holds a pod's namespaces: it waits to be ended, and as process 1 buries
-// the orphans of its pod.
+// pause is the process that keeps a pod's namespaces: it waits to be ended, and as process 1 it reaps the orphans of
+// its pod.
 func pause() {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD)
@@ -83,7 +73,7 @@ func pause() {
 		if s != syscall.SIGCHLD {
 			return
 		}
-		// One signal may stand for several children.
+		// One signal can be for several children.
 		for {
 			if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 && err != syscall.EINTR {
 				break

@@ -26,22 +26,22 @@ func program(t *testing.T, name string) (*exec.Cmd, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := &bytes.Buffer{}
-	return &exec.Cmd{Path: self, Args: []string{name}, Env: append(os.Environ(), "RUN_PROGRAM=1"), Stderr: said}, said
+	stderr := &bytes.Buffer{}
+	return &exec.Cmd{Path: self, Args: []string{name}, Env: append(os.Environ(), "RUN_PROGRAM=1"), Stderr: stderr}, stderr
 }
 
-func TestWrongNamesAndWrongUseAreOneLine(t *testing.T) {
-	for name, want := range map[string]string{"/bin/nonsense": "start me as one of crash-after, ", "/bin/rtmp-load": "nothing to do", "/bin/kill": "usage: kill"} {
-		cmd, said := program(t, name)
+func TestWrongNamesAndWrongUsePrintOneLine(t *testing.T) {
+	for name, want := range map[string]string{"/bin/nonsense": "the names are fakesrs, kill, ", "/bin/rtmp-load": "nothing to do", "/bin/kill": "usage: kill"} {
+		cmd, stderr := program(t, name)
 		cmd.Run()
-		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(said.String(), want) || strings.Count(said.String(), "\n") != 1 {
-			t.Errorf("%s: exit %d, %q", name, cmd.ProcessState.ExitCode(), said)
+		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(stderr.String(), want) || strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("%s: exit %d, %q", name, cmd.ProcessState.ExitCode(), stderr)
 		}
 	}
 }
 
-func TestPauseWaitsForItsSignal(t *testing.T) {
-	cmd, said := program(t, "/pause")
+func TestPauseWaitsForASignal(t *testing.T) {
+	cmd, stderr := program(t, "/pause")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,12 +51,12 @@ func TestPauseWaitsForItsSignal(t *testing.T) {
 	cmd.Process.Signal(syscall.SIGCHLD)
 	select {
 	case err := <-exited:
-		t.Fatalf("it didn't wait: %v, %s", err, said)
+		t.Fatalf("it did not wait: %v, %s", err, stderr)
 	case <-time.After(100 * time.Millisecond):
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
 	if err := <-exited; err != nil {
-		t.Errorf("%v, %s", err, said)
+		t.Errorf("%v, %s", err, stderr)
 	}
 }
 
@@ -65,10 +65,10 @@ func TestKillSendsTheSignal(t *testing.T) {
 	if err := sleep.Start(); err != nil {
 		t.Fatal(err)
 	}
-	cmd, said := program(t, "/bin/kill")
+	cmd, stderr := program(t, "/bin/kill")
 	cmd.Args = append(cmd.Args, "-INT", strconv.Itoa(sleep.Process.Pid))
 	if err := cmd.Run(); err != nil {
-		t.Errorf("%v, %s", err, said)
+		t.Errorf("%v, %s", err, stderr)
 	}
 	if sleep.Wait(); sleep.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
 		t.Errorf("ended by %v", sleep.ProcessState)

@@ -1,9 +1,14 @@
 package fakesrs
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // directive is one statement of srs.conf: a name, arguments, and the block behind it, if any.
@@ -13,251 +18,172 @@ type directive struct {
 	block []*directive
 }
 
-// arg is an argument, "" where there is none.
-func (d *directive) arg(i int) string {
-	if d == nil || i >= len(d.args) {
-		return ""
+// arg is the first argument, or fallback where there is none. It may be called on nil, as the methods below.
+func (d *directive) arg(fallback string) string {
+	if d == nil || len(d.args) == 0 {
+		return fallback
 	}
-	return d.args[i]
+	return d.args[0]
 }
 
-// get is the first directive of this name in the block, nil where there is none. It may be asked of nil.
+func (d *directive) on() bool { return d.arg("off") == "on" }
+
+func (d *directive) number(fallback int) int {
+	n, err := strconv.Atoi(d.arg(""))
+	if err != nil {
+		return fallback
+	}
+	return n
+}
+
+func (d *directive) milliseconds(fallback int) time.Duration {
+	return time.Duration(d.number(fallback)) * time.Millisecond
+}
+
+// get is the first directive of this path of names, nil where there is none.
 func (d *directive) get(path ...string) *directive {
 	for _, name := range path {
-		if d = d.child(name); d == nil {
+		if d == nil {
 			return nil
 		}
+		i := slices.IndexFunc(d.block, func(inner *directive) bool { return inner.name == name })
+		if i < 0 {
+			return nil
+		}
+		d = d.block[i]
 	}
 	return d
 }
 
-func (d *directive) child(name string) *directive {
-	if d == nil {
-		return nil
+// token is a piece of srs.conf. A brace ends a block only where a word could begin: `on}` is one word.
+var token = regexp.MustCompile(`#[^\n]*|"[^"]*"|'[^']*'|[;{}\n]|[^\s;{]+`)
+
+// parseConf parses srs.conf. The grammar is nginx's, with one difference: a directive may not continue on the next
+// line.
+func parseConf(text string) (*directive, error) {
+	blocks := []*directive{{}}
+	var words []string
+	line := 1
+	for _, word := range token.FindAllString(text, -1) {
+		block := blocks[len(blocks)-1]
+		unexpected := fmt.Errorf("line %d: unexpected %q", line, word)
+		switch {
+		case word == "\n" && len(words) > 0:
+			return nil, fmt.Errorf("line %d: unexpected end of line to parse token %s", line, words[0])
+		case word == "\n":
+			line++
+		case word[0] == '#':
+		case word == ";" || word == "{":
+			if len(words) == 0 {
+				return nil, unexpected
+			}
+			d := &directive{name: words[0], args: words[1:]}
+			block.block = append(block.block, d)
+			words = nil
+			if word == "{" {
+				blocks = append(blocks, d)
+			}
+		case word == "}":
+			if len(words) > 0 || len(blocks) == 1 {
+				return nil, unexpected
+			}
+			blocks = blocks[:len(blocks)-1]
+		default:
+			words = append(words, strings.Trim(word, `"'`))
+		}
 	}
-	for _, c := range d.block {
-		if c.name == name {
-			return c
+	if len(words) > 0 || len(blocks) > 1 {
+		return nil, fmt.Errorf(`line %d: unexpected end of file, expecting ; or "}"`, line)
+	}
+	return blocks[0], nil
+}
+
+// known are the directives that SRS knows, by block; other blocks are not checked. Only grace_start_wait depends on
+// the version here.
+var known = map[string][]string{
+	"": strings.Fields(`asprocess chunk_size daemon exporter ff_log_dir ff_log_level force_grace_quit grace_final_wait
+		grace_start_wait heartbeat http_api http_server listen max_connections pid pithy_print_ms rtc_server
+		srs_log_file srs_log_level srs_log_tank srt_server stats stream_caster utc_time vhost work_dir`),
+	"vhost": strings.Fields(`bandcheck chunk_size cluster dash dvr enabled exec forward hds hls http_hooks http_remux
+		http_static in_ack_size ingest min_latency nack out_ack_size play publish refer rtc security srt tcp_nodelay
+		transcode twcc`),
+}
+
+// checkConf is SRS's check of the configuration, with its messages.
+func checkConf(root *directive, v version) error {
+	if len(root.block) == 0 {
+		return errors.New("conf is empty")
+	}
+	for _, d := range root.block {
+		if !slices.Contains(known[""], d.name) || d.name == "grace_start_wait" && !v.knowsStartWait() {
+			return fmt.Errorf("illegal directive %s", d.name)
+		}
+		for _, inner := range d.block {
+			if names := known[d.name]; names != nil && !slices.Contains(names, inner.name) {
+				return fmt.Errorf("illegal %s.%s", d.name, inner.name)
+			}
 		}
 	}
 	return nil
 }
 
-func (d *directive) getOrCreate(name string) *directive {
-	if c := d.child(name); c != nil {
-		return c
-	}
-	c := &directive{name: name}
-	d.block = append(d.block, c)
-	return c
+// settings is what is used of srs.conf, with SRS's defaults.
+type settings struct {
+	rtmp, api, http string // host:port to listen on; "": off
+	maxConnections  int
+
+	forceGraceQuit bool
+	graceStartWait time.Duration
+	graceFinalWait time.Duration
+
+	edge          bool
+	origins       []string // of an edge
+	originCluster bool
+	coworkers     []string // of an origin
+	httpFLV       bool
 }
 
-// loadConf parses a file and what it includes, and moves old directives to their new blocks.
-func loadConf(path string) (*directive, error) {
-	root := &directive{}
-	if err := parseFile(root, path, 0); err != nil {
-		return nil, err
+func newSettings(root *directive) settings {
+	address := func(block string) string {
+		if !root.get(block, "enabled").on() {
+			return ""
+		}
+		return listenAddress(root.get(block, "listen").arg("0"))
 	}
-	transform(root)
-	return root, nil
+	s := settings{
+		rtmp:           listenAddress(root.get("listen").arg("1935")),
+		api:            address("http_api"),
+		http:           address("http_server"),
+		maxConnections: root.get("max_connections").number(1000),
+		forceGraceQuit: root.get("force_grace_quit").on(),
+		graceStartWait: root.get("grace_start_wait").milliseconds(2300),
+		graceFinalWait: root.get("grace_final_wait").milliseconds(3200),
+		httpFLV:        root.get("vhost", "http_remux", "enabled").on(),
+	}
+	cluster := root.get("vhost", "cluster")
+	s.edge = cluster.get("mode").arg("local") == "remote"
+	s.originCluster = cluster.get("origin_cluster").on()
+	if d := cluster.get("origin"); d != nil {
+		s.origins = d.args
+	}
+	if d := cluster.get("coworkers"); d != nil {
+		s.coworkers = d.args
+	}
+	return s
 }
 
-func parseFile(into *directive, path string, depth int) error {
-	if depth > 16 {
-		return fmt.Errorf("%s: includes itself", path)
+// listenAddress is host:port for "port" or "host:port".
+func listenAddress(text string) string {
+	if strings.Contains(text, ":") {
+		return text
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("open file %s: %w", path, err)
-	}
-	p := &parser{text: string(text), line: 1}
-	return p.block(into, false, func(file string) error { return parseFile(into, file, depth+1) })
+	return ":" + text
 }
 
-// parseConf parses text that includes no other file.
-func parseConf(text string) (*directive, error) {
-	root := &directive{}
-	p := &parser{text: text, line: 1}
-	err := p.block(root, false, func(file string) error { return fmt.Errorf("include %s: no file here", file) })
-	if err == nil {
-		transform(root)
+// withPort is host:port for "host" or "host:port".
+func withPort(address, port string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
 	}
-	return root, err
-}
-
-// parser reads srs.conf. Its grammar is nginx's, with one difference that bites: a directive may not
-// go on in the next line. Braces, quotes and # count only where a word begins, so `on}` is a word.
-type parser struct {
-	text string
-	pos  int
-	line int
-}
-
-type ending int
-
-const (
-	endOfFile ending = iota
-	endOfBlock
-	semicolon
-	blockStart
-)
-
-// block reads directives up to the end of the file, or of the block.
-func (p *parser) block(into *directive, inner bool, include func(string) error) error {
-	opened := p.line
-	for {
-		words, end, err := p.directive()
-		if err != nil {
-			return err
-		}
-		switch end {
-		case endOfFile:
-			if inner {
-				return fmt.Errorf(`line %d: unexpected end of file, expecting "}"`, opened)
-			}
-			return nil
-		case endOfBlock:
-			if !inner {
-				return fmt.Errorf(`line %d: unexpected "}"`, p.line)
-			}
-			return nil
-		}
-		if len(words) == 0 {
-			return fmt.Errorf("line %d: empty directive", p.line)
-		}
-		if words[0] == "include" {
-			for _, file := range words[1:] {
-				if err := include(file); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		d := &directive{name: words[0], args: words[1:]}
-		into.block = append(into.block, d)
-		if end == blockStart {
-			if err := p.block(d, true, include); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// directive reads the words up to a semicolon or brace.
-func (p *parser) directive() (words []string, end ending, err error) {
-	for p.pos < len(p.text) {
-		c := p.text[p.pos]
-		switch {
-		case c == '\n' || c == '\r':
-			if len(words) > 0 {
-				return nil, 0, fmt.Errorf("line %d: unexpected end of line to parse token %s", p.line, words[0])
-			}
-			if c == '\n' {
-				p.line++
-			}
-			p.pos++
-		case c == ' ' || c == '\t':
-			p.pos++
-		case c == '#':
-			for p.pos < len(p.text) && p.text[p.pos] != '\n' {
-				p.pos++
-			}
-		case c == ';' || c == '{':
-			if len(words) == 0 {
-				return nil, 0, fmt.Errorf("line %d: unexpected '%c'", p.line, c)
-			}
-			p.pos++
-			if c == '{' {
-				return words, blockStart, nil
-			}
-			return words, semicolon, nil
-		case c == '}':
-			if len(words) > 0 {
-				return nil, 0, fmt.Errorf("line %d: unexpected '}'", p.line)
-			}
-			p.pos++
-			return nil, endOfBlock, nil
-		default:
-			word, err := p.word(c)
-			if err != nil {
-				return nil, 0, err
-			}
-			if len(words) > 0 && strings.Contains(word, "\n") {
-				return nil, 0, fmt.Errorf("line %d: unexpected end of line to parse token %s", p.line, words[0])
-			}
-			if word != "" {
-				words = append(words, word)
-			}
-		}
-	}
-	if len(words) > 0 {
-		return nil, 0, fmt.Errorf(`line %d: unexpected end of file, expecting ; or "}"`, p.line)
-	}
-	return nil, endOfFile, nil
-}
-
-func (p *parser) word(first byte) (string, error) {
-	if first != '"' && first != '\'' {
-		start := p.pos
-		end := strings.IndexAny(p.text[start:], " \t\r\n;{")
-		if end < 0 {
-			return "", fmt.Errorf(`line %d: unexpected end of file, expecting ; or "}"`, p.line)
-		}
-		p.pos += end
-		return p.text[start:p.pos], nil
-	}
-	start := p.pos + 1
-	end := strings.IndexByte(p.text[start:], first)
-	if end < 0 {
-		return "", fmt.Errorf(`line %d: unexpected end of file, expecting ; or "}"`, p.line)
-	}
-	word := p.text[start : start+end]
-	p.line += strings.Count(word, "\n")
-	p.pos = start + end + 1
-	if p.pos < len(p.text) && !strings.ContainsRune(" \t\r\n;{", rune(p.text[p.pos])) {
-		return "", fmt.Errorf("line %d: unexpected '%c'", p.line, p.text[p.pos])
-	}
-	return word, nil
-}
-
-// transform moves what SRS 1 and 2 had elsewhere to where it belongs since.
-func transform(root *directive) {
-	for _, d := range root.block {
-		switch d.name {
-		case "http_stream":
-			d.name = "http_server"
-		case "vhost":
-			transformVhost(d)
-		}
-	}
-}
-
-func transformVhost(vhost *directive) {
-	var moved []func()
-	move := func(c *directive, block, name string) {
-		moved = append(moved, func() { vhost.getOrCreate(block).getOrCreate(name).args = c.args })
-	}
-	kept := vhost.block[:0]
-	for _, c := range vhost.block {
-		switch to, old := shadowed[c.name]; {
-		case old:
-			move(c, to, c.name)
-			continue
-		case c.name == "publish_1stpkt_timeout":
-			move(c, "publish", "firstpkt_timeout")
-			continue
-		case c.name == "publish_normal_timeout":
-			move(c, "publish", "normal_timeout")
-			continue
-		case c.name == "http":
-			c.name = "http_static"
-		case c.name == "forward" && len(c.block) == 0 && len(c.args) > 0:
-			c.block = []*directive{{name: "enabled", args: []string{"on"}}, {name: "destination", args: c.args}}
-		}
-		kept = append(kept, c)
-	}
-	vhost.block = kept
-	for _, m := range moved { // now: the block they move to may come later in the file
-		m()
-	}
+	return net.JoinHostPort(address, port)
 }

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
-	"strings"
+	"net/url"
+	"path"
 	"time"
 
 	"srs.testbed/streaming/rtmp"
@@ -15,303 +14,225 @@ import (
 
 const (
 	pullConnect = 5 * time.Second        // for the TCP connection of a pull
-	pullAnswer  = 500 * time.Millisecond // for each answer until the stream is asked for
+	pullAnswer  = 500 * time.Millisecond // for each answer until the stream plays
 	pullSilence = 5 * time.Second        // a pull without a message for so long starts anew
-	pullRetry   = 3 * time.Second        // between two tries, and after an origin went away
+	pullRetry   = 3 * time.Second        // between two attempts
 
 	pushConnect = 150 * time.Millisecond
 	pushAnswer  = 30 * time.Second
-	pushPulse   = 500 * time.Millisecond // a forwarder looks into its queue that often
+	pushPause   = 500 * time.Millisecond // between two bursts of a forwarder
+	pushBurst   = 128                    // messages
 )
 
-// nextOrigin is the origin whose turn it is. The turns are counted for each stream, so every stream
-// begins at the first origin.
-func (v *vhost) nextOrigin(turn *int) (host string, port int, err error) {
-	if len(v.origins) == 0 {
-		return "", 0, fmt.Errorf("vhost %s has no origin", v.name)
+// nextOrigin is the origin whose turn it is. The turns are counted for each stream, so every stream begins at the
+// first origin. The thread must not be locked.
+func (s *server) nextOrigin(turn *int) (address string, err error) {
+	if len(s.origins) == 0 {
+		return "", errors.New("no origin")
 	}
-	origin := v.origins[*turn%len(v.origins)]
+	s.thread.Lock()
+	defer s.thread.Unlock()
+	origin := s.origins[*turn%len(s.origins)]
 	*turn++
-	host, port = hostPort(origin, 1935)
-	return host, port, nil
+	return withPort(origin, "1935"), nil
 }
 
-// ingester pulls one stream from an origin, for as long as it has players.
-type ingester struct {
-	source *source
-	cid    string
-	cancel context.CancelFunc
+// dialOrigin connects to an application of an origin; each wait for an answer takes at most `answer`.
+func (s *server) dialOrigin(ctx context.Context, address, app string, connect, answer time.Duration) (*rtmp.Client, error) {
+	c, err := s.dial(ctx, address, connect)
+	if err != nil {
+		return nil, err
+	}
+	c.timeouts(answer, answer)
+	up, err := rtmp.Connect(ctx, c, address, app)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return up, nil
 }
 
-// startPull starts the pull unless there is one; the thread is held. The stream counts as published from
-// now on, whether any origin has it or not.
+// startPull pulls the stream from the origins, for as long as it has players; the thread is locked. The stream counts
+// as published from now on, whether any origin has it or not.
 func (src *source) startPull() {
-	if src.pulling != nil {
-		return
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	in := &ingester{source: src, cid: src.server.ids.connection(), cancel: cancel}
-	src.pulling = in
-	src.publish(in.cid)
-	go in.cycle(ctx)
-}
-
-// stopPull ends the pull; the thread is held.
-func (src *source) stopPull() {
-	if src.pulling == nil {
-		return
-	}
-	src.pulling.cancel()
-	src.pulling = nil
-	src.server.log.trace(src.id, "edge change to state init, no player is left of %s", src.key)
-	src.unpublish()
-}
-
-func (in *ingester) cycle(ctx context.Context) {
-	log := in.source.server.log
-	for ctx.Err() == nil {
-		if err := in.pull(ctx); err != nil && ctx.Err() == nil {
-			log.warn(in.cid, "EdgeIngester: Ignore error, %v", err)
+	src.stopPull = cancel
+	src.publish()
+	go func() {
+		for ctx.Err() == nil {
+			if err := src.pull(ctx); err != nil && ctx.Err() == nil {
+				src.server.log.Printf("EdgeIngester: Ignore error, %v", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pullRetry):
+			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pullRetry):
-		}
-	}
+	}()
 }
-
-// redirected is an origin's word that another one has the stream.
-type redirected struct{ url string }
-
-func (r *redirected) Error() string { return "RTMP 302 redirect to " + r.url }
 
 // pull asks an origin, follows redirects, and takes media until the connection ends.
-func (in *ingester) pull(ctx context.Context) error {
-	src, s := in.source, in.source.server
-	elsewhere := ""
+func (src *source) pull(ctx context.Context) error {
+	s := src.server
+	redirect := ""
 	for {
-		s.thread.Lock()
 		// A redirect uses up a turn too: the turn is taken first and overridden then.
-		host, port, err := src.vhost.nextOrigin(&src.pulls)
-		r := src.req
-		s.thread.Unlock()
+		address, err := s.nextOrigin(&src.pulls)
 		if err != nil {
 			return err
 		}
-		if elsewhere != "" {
-			to := request{tcURL: elsewhere}
-			to.discover()
-			host, port = to.host, to.port
+		if redirect != "" {
+			address = redirect
 		}
-		up, err := s.dialOrigin(ctx, r, host, port, pullConnect, pullAnswer, in.cid)
-		if err != nil {
-			return fmt.Errorf("edge pull %s failed: %w", r.key(), err)
+		redirect, err = src.ingest(ctx, address)
+		if redirect == "" {
+			return fmt.Errorf("pull %s/%s from %s: %w", src.app, src.name, address, err)
 		}
-		err = in.ingest(ctx, up, r)
-		var to *redirected
-		if !errors.As(err, &to) {
-			return err
-		}
-		s.log.warn(in.cid, "RTMP redirect %s from %s to %s", r.key(), up.origin, to.url)
-		elsewhere = to.url
+		s.log.Printf("RTMP redirect %s/%s from %s to %s", src.app, src.name, address, redirect)
 	}
 }
 
-// ingest takes media into the source until the connection ends.
-func (in *ingester) ingest(ctx context.Context, up *upstream, r request) error {
-	src, s := in.source, in.source.server
+// ingest takes media from an origin until the connection ends. redirect is the origin that it names instead of itself.
+func (src *source) ingest(ctx context.Context, address string) (redirect string, err error) {
+	s := src.server
+	up, err := s.dialOrigin(ctx, address, src.app, pullConnect, pullAnswer)
+	if err != nil {
+		return "", err
+	}
 	defer up.Close()
-	stop := context.AfterFunc(ctx, func() { up.Close() })
-	defer stop()
-	stream := r.streamWithQuery()
-	if src.deaf {
-		stream = strings.Replace(stream, r.stream, r.stream+".flv", 1)
+	defer context.AfterFunc(ctx, func() { up.Close() })()
+	if err := up.Play(src.name); err != nil {
+		return "", err
 	}
-	if err := up.play(stream, s.chunkSize); err != nil {
-		return fmt.Errorf("edge pull %s failed: %w", r.key(), err)
-	}
-	s.log.trace(in.cid, "edge-pull publish url %s, stream=%s", up.origin, stream)
-	up.conn.timeouts(pullSilence, pullAnswer)
+	up.NetConn().(*conn).timeouts(pullSilence, pullAnswer)
 	for {
 		m, err := up.ReadMessage()
 		if err != nil {
-			return fmt.Errorf("origin %s disconnected, retry: %w", up.origin, err)
+			return "", err
 		}
-		if m.Type == rtmp.TypeCommandAMF0 || m.Type == rtmp.TypeCommandAMF3 {
-			if to := redirectIn(m); to != "" {
-				return &redirected{to}
-			}
+		if redirect := redirectIn(m); redirect != "" {
+			return redirect, nil
+		}
+		if !m.IsMedia() && m.Type != rtmp.TypeData {
 			continue
 		}
 		s.thread.Lock()
-		if src.pulling == in {
+		if ctx.Err() == nil {
 			src.message(m)
 		}
 		s.thread.Unlock()
 	}
 }
 
-// redirectIn is where a status sends us: redirect2 is the stream's URL, redirect (of SRS 3 alphas) the
-// server's.
+// redirectIn is the host:port that a status redirects to, "" for other messages.
 func redirectIn(m rtmp.Message) string {
-	status, err := rtmp.ParseCommand(m)
-	if err != nil || rtmp.Field(status.Arg(1), "level") != "error" {
+	status, _ := rtmp.ParseCommand(m)
+	to, _ := rtmp.Field(rtmp.Field(status.Arg(1), "ex"), "redirect2").(string)
+	target, err := url.Parse(to)
+	if err != nil {
 		return ""
 	}
-	ex := rtmp.Field(status.Arg(1), "ex")
-	for _, name := range []string{"redirect2", "redirect"} {
-		if to, _ := rtmp.Field(ex, name).(string); to != "" {
-			return to
-		}
-	}
-	return ""
+	return target.Host
 }
 
-// forwarder carries a stream that is published to an edge on to an origin. The thread guards queue,
-// start, end and failed.
+// forwarder sends a stream that is published to an edge on to an origin. The thread guards queue and failed.
 type forwarder struct {
 	source *source
-	up     *upstream
-	cid    string
+	up     *rtmp.Client
 	cancel context.CancelFunc
 
-	queue      []queued
-	start, end int64
-	failed     error // the publisher is cut with it at its next message
+	queue  []rtmp.Message
+	failed error // the publisher is dropped with it at its next message
 }
 
-// startPush connects to an origin for a publisher. The thread isn't held; src.pushing is set already, so
-// that a second publisher is refused meanwhile.
-func (src *source) startPush(f *forwarder) error {
-	s := src.server
-	s.thread.Lock()
-	host, port, err := src.vhost.nextOrigin(&src.pushes)
-	r := src.req
-	s.thread.Unlock()
+// start connects to an origin; the thread is not locked.
+func (f *forwarder) start() error {
+	s := f.source.server
+	address, err := s.nextOrigin(&f.source.pushes)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	up, err := s.dialOrigin(ctx, r, host, port, pushConnect, pushAnswer, f.cid)
+	f.cancel = cancel
+	if f.up, err = s.dialOrigin(ctx, address, f.source.app, pushConnect, pushAnswer); err != nil {
+		cancel()
+		return err
+	}
+	err = f.up.Publish(f.source.name)
+	if err == nil {
+		err = f.up.SetChunkSize(chunkSize)
+	}
 	if err != nil {
-		cancel()
-		return fmt.Errorf("sdk connect: %w", err)
+		f.stop()
+		return err
 	}
-	stream := r.streamWithQuery()
-	if err := up.publish(stream, s.chunkSize); err != nil {
-		cancel()
-		up.Close()
-		return fmt.Errorf("sdk publish: %w", err)
-	}
-	f.up, f.cancel = up, cancel
-	s.log.trace(f.cid, "edge-fwr publish url %s, stream=%s", up.origin, stream)
-	go f.cycle(ctx)
+	s.log.Printf("edge forwards %s to %s", path.Join(f.source.app, f.source.name), address)
+	go f.read(ctx)
+	go f.write(ctx)
 	return nil
 }
 
-// stopPush ends the publishing; the thread is held.
-func (src *source) stopPush(f *forwarder) {
-	if f.cancel != nil {
-		f.cancel()
-		f.up.Close()
+func (f *forwarder) stop() {
+	f.cancel()
+	f.up.Close()
+}
+
+// message takes a message of the publisher; the thread is locked. An error ends the publisher.
+func (f *forwarder) message(m rtmp.Message) error {
+	if f.failed == nil && len(f.queue) < maxQueue {
+		f.queue = append(f.queue, m)
 	}
-	if src.pushing == f {
-		src.pushing = nil
-		src.idleSince = time.Now()
+	return f.failed
+}
+
+func (f *forwarder) fail(ctx context.Context, err error) {
+	f.source.server.thread.Lock()
+	defer f.source.server.thread.Unlock()
+	if ctx.Err() == nil {
+		f.failed = fmt.Errorf("edge forwarder: %w", err)
 	}
 }
 
-// proxy takes a message of the publisher; the thread is held. An error ends the publisher.
-func (f *forwarder) proxy(m rtmp.Message) error {
-	if f.failed != nil {
-		return fmt.Errorf("edge forwarder: %w", f.failed)
-	}
-	if len(m.Payload) == 0 {
-		return nil
-	}
-	fr := &frame{kind: m.Type, timestamp: m.Timestamp, payload: m.Payload}
-	f.queue = append(f.queue, queued{fr, m.Timestamp})
-	if fr.isAV() {
-		if f.start < 0 {
-			f.start = int64(m.Timestamp)
+// read notices when the origin closes the connection.
+func (f *forwarder) read(ctx context.Context) {
+	f.up.NetConn().(*conn).timeouts(0, pushAnswer)
+	for {
+		if _, err := f.up.ReadMessage(); err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				f.fail(ctx, err)
+			}
+			return
 		}
-		f.end = int64(m.Timestamp)
 	}
-	if time.Duration(f.end-f.start)*time.Millisecond > f.source.vhost.queueLength {
-		f.queue, f.start = nil, f.end
-	}
-	return nil
 }
 
-// cycle waits for whatever the origin says, half a second at most, and then sends what is queued, at
-// most maxBatch messages. So a stream through an edge comes in bursts.
-//
-// An origin that closes the connection is noticed in the waiting, and the publisher is cut. A send that
-// fails ends the forwarding; whether the publisher learns of it depends on the version.
-func (f *forwarder) cycle(ctx context.Context) {
-	s := f.source.server
-	fail := func(err error) {
-		s.thread.Lock()
-		defer s.thread.Unlock()
-		if f.failed == nil && ctx.Err() == nil {
-			f.failed = err
-			s.log.error(f.cid, "edge push get server control message failed. err=%v", err)
-		}
-	}
-	spoken := make(chan struct{}, 1)
-	f.up.conn.timeouts(0, pushAnswer)
-	go func() {
-		for {
-			if _, err := f.up.ReadMessage(); err != nil {
-				if errors.Is(err, io.EOF) || !errors.Is(err, net.ErrClosed) {
-					fail(err)
-				}
-				return
-			}
-			select {
-			case spoken <- struct{}{}:
-			default:
-			}
-		}
-	}()
+// write sends bursts of what is queued. A write that fails ends the forwarding; whether the publisher is dropped
+// depends on the version.
+func (f *forwarder) write(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-spoken:
-		case <-time.After(pushPulse):
+		case <-time.After(pushPause):
 		}
-		if err := f.send(); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() == nil {
-				s.log.warn(f.cid, "edge forwarder ends: %v", err)
-			}
-			if s.version.forwarderReports() {
-				fail(err)
+		if err := f.burst(); err != nil {
+			f.source.server.log.Printf("edge forwarder ends: %v", err)
+			if f.source.server.version.dropsEncoderOfDeadStream() {
+				f.fail(ctx, err)
 			}
 			return
 		}
 	}
 }
 
-func (f *forwarder) send() error {
-	s := f.source.server
-	s.thread.Lock()
-	if f.failed != nil {
-		s.thread.Unlock()
-		return nil
-	}
-	n := min(len(f.queue), maxBatch)
-	batch := f.queue[:n:n]
+func (f *forwarder) burst() error {
+	f.source.server.thread.Lock()
+	n := min(len(f.queue), pushBurst)
+	burst := f.queue[:n]
 	f.queue = f.queue[n:]
-	if n > 0 {
-		f.start = int64(batch[n-1].at)
-	}
-	s.thread.Unlock()
-	if n == 0 {
-		return nil
-	}
-	for _, q := range batch {
-		m := rtmp.Message{Type: q.kind, StreamID: f.up.streamID, Timestamp: q.at, Payload: q.payload}
+	f.source.server.thread.Unlock()
+	for _, m := range burst {
+		m.StreamID = f.up.StreamID
 		if err := f.up.BufferMessage(m); err != nil {
 			return err
 		}

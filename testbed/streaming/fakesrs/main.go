@@ -1,184 +1,68 @@
+// Package fakesrs is a test double of SRS, the RTMP media server, for images where the real ones cannot be pulled.
+// Tests that pass with it are meant to pass unchanged with real images, so it imitates what they depend on, by version
+// (4.0.5 to 6.x), defects included. It contains no code of SRS; its behaviour was read in the sources of ossrs/srs
+// (revisions 4.0.5, 4.0.6, 4.0.271, 5.0.213 and 6.0.157) and measured on SRS.
+//
+//   - srs.conf: the grammar, and the rejection of a directive that the version does not know (exit code 255).
+//   - Signals, checked once a second: the graceful quit on SIGQUIT, and on SIGTERM with force_grace_quit, with start
+//     wait (not in 4.0.5), closing of all listeners, a wait without limit for all connections, final wait, and the
+//     lines `wait for 3 conns to quit`. A fast quit on SIGINT or SIGTERM, also in a drain. 5.0, and 6.0 before
+//     6.0.132, drop all connections instead of draining.
+//   - Connections on all ports count for max_connections and for the drain. A silent connection is closed: HTTP after
+//     15 s, RTMP after 30 s, a publisher after 5 s.
+//   - RTMP publish and play, and HTTP-FLV. The result of connect contains srs_version, srs_id, srs_pid and
+//     srs_server_ip, onMetaData the server's own version. A new player gets metadata and sequence headers first.
+//   - An edge pulls a stream when its first player comes, once for all players, from its origins in turn (each stream
+//     begins at the first one; a redirect uses up a turn), retries 3 s after a failure or a silence of 5 s, and keeps
+//     its players meanwhile.
+//   - An edge forwards what is published to it to its origins in turn, in bursts. It drops the encoder when the origin
+//     closes the connection. If only a write fails (a node that vanished), the encoder stays connected to a dead stream;
+//     from 5.0.214 and 6.0.139 on it is dropped.
+//   - An origin of a cluster that does not have a stream asks its coworkers' HTTP API and redirects (RTMP 302).
+//   - A name lookup blocks the whole server: see thread.
+//
+// Everything else is missing: HLS, static files, reload, the rest of the HTTP API, virtual hosts other than
+// __defaultVhost__, statistics, the cache of the last group of pictures.
 package fakesrs
 
 import (
-	"errors"
 	"fmt"
-	"io"
+	"log"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 )
 
-// notice is the first line of every run's log.
-const notice = "STAND-IN of SRS %s, FOR TESTS ONLY: it imitates SRS and is none"
-
-// Main is the program: the server, or the control script where it's started as etc/init.d/srs.
+// Main is the program, `srs -c srs.conf`. FAKESRS_VERSION is the SRS version that it imitates.
 func Main() {
-	if filepath.Base(filepath.Dir(os.Args[0])) == "init.d" {
-		os.Exit(control(srsHome, os.Args[1:], os.Stdout))
+	logger := log.New(os.Stdout, "", log.LstdFlags|log.Lmicroseconds)
+	if err := run(os.Args[1:], os.Getenv("FAKESRS_VERSION"), logger); err != nil {
+		logger.Printf("Failed, code=1023 : %v", err)
+		os.Exit(255) // 1023 & 0xff
 	}
-	os.Exit(run(os.Args, os.Stdout, os.Stderr))
 }
 
-// options are the arguments of SRS.
-type options struct {
-	conf                           string
-	help, test, version, signature bool
-}
-
-// parseOptions reads the arguments as SRS does: letters may stand together, -c takes a file.
-func parseOptions(args []string) (options, error) {
-	o := options{help: true}
-	for i := 0; i < len(args); i++ {
-		letters, isOption := cutDash(args[i])
-		if !isOption {
-			o.help = true
-			continue
-		}
-		for at := 0; at < len(letters); at++ {
-			switch letter := letters[at]; letter {
-			case 'h', '?':
-				o.help = true
-			case 't':
-				o.help, o.test = false, true
-			case 'v', 'V':
-				o.help, o.version = false, true
-			case 'g', 'G':
-				o.help, o.signature = false, true
-			case 'c':
-				o.help = false
-				switch rest := letters[at+1:]; {
-				case rest != "":
-					o.conf, at = rest, len(letters)
-				case i+1 < len(args):
-					i++
-					o.conf = args[i]
-				default:
-					return o, errors.New("-c requires params")
-				}
-			default:
-				return o, fmt.Errorf("invalid option: %q", letter)
-			}
-		}
-	}
-	return o, nil
-}
-
-func cutDash(arg string) (string, bool) {
-	if len(arg) > 0 && arg[0] == '-' {
-		return arg[1:], true
-	}
-	return "", false
-}
-
-const usage = `SRS stand-in %s, FOR TESTS ONLY
-
-Usage: %s <-h?vVgG>|<[-t] -c filename>
-Options:
-   -?, -h              : Show this help and exit.
-   -v, -V              : Show version and exit.
-   -g, -G              : Show server signature and exit.
-   -t                  : Test configuration file, exit(error_code).
-   -c filename         : Use configuration file to start server.
-`
-
-// run is the whole server; it returns the exit code.
-func run(args []string, stdout, stderr io.Writer) int {
-	v, err := imageVersion()
+func run(arguments []string, versionText string, logger *log.Logger) error {
+	v, err := parseVersion(versionText)
 	if err != nil {
-		fmt.Fprintf(stderr, "stand-in: %v\n", err)
-		return 1
+		return fmt.Errorf("FAKESRS_VERSION: %w", err)
 	}
-	log := &logger{version: v, out: stdout, console: true, main: (&ids{version: v}).connection()}
-	err = start(args, v, log, stdout, stderr)
-	if err == nil {
-		return 0
+	logger.Printf("fakesrs: a test double of %s, FOR TESTS ONLY", v.signature())
+	if len(arguments) != 2 || arguments[0] != "-c" {
+		return fmt.Errorf("usage: srs -c <file>; got %q", arguments)
 	}
-	number, name := codeConfigInvalid, "(ConfigInvalid)(Configuration is invalid)"
-	var numbered *code
-	if errors.As(err, &numbered) {
-		number, name = numbered.number, ""
+	text, err := os.ReadFile(arguments[1])
+	if err != nil {
+		return err
 	}
-	if !v.atLeast(Version{5, 0, 0}) {
-		name = ""
-	}
-	log.error("", "Failed, code=%d%s : %v", number, name, err)
-	return number & 0xff // as the kernel cuts what main returns
-}
-
-func start(args []string, v Version, log *logger, stdout, stderr io.Writer) error {
-	o, err := parseOptions(args[1:])
-	switch {
-	case err != nil:
-		return fmt.Errorf("config parse options : %w", err)
-	case o.help:
-		fmt.Fprintf(stdout, usage, v, args[0])
-		return nil
-	case o.version:
-		fmt.Fprintln(stderr, v)
-		return nil
-	case o.signature:
-		fmt.Fprintln(stderr, v.signature())
-		return nil
-	}
-	log.trace("", notice, v)
-	log.trace("", "XCORE-%s", v.signature())
-	if o.conf == "" {
-		return errors.New("config parse options : no config, read help: " + args[0] + " -h")
-	}
-	root, err := loadConf(o.conf)
+	root, err := parseConf(string(text))
 	if err != nil {
 		return fmt.Errorf("config parse options : parse file : %w", err)
 	}
-	s := newServer(root, v, log)
-	if o.test {
-		if err := checkConf(root, s.settings, v); err != nil {
-			return fmt.Errorf("invalid config, %w", err)
-		}
-		log.trace("", "config file is ok")
-		return nil
-	}
-	if s.workDir != "" {
-		if err := os.Chdir(s.workDir); err != nil {
-			return fmt.Errorf("chdir to %s: %w", s.workDir, err)
-		}
-	}
-	if s.logFile != "" {
-		log.trace("", "write log to file %s", s.logFile)
-		log.trace("", "you can: tailf %s", s.logFile)
-		log.toFile(s.logFile)
-	} else {
-		log.trace("", "write log to console")
-	}
-	log.trace("", "%s, %s", v.signature(), license)
-	if err := checkConf(root, s.settings, v); err != nil {
-		return fmt.Errorf("check config : %w", err)
-	}
-	if s.daemon && !s.keptInForeground(root, v) {
-		// SRS forks and goes on in the background. In a container that is its end, which is all there is
-		// to imitate.
-		log.trace("", "start daemon mode...")
-		log.trace("", "father process exit")
-		return nil
+	if err := checkConf(root, v); err != nil {
+		return fmt.Errorf("check config : check normal : %w", err)
 	}
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGUSR1)
-	defer signal.Stop(signals)
-	go func() {
-		for sig := range signals {
-			s.signal(sig.(syscall.Signal))
-		}
-	}()
-	if err := s.run(); err != nil {
-		return fmt.Errorf("run : %w", err)
-	}
-	return nil
-}
-
-// keptInForeground: SRS finds out that it runs in a container, and then doesn't become a daemon. It looks
-// at its cgroup too, which tells it of Docker only; that isn't imitated.
-func (s *settings) keptInForeground(root *directive, v Version) bool {
-	return v.staysInContainers() && root.get("disable_daemon_for_docker").unlessOff() &&
-		(os.Getenv("SRS_IN_DOCKER") == "on" || root.get("in_docker").ifOn())
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT)
+	return newServer(newSettings(root), v, logger).run(signals)
 }

@@ -1,7 +1,7 @@
 package fakesrs
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,293 +9,164 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
 
-// tick is how often the main loop looks whether a signal came, and the drain whether all have gone.
-const tick = time.Second
+const (
+	// tick is how often the main loop checks for signals, and the drain for the end of all connections.
+	tick = time.Second
 
-// server is one running stand-in. Fields below thread are guarded by it.
+	// httpIdle is how long an HTTP connection may be silent; an idle one delays a drain that long.
+	httpIdle = 15 * time.Second
+)
+
+// server is one running fake SRS. The fields below thread are guarded by it.
 type server struct {
-	*settings
-	version  Version
-	log      *logger
-	ids      *ids
+	settings
+	version  version
+	log      *log.Logger
 	resolver *net.Resolver
-	announce func(network, address string) (net.Listener, error)
-	id       any    // in the API
-	service  string // this run of it, in the metrics
-	started  time.Time
-	argv     string
 
-	thread    thread
-	conns     map[*conn]bool
-	listeners []net.Listener
-	sources   map[string]*source
-	stats     *stats
-	fastQuit  bool // SIGINT, or SIGTERM that isn't taken for SIGQUIT
-	graceQuit bool // SIGQUIT, or SIGTERM under force_grace_quit
+	thread      thread
+	listeners   []net.Listener
+	conns       map[*conn]bool
+	connections int // so far
+	sources     map[string]*source
+	fastQuit    bool // SIGINT, or SIGTERM without force_grace_quit
+	graceQuit   bool // SIGQUIT, or SIGTERM with force_grace_quit
 }
 
-func newServer(root *directive, v Version, log *logger) *server {
-	s := &server{
-		settings: newSettings(root),
-		version:  v,
-		log:      log,
-		ids:      &ids{version: v},
-		// The pure Go resolver follows resolv.conf; a static binary has no other.
-		service:  randomName(8),
+func newServer(settings settings, v version, logger *log.Logger) *server {
+	return &server{
+		settings: settings, version: v, log: logger,
+		// It follows resolv.conf; a static binary has no other.
 		resolver: &net.Resolver{PreferGo: true},
-		announce: net.Listen,
-		started:  time.Now(),
-		argv:     strings.Join(os.Args, " "),
 		conns:    map[*conn]bool{},
 		sources:  map[string]*source{},
 	}
-	s.id = s.ids.thing()
-	if s.serverID != "" {
-		s.id = s.serverID
-	}
-	s.stats = newStats(s)
-	return s
 }
-
-// code is an error with SRS's number, of which the process's exit code is the last byte.
-type code struct {
-	number int
-	text   string
-}
-
-func (c *code) Error() string { return c.text }
-
-// SRS's error numbers, as far as they become exit codes.
-const (
-	codeBind          = 1002 // exit code 234
-	codeConfigInvalid = 1023 // exit code 255
-	codePidFile       = 1034 // exit code 10
-	codePidRunning    = 1035 // exit code 11
-)
 
 // run serves until a quit is complete.
-func (s *server) run() error {
-	if s.pidFile != "" {
-		file, err := acquirePid(s.pidFile)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		s.log.trace("", "write pid=%d to %s success!", os.Getpid(), s.pidFile)
-	}
+func (s *server) run(signals <-chan os.Signal) error {
 	if err := s.listen(); err != nil {
-		return err
+		return fmt.Errorf("run : %w", err)
 	}
-	s.makeHLSFolder()
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for range ticker.C {
+	go func() {
+		for received := range signals {
+			s.signal(received)
+		}
+	}()
+	for range time.Tick(tick) {
 		s.thread.Lock()
 		fast, grace := s.fastQuit, s.graceQuit
-		if s.version.freesSources() {
-			s.freeDeadSources()
-		}
 		s.thread.Unlock()
+		if grace && s.version.drains() {
+			s.drain()
+		}
 		if fast || grace {
-			s.log.trace("", "cleanup for quit signal fast=%d, grace=%d", bit(fast), bit(grace))
-			s.quit(fast, grace)
-			s.log.trace("", "srs terminated")
-			return nil
+			break
 		}
 	}
+	s.log.Print("srs terminated")
 	return nil
 }
 
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// quit does what is to be done before the process ends; whoever is connected then is cut.
-func (s *server) quit(fast, grace bool) {
-	s.log.warn("", "main cycle terminated, system quit normally.")
-	if !s.version.drains() {
-		return
-	}
-	if fast {
-		s.closeListeners()
-		s.log.trace("", "srs disposed")
-	}
-	if grace {
-		s.drain()
-		s.log.trace("", "srs gracefully quit")
+// signal notes a signal; the main loop acts on it at its next tick.
+func (s *server) signal(received os.Signal) {
+	s.thread.Lock()
+	defer s.thread.Unlock()
+	s.log.Printf("signal %v", received)
+	if received == syscall.SIGQUIT || received == syscall.SIGTERM && s.forceGraceQuit {
+		s.graceQuit = true
+	} else {
+		s.fastQuit = true
 	}
 }
 
-// drain is the graceful quit: serve on for the start wait, close all listeners, wait for the
-// connections to end without any limit (a fast quit ends the waiting), wait the final wait.
+// drain is the graceful quit: serve on for the start wait, close all listeners, wait for the connections to end
+// without any limit (a fast quit ends the waiting), wait the final wait.
 func (s *server) drain() {
-	if s.version.waitsBeforeDrain() {
+	if s.version.knowsStartWait() {
 		time.Sleep(s.graceStartWait)
-		s.log.trace("", "start wait for %dms", s.graceStartWait.Milliseconds())
+		s.log.Printf("start wait for %dms", s.graceStartWait.Milliseconds())
 	}
-	s.closeListeners()
+	s.thread.Lock()
+	for _, listener := range s.listeners {
+		listener.Close()
+	}
+	s.thread.Unlock()
 	waiting := func() bool {
 		s.thread.Lock()
 		defer s.thread.Unlock()
 		return len(s.conns) > 0 && !s.fastQuit
 	}
-	// SRS counts aloud more and more rarely: after 1, 3, 7, 15, 31, 63, 94 seconds, then at least
-	// twice a minute.
+	// SRS reports less and less often: after 1, 3, 7, 15, 31, 63, 94 seconds, then at least twice a minute.
 	for step := 1; waiting(); {
 		for i := 0; i < step && waiting(); i++ {
 			time.Sleep(tick)
 		}
 		step = step * 2 % 33
-		s.log.trace("", "wait for %d conns to quit", s.connections())
+		s.log.Printf("wait for %d conns to quit", s.open())
 	}
 	time.Sleep(s.graceFinalWait)
-	s.log.trace("", "final wait for %dms", s.graceFinalWait.Milliseconds())
+	s.log.Printf("final wait for %dms", s.graceFinalWait.Milliseconds())
 }
 
-// signal notes a signal; the main loop acts on it at its next tick.
-func (s *server) signal(sig syscall.Signal) {
+// open is the number of open connections, on all ports.
+func (s *server) open() int {
 	s.thread.Lock()
 	defer s.thread.Unlock()
-	switch sig {
-	case syscall.SIGHUP:
-		s.log.warn("", "stand-in: the reload by SIGHUP is not imitated, ignored")
-		return
-	case syscall.SIGUSR1:
-		s.log.warn("", "reopen log file")
-		return
-	case syscall.SIGTERM:
-		if s.forceGraceQuit {
-			s.log.trace("", "force gracefully quit, signo=%d", sig)
-			sig = syscall.SIGQUIT
-		}
-	}
-	switch {
-	case (sig == syscall.SIGINT || sig == syscall.SIGTERM) && !s.fastQuit:
-		s.log.trace("", "sig=%d, user terminate program, fast quit", sig)
-		s.fastQuit = true
-	case sig == syscall.SIGQUIT && !s.graceQuit:
-		s.log.trace("", "sig=%d, user start gracefully quit", sig)
-		s.graceQuit = true
-	}
+	return len(s.conns)
 }
 
-// acquirePid writes the process number into a file and locks it for as long as the process lives.
-func acquirePid(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, &code{codePidFile, "acquire pid file : open pid file=" + path + " (" + err.Error() + ")"}
-	}
-	lock := syscall.Flock_t{Type: syscall.F_WRLCK}
-	if err := syscall.FcntlFlock(file.Fd(), syscall.F_SETLK, &lock); err != nil {
-		file.Close()
-		return nil, &code{codePidRunning, "acquire pid file : srs is already running"}
-	}
-	if err := file.Truncate(0); err == nil {
-		_, err = file.WriteString(strconv.Itoa(os.Getpid()))
-	}
-	if err != nil {
-		file.Close()
-		return nil, &code{codePidFile, "acquire pid file : write pid file=" + path + " (" + err.Error() + ")"}
-	}
-	return file, nil
-}
-
-// listen opens all ports.
+// listen opens all ports and serves them.
 func (s *server) listen() error {
-	for _, address := range s.listens {
-		if err := s.serve("RTMP", address, s.serveRTMP); err != nil {
+	serve := func(address string, serve func(net.Listener)) error {
+		if address == "" {
+			return nil
+		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
 			return err
 		}
+		s.log.Printf("listen at tcp://%s", listener.Addr())
+		s.listeners = append(s.listeners, listener)
+		go serve(&acceptor{listener, s})
+		return nil
 	}
-	ports := []struct {
-		kind string
-		listener
-		handler http.Handler
-	}{
-		{"HTTP-API", s.api, s.apiHandler()},
-		{"HTTP-Server", s.http, s.httpHandler()},
-		{"Exporter-Server", s.exporter, s.exporterHandler()},
-	}
-	for _, p := range ports {
-		if !p.enabled {
-			continue
-		}
-		if err := s.serveHTTP(p.kind, p.listener.listen, p.handler); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(
+		serve(s.rtmp, s.acceptRTMP),
+		serve(s.api, s.serveHTTP(s.apiHandler())),
+		serve(s.http, s.serveHTTP(http.HandlerFunc(s.serveFLV))),
+	)
 }
 
-func (s *server) open(kind, address string) (net.Listener, error) {
-	host, port := hostPort(address, 0)
-	l, err := s.announce("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return nil, &code{codeBind, fmt.Sprintf("listen : %s listen %s : bind (%v)", kind, address, err)}
-	}
-	s.log.trace("", "%s listen at tcp://%s", kind, l.Addr())
-	s.thread.Lock()
-	defer s.thread.Unlock()
-	s.listeners = append(s.listeners, l)
-	return &acceptor{Listener: l, server: s}, nil
-}
-
-func (s *server) serve(kind, address string, handle func(*conn)) error {
-	l, err := s.open(kind, address)
-	if err != nil {
-		return err
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				handle(c.(*conn))
-			}()
+func (s *server) acceptRTMP(listener net.Listener) {
+	for {
+		accepted, err := listener.Accept()
+		if err != nil {
+			return
 		}
-	}()
-	return nil
+		go s.serveRTMP(accepted.(*conn))
+	}
 }
 
-// httpReadTimeout is how long an HTTP connection may be silent; an idle one delays a drain that long.
-const httpReadTimeout = 15 * time.Second
-
-func (s *server) serveHTTP(kind, address string, handler http.Handler) error {
-	l, err := s.open(kind, address)
-	if err != nil {
-		return err
-	}
+func (s *server) serveHTTP(handler http.Handler) func(net.Listener) {
 	h := &http.Server{
-		Handler:           s.withServerHeader(handler),
-		ReadHeaderTimeout: httpReadTimeout,
-		IdleTimeout:       httpReadTimeout,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, c)
-		},
-		ErrorLog: log.New(io.Discard, "", 0),
+		ReadHeaderTimeout: httpIdle,
+		IdleTimeout:       httpIdle,
+		ErrorLog:          log.New(io.Discard, "", 0),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Server", s.version.signature())
+			handler.ServeHTTP(w, r)
+		}),
 	}
-	// It ends when the listener is closed, and leaves the connections alone.
-	go h.Serve(l)
-	return nil
+	// Serve ends when the listener is closed, and leaves the connections open.
+	return func(listener net.Listener) { h.Serve(listener) }
 }
 
-// connKey is the key of the *conn in an HTTP request's context.
-type connKey struct{}
-
-// acceptor registers what it accepts as connections of the server.
+// acceptor limits and registers the connections of a port.
 type acceptor struct {
 	net.Listener
 	server *server
@@ -303,68 +174,57 @@ type acceptor struct {
 
 func (a *acceptor) Accept() (net.Conn, error) {
 	for {
-		raw, err := a.Listener.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return nil, err
-			}
-			// Out of descriptors, or the peer is gone already.
-			a.server.log.warn("", "accept client failed, err is %v", err)
+		accepted, err := a.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil, err
+		}
+		if err != nil { // out of descriptors, or the peer closed it already
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		if c := a.server.register(raw); c != nil {
+		if c := a.server.register(accepted); c != nil {
 			return c, nil
 		}
-		raw.Close()
+		accepted.Close()
 	}
 }
 
-func (s *server) register(raw net.Conn) *conn {
-	ip, _, _ := net.SplitHostPort(raw.RemoteAddr().String())
-	c := &conn{Conn: raw, thread: &s.thread, cid: s.ids.connection(), ip: ip}
-	s.thread.Lock()
-	defer s.thread.Unlock()
-	if len(s.conns) >= s.maxConnections {
-		s.log.warn("", "accept client failed, err is drop client, max=%d, cur=%d for exceed connection limits", s.maxConnections, len(s.conns))
-		return nil
-	}
-	s.conns[c] = true
+// register is nil where max_connections is reached: the limit counts connections on all ports.
+func (s *server) register(accepted net.Conn) *conn {
+	c := &conn{Conn: accepted, thread: &s.thread}
 	c.onClose = func() {
 		s.thread.Lock()
 		defer s.thread.Unlock()
 		delete(s.conns, c)
-		s.stats.disconnected(c)
 	}
+	s.thread.Lock()
+	defer s.thread.Unlock()
+	if len(s.conns) >= s.maxConnections {
+		s.log.Printf("drop client, max=%d, cur=%d for exceed connection limits", s.maxConnections, len(s.conns))
+		return nil
+	}
+	s.conns[c] = true
+	s.connections++
 	return c
 }
 
-func (s *server) connections() int {
-	s.thread.Lock()
-	defer s.thread.Unlock()
-	return len(s.conns)
+// apiHandler is the HTTP API: the probes' version, the number of open connections, and what coworkers ask.
+func (s *server) apiHandler() http.Handler {
+	api := http.NewServeMux()
+	api.HandleFunc("/api/v1/versions", func(w http.ResponseWriter, _ *http.Request) {
+		v := s.version
+		answer(w, map[string]any{"major": v[0], "minor": v[1], "revision": v[2], "version": v.String()})
+	})
+	api.HandleFunc("/api/v1/summaries", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{"ok": true, "system": map[string]any{"conn_srs": s.open()}})
+	})
+	api.HandleFunc("/api/v1/clusters", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, clusterAnswer{s.locate(r.FormValue("app"), r.FormValue("stream"), r.FormValue("coworker"))})
+	})
+	return api
 }
 
-func (s *server) closeListeners() {
-	s.thread.Lock()
-	defer s.thread.Unlock()
-	for _, l := range s.listeners {
-		l.Close()
-	}
-	s.listeners = nil
-}
-
-// makeHLSFolder makes the folder that SRS would write HLS into; nothing is written there.
-func (s *server) makeHLSFolder() {
-	for _, v := range s.vhosts {
-		if !v.hls || v.remote {
-			continue
-		}
-		path := filepath.Clean(v.hlsPath)
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			s.log.warn("", "hls: create dir %s failed: %v", path, err)
-			continue
-		}
-		s.log.trace("", "stand-in: hls of vhost %s would be written to %s", v.name, path)
-	}
+func answer(w http.ResponseWriter, data any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(map[string]any{"code": 0, "data": data})
 }

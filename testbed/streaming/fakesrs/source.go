@@ -1,264 +1,139 @@
 package fakesrs
 
 import (
-	"maps"
-	"path"
-	"slices"
-	"strings"
-	"time"
+	"github.com/bluenviron/gortmplib/pkg/amf0"
 
 	"srs.testbed/streaming/rtmp"
 )
 
-// sourceCleanup is how long a stream without publisher and players is remembered where it's freed at all.
-const sourceCleanup = 3 * time.Second
+// maxQueue is how many messages may wait for one player, or for an origin; more are dropped.
+const maxQueue = 5000
 
-// maxGOP bounds the frames since the last key frame, for streams that have none.
-const maxGOP = 2500
-
-// frame is one audio, video or metadata message; consumers share it and its payload.
-type frame struct {
-	kind      uint8
-	timestamp uint32
-	payload   []byte
-}
-
-func (f *frame) isVideo() bool { return f.kind == rtmp.TypeVideo }
-func (f *frame) isAudio() bool { return f.kind == rtmp.TypeAudio }
-func (f *frame) isAV() bool    { return f.isVideo() || f.isAudio() }
-
-// The first byte of video is frame type and codec, of audio codec and format; the second says what an
-// AVC or AAC message is (FLV specification 10.1, annex E.4).
-
-const (
-	codecAVC    = 7
-	codecHEVC   = 12
-	soundAAC    = 10
-	keyFrame    = 1
-	enhancedBit = 0x80 // "enhanced RTMP": the codec is a FourCC, the first byte's low half a packet type
-)
-
-func (f *frame) isSequenceHeader() bool {
-	if len(f.payload) < 2 {
-		return false
-	}
-	first := f.payload[0]
-	switch {
-	case f.isVideo() && first&enhancedBit != 0:
-		return first&0x0f == 0
-	case f.isVideo():
-		return first>>4 == keyFrame && (first&0x0f == codecAVC || first&0x0f == codecHEVC) && f.payload[1] == 0
-	case f.isAudio():
-		return first>>4 == soundAAC && f.payload[1] == 0
-	}
-	return false
-}
-
-func (f *frame) isKeyFrame() bool {
-	return f.isVideo() && len(f.payload) > 0 && f.payload[0]&0x7f>>4 == keyFrame && !f.isSequenceHeader()
-}
-
-// source is a stream: what publishes it, what was kept of it for new players, and its players. The
-// thread guards it.
+// source is a stream: its publisher, what new players get first, and its players. The thread guards it.
 type source struct {
-	server *server
-	vhost  *vhost
-	req    request
-	key    string
+	server    *server
+	app, name string
 
-	publishing bool // by a publisher, or pulled from an origin
-	id         string
-	consumers  []*consumer
-	meta       *frame
-	video      *frame // sequence header
-	audio      *frame // sequence header
-	gop        []*frame
-	flvMounted bool
-	idleSince  time.Time
-	deaf       bool // see Version.flvFirstIsDeaf
+	published bool                    // by a publisher, or pulled from an origin
+	headers   map[uint8]*rtmp.Message // by type: metadata, and the sequence headers of audio and video
+	players   map[*player]bool
 
-	pulling *ingester  // an edge's connection to an origin, for players
-	pulls   int        // whose turn it is among the origins
-	pushing *forwarder // an edge's connection to an origin, for a publisher
-	pushes  int
+	stopPull func()     // ends an edge's connection to an origin for players; nil: there is none
+	pulls    int        // the turn among the origins
+	push     *forwarder // an edge's connection to an origin for a publisher
+	pushes   int
 }
 
-// source finds a stream or makes it. The thread is held.
-func (s *server) source(r request, v *vhost) (src *source, created bool) {
-	key := r.key()
-	if src := s.sources[key]; src != nil {
-		return src, false
+// source finds a stream or creates it. The thread is locked.
+func (s *server) source(app, name string) *source {
+	key := app + "/" + name
+	if s.sources[key] == nil {
+		s.sources[key] = &source{server: s, app: app, name: name, players: map[*player]bool{}}
 	}
-	src = &source{server: s, vhost: v, req: r, key: key, idleSince: time.Now()}
-	s.sources[key] = src
-	return src, true
+	return s.sources[key]
 }
 
-// freeDeadSources forgets streams that nobody publishes or plays. The thread is held.
-func (s *server) freeDeadSources() {
-	for key, src := range s.sources {
-		if !src.publishing && src.pushing == nil && len(src.consumers) == 0 && time.Since(src.idleSince) > sourceCleanup {
-			delete(s.sources, key)
+// publish begins the stream. The thread is locked, as for all methods.
+func (src *source) publish() {
+	src.published = true
+	src.headers = map[uint8]*rtmp.Message{}
+}
+
+// message takes what a publisher, or an origin, sent, and hands it to the players.
+func (src *source) message(m rtmp.Message) error {
+	if m.Type == rtmp.TypeData {
+		if m.Payload = metadata(m, src.server.version); m.Payload == nil {
+			return nil
 		}
 	}
+	if m.Type == rtmp.TypeData || m.IsSequenceHeader() {
+		src.headers[m.Type] = &m
+	}
+	for p := range src.players {
+		p.enqueue(m)
+	}
+	return nil
 }
 
-// publish begins the stream. id is the connection it comes from.
-func (src *source) publish(id string) {
-	src.publishing, src.id, src.flvMounted = true, id, true
-	src.meta, src.video, src.audio, src.gop = nil, nil, nil, nil
-	src.server.stats.published(src.req, id)
-}
-
-// unpublish ends it. RTMP players stay and wait, HTTP-FLV players are sent away.
-func (src *source) unpublish() {
-	if !src.publishing {
-		return
-	}
-	src.server.log.trace(src.id, "cleanup when unpublish")
-	src.publishing, src.flvMounted, src.gop = false, false, nil
-	src.idleSince = time.Now()
-	src.server.stats.unpublished(src.req)
-	for _, c := range src.consumers {
-		c.wake() // a player over HTTP looks whether it's still wanted
-	}
-}
-
-// message takes what a publisher, or an origin, sent.
-func (src *source) message(m rtmp.Message) {
-	if src.deaf {
-		return
-	}
-	switch m.Type {
-	case rtmp.TypeAudio, rtmp.TypeVideo:
-		src.media(&frame{kind: m.Type, timestamp: m.Timestamp, payload: m.Payload})
-	case rtmp.TypeDataAMF0, rtmp.TypeDataAMF3:
-		src.data(m)
-	}
-}
-
-func (src *source) media(f *frame) {
-	if len(f.payload) == 0 {
-		return
-	}
-	src.countMedia(f)
-	for _, c := range src.consumers {
-		c.enqueue(f)
-	}
-	switch {
-	case f.isSequenceHeader() && f.isVideo():
-		src.video = f
-	case f.isSequenceHeader():
-		src.audio = f
-	case f.isAudio() && src.audio == nil:
-		src.audio = f // MP3 has no sequence header; SRS keeps the first frame in its place
-	default:
-		src.cacheGOP(f)
-	}
-}
-
-func (src *source) countMedia(f *frame) {
-	stream := src.server.stats.stream(src.req)
-	stream.received += int64(len(f.payload))
-	if f.isVideo() {
-		stream.frames++
-	}
-}
-
-// cacheGOP keeps what came since the last key frame, so that a new player sees a picture at once.
-func (src *source) cacheGOP(f *frame) {
-	switch {
-	case !src.vhost.gopCache:
-		return
-	case f.isKeyFrame():
-		src.gop = append(src.gop[:0:0], f)
-	case len(src.gop) == 0: // audio only, or no key frame yet
-	case len(src.gop) >= maxGOP:
-		src.gop = nil
-	default:
-		src.gop = append(src.gop, f)
-	}
-}
-
-// data takes onMetaData and nothing else. The names of server and version in it are ours, also where the
-// origin put its own.
-func (src *source) data(m rtmp.Message) {
-	values, err := m.Values()
-	if err != nil {
-		src.server.log.warn(src.id, "drop metadata: %v", err)
-		return
-	}
-	if len(values) > 0 && values[0] == "@setDataFrame" {
+// metadata is onMetaData with the name and version of this server instead of the encoder's or the origin's, nil for
+// other data.
+func metadata(m rtmp.Message, v version) []byte {
+	values, err := amf0.Unmarshal(m.Payload)
+	if err == nil && len(values) > 0 && values[0] == "@setDataFrame" {
 		values = values[1:]
 	}
-	if len(values) < 2 || values[0] != "onMetaData" {
-		return
+	if err != nil || len(values) < 2 || values[0] != "onMetaData" {
+		return nil
 	}
-	var members map[string]any
-	switch v := values[1].(type) {
-	case rtmp.Object:
-		members = v
-	case rtmp.ECMAArray:
-		members = v
-	default:
-		return
+	entries, _ := values[1].(amf0.ECMAArray)
+	if object, ok := values[1].(amf0.Object); ok {
+		entries = amf0.ECMAArray(object)
 	}
-	members = maps.Clone(members)
-	delete(members, "duration") // a live stream has none
-	members["server"] = src.server.version.signature()
-	members["server_version"] = src.server.version.String()
-	payload, err := rtmp.EncodeAMF0("onMetaData", rtmp.ECMAArray(members))
-	if err != nil {
-		src.server.log.warn(src.id, "drop metadata: %v", err)
-		return
-	}
-	src.server.log.trace(src.id, "got metadata")
-	src.meta = &frame{kind: rtmp.TypeDataAMF0, timestamp: m.Timestamp, payload: payload}
-	for _, c := range src.consumers {
-		c.enqueue(src.meta)
-	}
-}
-
-// consume adds a player, who first gets metadata, sequence headers and what came since the last key
-// frame. At an edge the first one starts the pull.
-func (src *source) consume(min int, latency time.Duration) *consumer {
-	c := newConsumer(src, min, latency)
-	if src.publishing {
-		start := []*frame{src.meta, src.audio, src.video}
-		for _, f := range append(start, src.gop...) {
-			if f != nil {
-				c.enqueue(f)
-			}
+	kept := amf0.ECMAArray(rtmp.Object("server", v.signature(), "server_version", v.String()))
+	for _, entry := range entries {
+		switch entry.Key {
+		case "server", "server_version", "duration": // a live stream has no duration
+		default:
+			kept = append(kept, entry)
 		}
 	}
-	src.consumers = append(src.consumers, c)
-	src.server.log.trace(c.source.id, "create consumer, active=%d, queue_size=%dms", bit(src.publishing), src.vhost.queueLength.Milliseconds())
-	if src.vhost.remote {
-		src.startPull()
+	payload, err := amf0.Data{"onMetaData", kept}.Marshal()
+	if err != nil {
+		return nil
 	}
-	return c
+	return payload
 }
 
-// leave takes a player away. At an edge the last one ends the pull, at once.
-func (src *source) leave(c *consumer) {
-	src.consumers = slices.DeleteFunc(src.consumers, func(other *consumer) bool { return other == c })
-	if len(src.consumers) > 0 {
+// player is a player's queue. The thread guards it.
+type player struct {
+	queue []rtmp.Message
+	ready chan struct{} // something is in the queue
+}
+
+func (p *player) enqueue(m rtmp.Message) {
+	if len(p.queue) >= maxQueue {
 		return
 	}
-	src.idleSince = time.Now()
-	src.stopPull()
+	p.queue = append(p.queue, m)
+	select {
+	case p.ready <- struct{}{}:
+	default:
+	}
 }
 
-// isFLVPath reports whether a path is where the vhost's streams are mounted, and takes it apart.
-func (v *vhost) isFLVPath(p string) (app, stream string, ok bool) {
-	if !v.remux || path.Ext(p) != ".flv" || path.Ext(v.mount) != ".flv" {
-		return "", "", false
+// join adds a player, who first gets metadata and sequence headers. At an edge the first one starts the pull.
+func (s *server) join(src *source) *player {
+	s.thread.Lock()
+	defer s.thread.Unlock()
+	p := &player{ready: make(chan struct{}, 1)}
+	for _, kind := range []uint8{rtmp.TypeData, rtmp.TypeAudio, rtmp.TypeVideo} {
+		if header := src.headers[kind]; header != nil {
+			p.enqueue(*header)
+		}
 	}
-	mount := strings.Replace(v.mount, "[vhost]", v.name, 1)
-	mount = strings.Replace(mount, defaultVhost+"/", "/", 1)
-	if strings.Count(mount, "/") != strings.Count(p, "/") {
-		return "", "", false
+	src.players[p] = true
+	if s.edge && src.stopPull == nil {
+		src.startPull()
 	}
-	dir, file := path.Split(p)
-	return strings.Trim(dir, "/"), strings.TrimSuffix(file, ".flv"), true
+	return p
+}
+
+// leave removes a player. At an edge the last one ends the pull, at once.
+func (s *server) leave(src *source, p *player) {
+	s.thread.Lock()
+	defer s.thread.Unlock()
+	delete(src.players, p)
+	if len(src.players) == 0 && src.stopPull != nil {
+		src.stopPull()
+		src.stopPull, src.published, src.headers = nil, false, nil
+	}
+}
+
+// take empties a player's queue.
+func (s *server) take(p *player) []rtmp.Message {
+	s.thread.Lock()
+	defer s.thread.Unlock()
+	queue := p.queue
+	p.queue = nil
+	return queue
 }

@@ -8,28 +8,23 @@ import (
 	"time"
 )
 
-// thread is the one thread that SRS has: whoever looks at or changes the server's state holds it, and
-// every read from and write to a connection passes through it. So while somebody holds it for a name
-// lookup, the whole server does nothing, as with SRS, which calls getaddrinfo in its only thread
-// (srs_tcp_connect). The kernel still takes connections meanwhile, until the backlog is full.
+// thread is the one thread that SRS has: whoever reads or changes the server's state locks it, and every read from and
+// write to a connection passes through it. While it is locked for a name lookup, the whole server does nothing, as SRS,
+// which calls getaddrinfo in its only thread (srs_tcp_connect). The kernel still accepts connections meanwhile.
 type thread struct{ sync.Mutex }
 
 // pass waits until the thread is free.
 func (t *thread) pass() {
 	t.Lock()
-	defer t.Unlock()
+	t.Unlock() //nolint:staticcheck // an empty critical section is the purpose
 }
 
-// conn is a connection, a client's or one that the server made, with SRS's kind of time-outs: each read
-// and each write has its own, instead of one deadline for a conversation.
+// conn is a connection, of a client or to another server, with SRS's kind of timeouts: for each read and each write.
 type conn struct {
 	net.Conn
 	thread *thread
-	cid    string
-	ip     string
 
-	readTimeout, writeTimeout atomic.Int64 // 0: none
-	received, sent            atomic.Int64
+	readTimeout, writeTimeout atomic.Int64 // time.Duration; 0: none
 
 	closing sync.Once
 	onClose func()
@@ -39,32 +34,24 @@ type conn struct {
 func (c *conn) timeouts(read, write time.Duration) {
 	c.readTimeout.Store(int64(read))
 	c.writeTimeout.Store(int64(write))
-	if read == 0 {
-		c.SetReadDeadline(time.Time{})
-	}
-	if write == 0 {
-		c.SetWriteDeadline(time.Time{})
-	}
+	c.SetDeadline(time.Time{})
 }
 
 func (c *conn) Read(p []byte) (int, error) {
-	if t := c.readTimeout.Load(); t > 0 {
-		c.SetReadDeadline(time.Now().Add(time.Duration(t)))
+	if timeout := c.readTimeout.Load(); timeout > 0 {
+		c.SetReadDeadline(time.Now().Add(time.Duration(timeout)))
 	}
 	n, err := c.Conn.Read(p)
-	c.received.Add(int64(n))
 	c.thread.pass()
 	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {
 	c.thread.pass()
-	if t := c.writeTimeout.Load(); t > 0 {
-		c.SetWriteDeadline(time.Now().Add(time.Duration(t)))
+	if timeout := c.writeTimeout.Load(); timeout > 0 {
+		c.SetWriteDeadline(time.Now().Add(time.Duration(timeout)))
 	}
-	n, err := c.Conn.Write(p)
-	c.sent.Add(int64(n))
-	return n, err
+	return c.Conn.Write(p)
 }
 
 func (c *conn) Close() error {
@@ -77,8 +64,8 @@ func (c *conn) Close() error {
 	return err
 }
 
-// lookup resolves a name while it holds the thread. Like SRS it takes the first address and no other.
-// The time-outs and attempts are the resolver's, from resolv.conf; nothing else ends it earlier.
+// lookup resolves a name with the thread locked. Like SRS it uses the first address only. Timeouts and attempts are
+// those of resolv.conf.
 func (s *server) lookup(host string) (string, error) {
 	if net.ParseIP(host) != nil {
 		return host, nil
@@ -92,8 +79,12 @@ func (s *server) lookup(host string) (string, error) {
 	return addresses[0], nil
 }
 
-// dial looks the name up and connects.
-func (s *server) dial(ctx context.Context, host, port string, timeout time.Duration) (*conn, error) {
+// dial looks the name in host:port up and connects.
+func (s *server) dial(ctx context.Context, address string, timeout time.Duration) (*conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
 	ip, err := s.lookup(host)
 	if err != nil {
 		return nil, err

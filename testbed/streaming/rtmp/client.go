@@ -8,61 +8,28 @@ import (
 	"time"
 )
 
-// DefaultTimeout is a new client's Timeout.
-const DefaultTimeout = 10 * time.Second
-
-// Client is an RTMP connection that said `connect` to an application and was accepted.
+// Client is an RTMP connection whose `connect` to an application was accepted.
 type Client struct {
 	*Conn
 
-	// Properties and Info are the two objects of the server's answer to connect. SRS puts an ECMA
-	// array `data` with srs_version, srs_id, srs_pid and srs_server_ip into Info.
-	Properties, Info Object
+	// Data is what SRS adds to its answer to connect: srs_version, srs_id, srs_pid, srs_server_ip.
+	Data any
 
-	// StreamID is the message stream that Play or Publish made.
+	// StreamID is the message stream that Play or Publish created.
 	StreamID uint32
 
-	// Timeout bounds each of Play and Publish.
+	// Timeout bounds each of Play and Publish; 0: no limit.
 	Timeout time.Duration
 
 	transaction float64
 }
 
-// StatusError is a server's refusal: a command answered by _error, or a status of level error.
-type StatusError struct {
-	Command, Code, Description string
-}
-
-// Error names the command and the server's reason.
-func (e *StatusError) Error() string {
-	return fmt.Sprintf("rtmp: %s was refused: %s %s", e.Command, e.Code, e.Description)
-}
-
-// Dial connects to an application: TCP, handshake and the connect command, all within ctx.
-// An empty tcURL is made of addr and app.
-func Dial(ctx context.Context, addr, app, tcURL string) (*Client, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	if tcURL == "" {
-		tcURL = "rtmp://" + addr + "/" + app
-	}
-	client, err := Connect(ctx, conn, app, tcURL)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return client, nil
-}
-
-// Connect is Dial over a connection that is there already, which stays the caller's when it fails.
-func Connect(ctx context.Context, conn net.Conn, app, tcURL string) (*Client, error) {
-	c := &Client{Conn: NewConn(conn), Timeout: DefaultTimeout}
-	// A deadline of long ago wakes the read that is blocked.
+// Connect does the handshake and connects to an application, within ctx. conn stays the caller's when it fails.
+func Connect(ctx context.Context, conn net.Conn, address, app string) (*Client, error) {
+	c := &Client{Conn: NewConn(conn)}
+	// A deadline in the past ends the read that is blocked.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	err := c.connect(app, tcURL)
+	err := c.connect(app, "rtmp://"+address+"/"+app)
 	if !stop() {
 		return nil, ctx.Err()
 	}
@@ -72,64 +39,60 @@ func Connect(ctx context.Context, conn net.Conn, app, tcURL string) (*Client, er
 	return c, nil
 }
 
-func (c *Client) connect(app, tcURL string) error {
+func (c *Client) connect(app, url string) error {
 	if err := c.ClientHandshake(); err != nil {
 		return err
 	}
-	answer, err := c.call("connect", Object{
-		"app":            app,
-		"tcUrl":          tcURL, // SRS refuses a connect without it
-		"type":           "nonprivate",
-		"flashVer":       "FMLE/3.0 (compatible; srs.testbed)",
-		"objectEncoding": 0,
-	})
+	answer, err := c.call("connect", Object(
+		"app", app,
+		"tcUrl", url, // SRS rejects a connect without it
+		"type", "nonprivate",
+		"flashVer", "FMLE/3.0 (compatible; srs.testbed)",
+		"objectEncoding", 0.0,
+	))
 	if err != nil {
 		return err
 	}
-	c.Properties, _ = answer.Arg(0).(Object)
-	c.Info, _ = answer.Arg(1).(Object)
+	c.Data = Field(answer.Arg(1), "data")
 	return nil
 }
 
-// ServerVersion is the version of the SRS at the other end, "" where it doesn't say.
+// ServerVersion is the version of the SRS at the other end, "" if it sends none.
 func (c *Client) ServerVersion() string {
-	version, _ := Field(c.Info["data"], "srs_version").(string)
+	version, _ := Field(c.Data, "srs_version").(string)
 	return version
 }
 
-// ServerID tells one server process from another: its address and process number, else "". Not srs_id,
-// which is the connection's own since 5.0.
+// ServerID identifies the server's process by address and process number. srs_id does not: since 5.0 it is the
+// connection's own.
 func (c *Client) ServerID() string {
-	data := c.Info["data"]
-	ip, _ := Field(data, "srs_server_ip").(string)
-	if pid, ok := Field(data, "srs_pid").(float64); ok {
-		return fmt.Sprintf("%s-%.0f", ip, pid)
-	}
-	return ip
+	ip, _ := Field(c.Data, "srs_server_ip").(string)
+	pid, _ := Field(c.Data, "srs_pid").(float64)
+	return fmt.Sprintf("%s-%.0f", ip, pid)
 }
 
-// Play asks for a stream and returns when the server says that it plays, which SRS does also while
-// nobody publishes it. ReadMessage brings the media then.
+// Play starts a stream and returns when the server answers that it plays, which SRS does also while nobody publishes
+// it. ReadMessage returns the media then.
 func (c *Client) Play(stream string) error {
-	return c.within(func() error {
+	return c.withTimeout(func() error {
 		if err := c.createStream(); err != nil {
 			return err
 		}
 		c.transaction++
 		// -2: live if there is such a stream, else recorded.
-		if err := c.Command(c.StreamID, "play", c.transaction, nil, stream, -2); err != nil {
+		if err := c.Command(c.StreamID, "play", c.transaction, nil, stream, -2.0); err != nil {
 			return err
 		}
 		return c.awaitStatus("play", "NetStream.Play.Start")
 	})
 }
 
-// Publish opens a stream for writing, in the way of FMLE, ffmpeg and OBS. SRS accepts the command
-// before it looks whether somebody publishes this stream already: then it cuts the connection.
+// Publish opens a stream for writing, as FMLE, ffmpeg and OBS do. SRS accepts the command before it checks whether
+// the stream has a publisher already: then it closes the connection.
 func (c *Client) Publish(stream string) error {
-	return c.within(func() error {
+	return c.withTimeout(func() error {
 		for _, command := range []string{"releaseStream", "FCPublish"} {
-			// Nobody waits for the answers: servers differ in whether they give one.
+			// Not every server answers these.
 			c.transaction++
 			if err := c.Command(0, command, c.transaction, nil, stream); err != nil {
 				return err
@@ -146,12 +109,9 @@ func (c *Client) Publish(stream string) error {
 	})
 }
 
-// within runs a conversation under the time-out.
-func (c *Client) within(talk func() error) error {
+func (c *Client) withTimeout(talk func() error) error {
 	if c.Timeout > 0 {
-		if err := c.conn.SetDeadline(time.Now().Add(c.Timeout)); err != nil {
-			return err
-		}
+		c.conn.SetDeadline(time.Now().Add(c.Timeout))
 		defer c.conn.SetDeadline(time.Time{})
 	}
 	return talk()
@@ -163,76 +123,63 @@ func (c *Client) createStream() error {
 		return err
 	}
 	id, ok := answer.Arg(1).(float64)
-	if !ok || id < 0 || id > 1<<32-1 {
-		return errors.New("rtmp: createStream was answered without a stream id")
+	if !ok {
+		return errors.New("rtmp: the answer to createStream has no stream id")
 	}
 	c.StreamID = uint32(id)
 	return nil
 }
 
 // call sends a command and waits for its result; other messages that come first are dropped.
-func (c *Client) call(name string, values ...any) (Command, error) {
+func (c *Client) call(name string, argument any) (Command, error) {
 	c.transaction++
-	transaction := c.transaction
-	if err := c.Command(0, append([]any{name, transaction}, values...)...); err != nil {
+	if err := c.Command(0, name, c.transaction, argument); err != nil {
 		return Command{}, err
 	}
 	for {
-		m, err := c.ReadMessage()
-		if err != nil {
+		answer, err := c.nextCommand()
+		switch {
+		case err != nil:
 			return Command{}, err
-		}
-		if m.Type != TypeCommandAMF0 && m.Type != TypeCommandAMF3 {
-			continue
-		}
-		answer, err := ParseCommand(m)
-		if err != nil {
-			return Command{}, err
-		}
-		if answer.Transaction != transaction {
-			continue
-		}
-		switch answer.Name {
-		case "_result":
+		case answer.Transaction != c.transaction:
+		case answer.Name == "_result":
 			return answer, nil
-		case "_error":
-			return Command{}, refusal(name, answer)
+		case answer.Name == "_error":
+			return Command{}, rejection(name, answer)
 		}
 	}
 }
 
-// awaitStatus waits for an onStatus of this code. Media counts as a yes too.
+// awaitStatus waits for an onStatus of this code.
 func (c *Client) awaitStatus(command, code string) error {
+	for {
+		answer, err := c.nextCommand()
+		switch {
+		case err != nil:
+			return err
+		case answer.Name == "_error" && answer.Transaction == c.transaction, // not that of a releaseStream
+			answer.Name == "onStatus" && Field(answer.Arg(1), "level") == "error":
+			return rejection(command, answer)
+		case answer.Name == "onStatus" && Field(answer.Arg(1), "code") == code:
+			return nil
+		}
+	}
+}
+
+func (c *Client) nextCommand() (Command, error) {
 	for {
 		m, err := c.ReadMessage()
 		if err != nil {
-			return err
+			return Command{}, err
 		}
-		if m.IsMedia() {
-			c.pushBack(m)
-			return nil
-		}
-		if m.Type != TypeCommandAMF0 && m.Type != TypeCommandAMF3 {
-			continue
-		}
-		answer, err := ParseCommand(m)
-		if err != nil {
-			return err
-		}
-		level, _ := Field(answer.Arg(1), "level").(string)
-		got, _ := Field(answer.Arg(1), "code").(string)
-		switch {
-		case answer.Name == "_error" && answer.Transaction == c.transaction, // not that of a releaseStream
-			answer.Name == "onStatus" && level == "error":
-			return refusal(command, answer)
-		case answer.Name == "onStatus" && got == code:
-			return nil
+		if command, ok := ParseCommand(m); ok {
+			return command, nil
 		}
 	}
 }
 
-func refusal(command string, answer Command) error {
-	code, _ := Field(answer.Arg(1), "code").(string)
-	description, _ := Field(answer.Arg(1), "description").(string)
-	return &StatusError{Command: command, Code: code, Description: description}
+// rejection is a command answered by _error, or a status of level error.
+func rejection(command string, answer Command) error {
+	status := answer.Arg(1)
+	return fmt.Errorf("rtmp: %s was rejected: %v %v", command, Field(status, "code"), Field(status, "description"))
 }

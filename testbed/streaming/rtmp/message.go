@@ -1,15 +1,11 @@
-// Package rtmp is a small RTMP implementation for both ends of a connection: handshake, chunk stream,
-// AMF0 and the few commands that playing and publishing take.
+// Package rtmp is both ends of an RTMP connection: messages, commands, and a client that publishes or plays.
 //
-// It has what a stand-in for SRS and a load client need and no more: no encryption, no AMF3 values
-// and no shared objects. The wire format is Adobe's "Real Time Messaging Protocol" 1.0 (2012); where
-// SRS and ffmpeg are known to differ from it, the comments say so.
+// Handshake, chunk stream and AMF0 are gortmplib's. Its Client and ServerConn are not used: they fail on messages
+// that they do not know, and do not expose the version that SRS sends. The protocol is Adobe's "Real Time Messaging
+// Protocol" 1.0 (2012).
 package rtmp
 
-import (
-	"errors"
-	"fmt"
-)
+import "github.com/bluenviron/gortmplib/pkg/amf0"
 
 // Message types (RTMP 1.0, sections 5.4 and 7.1).
 const (
@@ -21,20 +17,16 @@ const (
 	TypeSetPeerBandwidth = 6
 	TypeAudio            = 8
 	TypeVideo            = 9
-	TypeDataAMF3         = 15
 	TypeCommandAMF3      = 17
-	TypeDataAMF0         = 18
-	TypeCommandAMF0      = 20
-	TypeAggregate        = 22
+	TypeData             = 18
+	TypeCommand          = 20
 )
 
 // Events of a user control message: the first two bytes of its payload.
 const (
-	EventStreamBegin     = 0
-	EventStreamEOF       = 1
-	EventSetBufferLength = 3
-	EventPingRequest     = 6
-	EventPingResponse    = 7
+	EventStreamBegin  = 0
+	eventPingRequest  = 6
+	eventPingResponse = 7
 )
 
 // Message is one whole RTMP message.
@@ -48,51 +40,40 @@ type Message struct {
 // IsMedia reports whether the message is audio or video.
 func (m Message) IsMedia() bool { return m.Type == TypeAudio || m.Type == TypeVideo }
 
-// Values decodes the AMF0 values of a command or data message.
-// The AMF3 flavours carry AMF0 values too, behind one byte that is 0.
-func (m Message) Values() ([]any, error) {
-	switch m.Type {
-	case TypeCommandAMF0, TypeDataAMF0:
-		return DecodeAMF0(m.Payload)
-	case TypeCommandAMF3, TypeDataAMF3:
-		if len(m.Payload) == 0 || m.Payload[0] != 0 {
-			return nil, errors.New("rtmp: AMF3 values are not supported")
-		}
-		return DecodeAMF0(m.Payload[1:])
+// IsSequenceHeader reports whether the message configures the decoder of H.264 or AAC instead of carrying a frame
+// (FLV specification 10.1, annex E.4).
+func (m Message) IsSequenceHeader() bool {
+	const codecAVC, soundAAC = 7, 10
+	if len(m.Payload) < 2 || m.Payload[1] != 0 {
+		return false
 	}
-	return nil, fmt.Errorf("rtmp: a message of type %d holds no AMF0 values", m.Type)
+	return m.Type == TypeVideo && m.Payload[0]&0x0f == codecAVC || m.Type == TypeAudio && m.Payload[0]>>4 == soundAAC
 }
 
-// Command is a decoded command message: its name, its transaction number and the rest.
-// The first of Args is the command object, which is null for everything but `connect`.
+// Command is a decoded command message. The first of Args is the command object, which is null for everything but
+// `connect`.
 type Command struct {
 	Name        string
 	Transaction float64
 	Args        []any
 }
 
-// ParseCommand decodes a command message. A missing transaction number counts as 0.
-func ParseCommand(m Message) (Command, error) {
-	if m.Type != TypeCommandAMF0 && m.Type != TypeCommandAMF3 {
-		return Command{}, fmt.Errorf("rtmp: a message of type %d is no command", m.Type)
+// ParseCommand decodes a command message; ok is false for other messages, and for commands that are malformed.
+func ParseCommand(m Message) (command Command, ok bool) {
+	payload := m.Payload
+	switch {
+	case m.Type == TypeCommandAMF3 && len(payload) > 0:
+		payload = payload[1:] // a format selector; the values behind it are AMF0
+	case m.Type != TypeCommand:
+		return command, false
 	}
-	values, err := m.Values()
-	if err != nil {
-		return Command{}, err
+	values, err := amf0.Unmarshal(payload)
+	if err != nil || len(values) < 2 {
+		return command, false
 	}
-	if len(values) == 0 {
-		return Command{}, errors.New("rtmp: empty command")
-	}
-	name, ok := values[0].(string)
-	if !ok {
-		return Command{}, fmt.Errorf("rtmp: the name of a command is a %T", values[0])
-	}
-	command := Command{Name: name}
-	if len(values) > 1 {
-		command.Transaction, _ = values[1].(float64)
-		command.Args = values[2:]
-	}
-	return command, nil
+	name, isName := values[0].(string)
+	transaction, isNumber := values[1].(float64)
+	return Command{name, transaction, values[2:]}, isName && isNumber
 }
 
 // Arg is the command's argument i, or nil where there are fewer.
@@ -101,4 +82,23 @@ func (c Command) Arg(i int) any {
 		return c.Args[i]
 	}
 	return nil
+}
+
+// Object is an AMF0 object of alternating names and values; numbers must be float64.
+func Object(pairs ...any) amf0.Object {
+	object := make(amf0.Object, 0, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		object = append(object, amf0.ObjectEntry{Key: pairs[i].(string), Value: pairs[i+1]})
+	}
+	return object
+}
+
+// Field is the member `name` of a decoded object or ECMA array, nil where there is none.
+func Field(value any, name string) any {
+	object, _ := value.(amf0.Object)
+	if array, ok := value.(amf0.ECMAArray); ok {
+		object = amf0.Object(array)
+	}
+	member, _ := object.Get(name)
+	return member
 }

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
-	"sync"
+	"slices"
 	"time"
 )
 
@@ -14,72 +14,50 @@ type stamp struct {
 	Event string  `json:"event"`
 }
 
-func stamped(event string) stamp {
-	return stamp{T: math.Round(float64(time.Now().UnixMicro())/10) / 1e5, Event: event}
-}
+func stamped(event string) stamp { return stamp{float64(time.Now().UnixMicro()) / 1e6, event} }
 
-// openEvent: a connection was accepted, which for a publisher is when it may send.
-type openEvent struct {
+// event is one of
+//
+//	ready    every player has had media, and every publisher was accepted
+//	open     a connection was accepted, which for a publisher is when it may send
+//	cut      an open connection was dropped, not by this program
+//	failed   a connection was refused, reset, rejected or not answered in time: of a sample, or an "open"
+//	nomedia  a sample got no frame in time
+//
+// with the fields that apply.
+type event struct {
 	stamp
+	What     string `json:"what"` // of failed: sample or open
 	Kind     string `json:"kind"` // rtmp, flv or publish
 	ID       string `json:"id"`
-	Stream   string `json:"stream"`
-	Version  string `json:"version"`
-	ServerID string `json:"server_id"`
-	Peer     string `json:"peer"`
-	Attempt  int    `json:"attempt"` // 1 for the first connection
+	Version  string `json:"version"`   // of the server
+	ServerID string `json:"server_id"` // not known over HTTP
+	Detail   string `json:"detail"`    // the error
 }
 
-// playingEvent: the first frame on this connection.
-type playingEvent struct {
+// tick is the state now, and the samples since the last tick.
+type tick struct {
 	stamp
-	Kind    string  `json:"kind"`
-	ID      string  `json:"id"`
-	Version string  `json:"version"`
-	Seconds float64 `json:"seconds"` // since it began to connect
-	Attempt int     `json:"attempt"`
+	OpenByVersion    map[string]int `json:"open_by_version"` // players
+	SamplesByVersion map[string]int `json:"samples_by_version"`
+	PlayersSilent    int            `json:"players_silent"` // without a frame for more than a second, now
 }
 
-// cutEvent: an open connection ended and it wasn't us.
-type cutEvent struct {
+// summary is the last line.
+type summary struct {
 	stamp
-	Kind        string   `json:"kind"`
-	ID          string   `json:"id"`
-	Version     string   `json:"version"`
-	ServerID    string   `json:"server_id"`
-	Reason      string   `json:"reason"`
-	Detail      string   `json:"detail"`
-	OpenSeconds float64  `json:"open_seconds"`
-	LastMedia   *float64 `json:"last_media_seconds_ago"` // null for publishers and where none ever came
-}
-
-// stallEvent: a frame came after a silence that was too long.
-type stallEvent struct {
-	stamp
-	Kind      string  `json:"kind"`
-	ID        string  `json:"id"`
-	Version   string  `json:"version"`
-	Seconds   float64 `json:"seconds"`
-	Reconnect bool    `json:"reconnect"` // the silence spans a cut
-}
-
-// failedEvent: a connection that didn't come about (sample or open), or a sample that saw no media (nomedia).
-type failedEvent struct {
-	stamp
-	What    string `json:"what"`
-	Reason  string `json:"reason"`
-	Detail  string `json:"detail"`
-	Kind    string `json:"kind,omitempty"`
-	ID      string `json:"id,omitempty"`
-	Version string `json:"version,omitempty"`
-}
-
-// readyEvent: every player had media and every publisher was accepted.
-type readyEvent struct {
-	stamp
-	Seconds    float64 `json:"seconds"` // since the start
-	Players    int     `json:"players"`
-	Publishers int     `json:"publishers"`
+	Players          int                `json:"players"` // with an open connection at the end
+	PlayersWanted    int                `json:"players_wanted"`
+	Publishers       int                `json:"publishers"` // accepted at the end
+	PublishersWanted int                `json:"publishers_wanted"`
+	Samples          int                `json:"samples"` // answered or failed
+	SamplesByVersion map[string]int     `json:"samples_by_version"`
+	FailedByWhat     map[string]int     `json:"failed_by_what"`
+	Cuts             []event            `json:"cuts"`
+	LongestSilence   float64            `json:"longest_silence"` // seconds
+	Silence          map[string]float64 `json:"silence"`         // the longest of each player
+	ConnectMS        *quantiles         `json:"connect_ms"`      // of samples; null without any
+	MaxSchedLagMS    float64            `json:"max_sched_lag_ms"`
 }
 
 // quantiles in milliseconds.
@@ -89,120 +67,38 @@ type quantiles struct {
 	Max float64 `json:"max"`
 }
 
-func quantilesOf(h *histogram) *quantiles {
-	q := h.quantiles(0.5, 0.99)
-	if q == nil {
+func quantilesOf(times []time.Duration) *quantiles {
+	if len(times) == 0 {
 		return nil
 	}
-	return &quantiles{P50: milliseconds(q[0]), P99: milliseconds(q[1]), Max: milliseconds(h.most.get())}
+	slices.Sort(times)
+	at := func(part float64) float64 { return milliseconds(times[int(math.Ceil(part*float64(len(times))))-1]) }
+	return &quantiles{P50: at(0.5), P99: at(0.99), Max: at(1)}
 }
 
-// tickEvent: the state now, and what happened since the tick before.
-type tickEvent struct {
-	stamp
-	OpenByVersion    map[string]int `json:"open_by_version"` // players
-	Publishers       int            `json:"publishers"`
-	SamplesByVersion map[string]int `json:"samples_by_version"`
-	Failed           int            `json:"failed"`  // samples and opens
-	NoMedia          int            `json:"nomedia"` // samples
-	InFlight         int            `json:"in_flight"`
-	Bytes            int64          `json:"bytes"`
-	PlayersSilent    int            `json:"players_silent"` // no frame for longer than -stall, now
-	MaxSilence       float64        `json:"max_silence"`    // the longest that ended since the last tick or goes on
-	SchedLagMS       float64        `json:"sched_lag_ms"`
-	LatencyP50       *float64       `json:"latency_ms_p50"` // null without frames of ours
-	LatencyP99       *float64       `json:"latency_ms_p99"`
-}
+func milliseconds(d time.Duration) float64 { return math.Round(d.Seconds()*1e6) / 1e3 }
 
-// openStall is a silence that is too long and hadn't ended at the end.
-type openStall struct {
-	Kind    string  `json:"kind"`
-	ID      string  `json:"id"`
-	Version string  `json:"version"`
-	Seconds float64 `json:"seconds"`
-}
-
-// summaryEvent is the last line.
-type summaryEvent struct {
-	stamp
-	Seconds          float64            `json:"seconds"`
-	Players          int                `json:"players"`        // with an open connection at the end
-	PlayersWanted    int                `json:"players_wanted"` // as the flags say
-	Publishers       int                `json:"publishers"`     // accepted at the end
-	PublishersWanted int                `json:"publishers_wanted"`
-	OpenByVersion    map[string]int     `json:"open_by_version"`
-	NeverPlayed      []string           `json:"never_played"`
-	Samples          int                `json:"samples"` // answered or failed
-	SamplesByVersion map[string]int     `json:"samples_by_version"`
-	Unfinished       int                `json:"unfinished"` // samples that the end cut short
-	NoMedia          int                `json:"nomedia"`
-	MediaSamples     int                `json:"media_samples"`
-	FailedByReason   map[string]int     `json:"failed_by_reason"` // samples and opens
-	FailedByWhat     map[string]int     `json:"failed_by_what"`
-	Cuts             []cutEvent         `json:"cuts"` // the first 10000
-	CutsCount        map[string]int     `json:"cuts_count"`
-	Stalls           int                `json:"stalls"`
-	OpenStalls       []openStall        `json:"open_stalls"`
-	LongestSilence   float64            `json:"longest_silence"`
-	Silence          map[string]float64 `json:"silence"` // the longest of each player
-	ConnectMS        *quantiles         `json:"connect_ms"`
-	LatencyMS        *quantiles         `json:"latency_ms"`
-	MaxSchedLagMS    float64            `json:"max_sched_lag_ms"`
-}
-
-// outbox writes lines in its own goroutine: a reader that is slow must not slow the measuring down.
+// outbox writes lines of JSON in its own goroutine: a slow reader must not delay what is measured.
 type outbox struct {
-	w       io.Writer
-	mu      sync.Mutex
-	waiting [][]byte
-	closing bool
-	wake    *sync.Cond
-	done    chan struct{}
+	lines chan any
+	done  chan struct{}
 }
 
 func newOutbox(w io.Writer) *outbox {
-	o := &outbox{w: w, done: make(chan struct{})}
-	o.wake = sync.NewCond(&o.mu)
-	go o.run()
+	const capacity = 100_000
+	o := &outbox{make(chan any, capacity), make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		encoder := json.NewEncoder(w)
+		for line := range o.lines {
+			encoder.Encode(line)
+		}
+	}()
 	return o
-}
-
-// emit takes an event; its order is that of the calls.
-func (o *outbox) emit(event any) {
-	line, err := json.Marshal(event)
-	if err != nil {
-		panic(err) // our own structs, without a NaN in them
-	}
-	o.mu.Lock()
-	o.waiting = append(o.waiting, append(line, '\n'))
-	o.mu.Unlock()
-	o.wake.Signal()
-}
-
-func (o *outbox) run() {
-	defer close(o.done)
-	for {
-		o.mu.Lock()
-		for len(o.waiting) == 0 && !o.closing {
-			o.wake.Wait()
-		}
-		lines := o.waiting
-		o.waiting = nil
-		o.mu.Unlock()
-		if lines == nil {
-			return
-		}
-		for _, line := range lines {
-			o.w.Write(line) // whoever closed it doesn't want to know
-		}
-	}
 }
 
 // close writes what is left.
 func (o *outbox) close() {
-	o.mu.Lock()
-	o.closing = true
-	o.mu.Unlock()
-	o.wake.Signal()
+	close(o.lines)
 	<-o.done
 }

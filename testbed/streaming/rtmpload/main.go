@@ -14,30 +14,22 @@ import (
 	"time"
 )
 
-// Main is the program: it runs until -duration is over, its standard input is closed, its parent dies,
-// or a SIGTERM or SIGINT comes. The exit code is 2 for a wrong command line and else 0.
+// Main is the program: it runs until its standard input is closed, its parent ends, or SIGTERM or SIGINT comes. The
+// exit code is 2 for a wrong command line and else 0.
 func Main() {
-	cfg, duration, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
+	cfg, err := parse(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "rtmp-load:", err)
 		os.Exit(2)
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	if duration > 0 {
-		ctx, cancel = context.WithTimeout(ctx, duration)
-		defer cancel()
-	}
-	ctx, cancel = context.WithCancel(ctx)
 	go endWithInput(cancel)
 	go endWithParent(cancel)
-	Run(ctx, cfg, os.Stdout)
+	run(ctx, cfg, os.Stdout)
 }
 
-// endWithInput ends when standard input does, if somebody holds it: /dev/null or a file says nothing.
+// endWithInput ends when standard input does, if it is a pipe: /dev/null ends at once.
 func endWithInput(end func()) {
 	info, err := os.Stdin.Stat()
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
@@ -57,87 +49,60 @@ func endWithParent(end func()) {
 }
 
 // parse reads the command line. Its errors are one line.
-func parse(args []string) (cfg Config, duration time.Duration, err error) {
+func parse(args []string) (config, error) {
+	cfg := config{answerTimeout: 5 * time.Second, stall: time.Second, tick: time.Second}
 	flags := flag.NewFlagSet("rtmp-load", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	cfg.tickEvery = time.Second
 	var publish, play string
-	flags.StringVar(&cfg.RTMPAddr, "rtmp", "", "`host:port` for RTMP")
-	flags.StringVar(&cfg.HTTPAddr, "http", "", "`host:port` for HTTP-FLV")
+	flags.StringVar(&cfg.rtmp, "rtmp", "", "`host:port` for RTMP")
+	flags.StringVar(&cfg.http, "http", "", "`host:port` for HTTP-FLV")
 	flags.StringVar(&publish, "publish", "", "`streams` to publish, as in live/a,live/b, each over a connection of its own")
-	flags.StringVar(&play, "play", "", "`streams` that the players are spread over (default: the published ones' first)")
-	flags.IntVar(&cfg.Players, "players", 0, "number of RTMP players")
-	flags.IntVar(&cfg.FLVPlayers, "flv-players", 0, "number of HTTP-FLV players; they start after the RTMP players")
-	flags.Float64Var(&cfg.StartRate, "start-rate", 50, "players opened per second at the start; 0: all at once")
-	flags.Float64Var(&cfg.SampleRate, "sample-rate", 0, "new connections per second (TCP, handshake, connect, close)")
-	flags.IntVar(&cfg.SampleMediaEvery, "sample-media-every", 10, "every k-th sample also waits for its first frame; 0: none")
-	flags.DurationVar(&cfg.MediaTimeout, "media-timeout", 5*time.Second, "time for a sample's first frame")
-	flags.DurationVar(&cfg.ConnectTimeout, "connect-timeout", 5*time.Second, "time for a connection to be answered")
-	flags.IntVar(&cfg.Bitrate, "bitrate", 100, "kbit/s of a published stream, video and audio")
-	flags.IntVar(&cfg.FPS, "fps", 25, "frames per second of a published stream")
-	flags.DurationVar(&cfg.GOP, "gop", time.Second, "time between its key frames")
-	flags.BoolVar(&cfg.Reopen, "reopen", true, "players and publishers that lose their connection come back")
-	flags.DurationVar(&cfg.Stall, "stall", time.Second, "a longer silence of a player is a stall")
-	flags.DurationVar(&duration, "duration", 0, "how long; 0: until standard input is closed or SIGTERM or SIGINT")
+	flags.StringVar(&play, "play", "", "`streams` that the players are spread over")
+	flags.IntVar(&cfg.players, "players", 0, "number of RTMP players")
+	flags.IntVar(&cfg.flvPlayers, "flv-players", 0, "number of HTTP-FLV players; they start after the RTMP players")
+	flags.Float64Var(&cfg.startRate, "start-rate", 50, "players opened per second at the start")
+	flags.Float64Var(&cfg.sampleRate, "sample-rate", 0, "new connections per second (TCP, handshake, connect, close)")
+	flags.BoolVar(&cfg.reopen, "reopen", true, "players and publishers that lose their connection reconnect")
 	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			flags.SetOutput(os.Stdout)
-			flags.Usage()
-		}
-		return cfg, 0, err
-	}
-	cfg.Publish, cfg.Play = list(publish), list(play)
-	if len(cfg.Play) == 0 && len(cfg.Publish) > 0 {
-		cfg.Play = cfg.Publish[:1]
+		return cfg, err
 	}
 	if flags.NArg() > 0 {
-		return cfg, 0, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return cfg, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	return cfg, duration, cfg.check(duration)
+	cfg.publish, cfg.play = list(publish), list(play)
+	return cfg, cfg.check()
 }
 
 func list(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 }
 
-// check finds what can't be run.
-func (cfg *Config) check(duration time.Duration) error {
-	needsRTMP := cfg.Players > 0 || cfg.SampleRate > 0 || len(cfg.Publish) > 0
+func (cfg *config) check() error {
+	needsRTMP := cfg.players > 0 || cfg.sampleRate > 0 || len(cfg.publish) > 0
 	switch {
-	case cfg.Players < 0 || cfg.FLVPlayers < 0 || cfg.SampleRate < 0 || cfg.StartRate < 0 || cfg.SampleMediaEvery < 0 || duration < 0:
+	case cfg.players < 0 || cfg.flvPlayers < 0 || cfg.sampleRate < 0 || cfg.startRate <= 0:
 		return errors.New("numbers must not be negative")
-	case !needsRTMP && cfg.FLVPlayers == 0:
+	case !needsRTMP && cfg.flvPlayers == 0:
 		return errors.New("nothing to do: give -publish, -players, -flv-players or -sample-rate")
-	case needsRTMP && cfg.RTMPAddr == "":
-		return errors.New("-rtmp is missing")
-	case cfg.FLVPlayers > 0 && cfg.HTTPAddr == "":
-		return errors.New("-flv-players need -http")
-	case cfg.Players+cfg.FLVPlayers > 0 && len(cfg.Play) == 0:
-		return errors.New("players need -play or -publish")
-	case cfg.ConnectTimeout <= 0 || cfg.MediaTimeout <= 0 || cfg.Stall <= 0 || cfg.GOP <= 0:
-		return errors.New("times must be positive")
-	case cfg.Bitrate < 1 || cfg.Bitrate > 100_000 || cfg.FPS < 1 || cfg.FPS > 240:
-		return errors.New("-bitrate must be 1 to 100000 kbit/s and -fps 1 to 240")
+	case cfg.players+cfg.flvPlayers > 0 && len(cfg.play) == 0:
+		return errors.New("players need -play")
 	}
-	for _, addr := range []string{cfg.RTMPAddr, cfg.HTTPAddr} {
-		if addr == "" {
-			continue
-		}
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-			return fmt.Errorf("%q isn't host:port", addr)
-		}
+	if _, _, err := net.SplitHostPort(cfg.rtmp); needsRTMP && err != nil {
+		return fmt.Errorf("-rtmp: %w", err)
 	}
-	seen := map[string]bool{}
-	for _, stream := range cfg.Publish {
-		if seen[stream] {
-			return fmt.Errorf("%s is published twice", stream)
-		}
-		seen[stream] = true
+	if _, _, err := net.SplitHostPort(cfg.http); cfg.flvPlayers > 0 && err != nil {
+		return fmt.Errorf("-http: %w", err)
 	}
-	for _, stream := range append(append([]string{}, cfg.Publish...), cfg.Play...) {
+	for _, stream := range append(cfg.publish, cfg.play...) {
 		if app, name := splitStream(stream); app == "" || name == "" {
-			return fmt.Errorf("%q isn't application/stream", stream)
+			return fmt.Errorf("%q is not application/stream", stream)
 		}
 	}
 	return nil
+}
+
+// splitStream splits live/a into application and stream.
+func splitStream(stream string) (app, name string) {
+	at := strings.LastIndexByte(stream, '/')
+	return stream[:max(0, at)], stream[at+1:]
 }

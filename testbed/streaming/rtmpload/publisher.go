@@ -1,47 +1,75 @@
 package rtmpload
 
 import (
-	"context"
-	"errors"
-	"net"
+	"bytes"
+	_ "embed"
 	"time"
 
 	"srs.testbed/streaming/rtmp"
 )
 
-const (
-	publishChunk = 60_000 // as SRS itself sends
+// loopFLV is 1.024 s of H.264 (64x36, a key frame first) and AAC, 32 frames of 32 ms each of both. Made with FFmpeg 5.1:
+//
+//	ffmpeg -f lavfi -i testsrc=size=64x36:rate=125/4 -f lavfi -i sine=sample_rate=32000 \
+//	    -c:v libx264 -preset veryslow -tune zerolatency -profile:v baseline -pix_fmt yuv420p -g 32 -crf 51 -frames:v 32 \
+//	    -bsf:v filter_units=remove_types=6 -c:a aac -b:a 16k -frames:a 32 \
+//	    -flvflags no_duration_filesize+no_sequence_end -fflags +bitexact -map_metadata -1 loop.flv
+//
+// SRS takes a frame whose first NAL unit has 256 to 511 bytes (00 00 01 xx) for Annex B, hence the low quality and the
+// filter for SEI messages.
+//
+//go:embed loop.flv
+var loopFLV []byte
 
-	// writeTimeout ends a publisher whose server takes nothing any more, like an encoder's.
+const (
+	loopPeriod = 1024 * time.Millisecond
+
+	publishChunk = 60_000 // as SRS sends
+
+	// writeTimeout ends a publisher whose server accepts no more data, like an encoder's.
 	writeTimeout = 10 * time.Second
 
-	// goodbye bounds the parting words at the end.
+	// goodbye bounds the last commands at the end.
 	goodbye = 200 * time.Millisecond
 )
 
-// publisher sends one synthetic stream.
+// loopTags are the messages of loopFLV: headers (metadata, decoders' configurations) and frames.
+func loopTags() (headers, frames []rtmp.Message) {
+	r := bytes.NewReader(loopFLV)
+	if err := readFLVHeader(r); err != nil {
+		panic(err)
+	}
+	for r.Len() > 0 {
+		m, err := readTag(r)
+		switch {
+		case err != nil:
+			panic(err)
+		case m.IsMedia() && !m.IsSequenceHeader():
+			frames = append(frames, m)
+		case !m.IsMedia():
+			setDataFrame := []byte("\x02\x00\x0d@setDataFrame") // an AMF0 string
+			m.Payload = append(setDataFrame, m.Payload...)
+			fallthrough
+		default:
+			headers = append(headers, m)
+		}
+	}
+	return headers, frames
+}
+
+// publisher sends loopFLV again and again as one stream.
 type publisher struct {
-	l        *load
-	stream   string
-	began    time.Time // its timestamps go on over all its connections
-	accepted bool      // at least once
+	load   *load
+	stream string
+	began  time.Time // timestamps continue over all connections; zero: never accepted
 }
 
-func newPublisher(l *load, stream string) *publisher { return &publisher{l: l, stream: stream} }
-
-func (p *publisher) identity() (kind, id, stream string) {
-	return "publish", "publish-" + p.stream, p.stream
-}
-
-// silence is 0: a publisher sees no media.
-func (p *publisher) silence(time.Duration) time.Duration { return 0 }
-
-func (p *publisher) session(ctx context.Context, v *visit) error {
-	client, err := p.l.connectRTMP(ctx, p.stream)
+func (p *publisher) publish(s *session) error {
+	l := p.load
+	client, err := l.connectRTMP(p.stream)
 	if err != nil {
 		return err
 	}
-	// Not closed with ctx at once: an encoder that ends says so.
 	defer client.Close()
 	_, name := splitStream(p.stream)
 	if err := client.Publish(name); err != nil {
@@ -50,99 +78,63 @@ func (p *publisher) session(ctx context.Context, v *visit) error {
 	if err := client.SetChunkSize(publishChunk); err != nil {
 		return err
 	}
-	v.opened(client.ServerVersion(), client.ServerID(), client.NetConn().RemoteAddr().String())
-	if !p.accepted {
-		p.accepted, p.began = true, time.Now()
-		p.l.allPublish.hit()
+	s.opened(client.ServerVersion(), client.ServerID())
+	if p.began.IsZero() {
+		p.began = time.Now()
+		l.published.decrement()
 	}
-
-	// Reading answers pings, and is what notices the end first.
-	gone := make(chan error, 1)
+	// Reading answers pings, and notices the end first.
+	ended := make(chan error, 1)
 	go func() {
-		client.ReuseBuffers(true)
 		for {
 			if _, err := client.ReadMessage(); err != nil {
-				gone <- err
+				ended <- err
 				return
 			}
 		}
 	}()
-	err = because(gone, p.send(ctx, client, gone))
-	if ctx.Err() != nil {
+	err = p.send(client, ended)
+	if l.ctx.Err() != nil {
 		client.NetConn().SetDeadline(time.Now().Add(goodbye))
-		client.Command(0, "FCUnpublish", 6, nil, name)
-		client.Command(0, "deleteStream", 7, nil, client.StreamID)
+		client.Command(0, "FCUnpublish", 6.0, nil, name)
+		client.Command(0, "deleteStream", 7.0, nil, float64(client.StreamID))
 	}
 	return err
 }
 
-// send paces frames by the clock until the connection or ctx ends. When it's late it catches up: the
+// send sends frames when they are due, until the connection or the run ends. When it is late it catches up: the
 // stream's own time goes on.
-func (p *publisher) send(ctx context.Context, client *rtmp.Client, gone <-chan error) error {
-	// now is also the timestamp that the next frame would get.
-	now := func() time.Duration { return time.Since(p.began) }
+func (p *publisher) send(client *rtmp.Client, ended <-chan error) error {
 	buffer := func(m rtmp.Message, at time.Duration) error {
 		client.NetConn().SetWriteDeadline(time.Now().Add(writeTimeout)) // it may write
 		m.StreamID, m.Timestamp = client.StreamID, uint32(at.Milliseconds())
 		return client.BufferMessage(m)
 	}
-
-	pic := newPicture(p.l.cfg.Bitrate, p.l.cfg.FPS, p.l.cfg.GOP)
-	first := now()
-	for _, m := range pic.headers() {
-		if err := buffer(m, first); err != nil {
+	headers, frames := loopTags()
+	start := time.Since(p.began)
+	for _, m := range headers {
+		if err := buffer(m, start); err != nil {
 			return err
 		}
 	}
-	if err := client.Flush(); err != nil {
-		return err
-	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for videos, audios := 0, 0; ; {
-		video := first + time.Duration(videos)*time.Second/time.Duration(p.l.cfg.FPS)
-		audio := first + audioTime(audios)
-		due := min(video, audio)
-		if wait := due - now(); wait > 0 {
-			if err := client.Flush(); err != nil {
+	for ; ; start += loopPeriod {
+		for _, m := range frames {
+			at := start + time.Duration(m.Timestamp)*time.Millisecond
+			if wait := at - time.Since(p.began); wait > 0 {
+				if err := client.Flush(); err != nil {
+					return err
+				}
+				select {
+				case <-p.load.ctx.Done():
+					return p.load.ctx.Err()
+				case err := <-ended:
+					return err
+				case <-time.After(wait):
+				}
+			}
+			if err := buffer(m, at); err != nil {
 				return err
 			}
-			timer.Reset(wait)
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case err := <-gone:
-				return err
-			case <-timer.C:
-			}
-		}
-		m := rtmp.Message{Type: rtmp.TypeAudio, Payload: pic.audio}
-		if video <= audio {
-			m = rtmp.Message{Type: rtmp.TypeVideo, Payload: pic.video(time.Now())}
-			videos++
-		} else {
-			audios++
-		}
-		if err := buffer(m, due); err != nil {
-			return err
 		}
 	}
-}
-
-// audioTime is when audio frame n begins. (n frames in nanoseconds would overflow after two days.)
-func audioTime(n int) time.Duration {
-	samples := n * audioFrameLength
-	return time.Duration(samples/audioRate)*time.Second + time.Duration(samples%audioRate)*time.Second/audioRate
-}
-
-// because prefers what the reader saw: a write to a closed connection only says that it's closed.
-func because(gone <-chan error, err error) error {
-	var network *net.OpError
-	if errors.As(err, &network) && network.Op == "write" {
-		select {
-		case err = <-gone:
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return err
 }

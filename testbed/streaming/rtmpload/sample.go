@@ -2,106 +2,85 @@ package rtmpload
 
 import (
 	"context"
+	"errors"
 	"time"
-
-	"srs.testbed/streaming/rtmp"
 )
 
-// sampleForever opens new connections at the set rate. The times are fixed beforehand: a connection
-// that is answered late doesn't move the next one, or the worst moments would be sampled least.
-func (l *load) sampleForever(ctx context.Context) {
+const (
+	maxInFlight = 5_000 // samples that wait for an answer
+
+	// mediaEvery: every so many samples one also plays until its first frame.
+	mediaEvery = 10
+)
+
+var errOverload = errors.New("rtmp-load: too many samples in flight")
+
+// takeSamples opens new connections at the configured rate. The times are fixed beforehand: a connection that is
+// answered late does not delay the next one, or the worst moments would be sampled least.
+func (l *load) takeSamples(ctx context.Context) {
 	began := time.Now()
 	for k := 0; ; k++ {
-		due := began.Add(time.Duration(float64(k) / l.cfg.SampleRate * float64(time.Second)))
-		if wait := time.Until(due); wait > 0 {
-			sleep(ctx, wait)
-		}
+		due := began.Add(time.Duration(float64(k) / l.sampleRate * float64(time.Second)))
+		sleep(ctx, time.Until(due))
 		if ctx.Err() != nil {
 			return
 		}
 		l.late(time.Since(due))
-		if l.inFlight.Load() >= maxInFlight {
-			l.failed(failedEvent{What: "sample"}, errOverload)
+		stream, media := "live/none", false // an application is needed in any case
+		if len(l.play) > 0 {
+			stream = l.play[k/mediaEvery%len(l.play)]
+			media = k%mediaEvery == mediaEvery-1
+		}
+		overload := false
+		l.record(func() {
+			if overload = l.inFlight >= maxInFlight; !overload {
+				l.inFlight++
+			}
+		})
+		if overload {
+			l.failed(event{What: "sample"}, errOverload)
 			continue
 		}
-		media := l.cfg.SampleMediaEvery > 0 && len(l.cfg.Play) > 0 && k%l.cfg.SampleMediaEvery == l.cfg.SampleMediaEvery-1
-		l.inFlight.Add(1)
-		l.wait.Go(func() { l.sample(due, l.streamOf(k), media) })
+		l.wait.Go(func() {
+			l.sample(due, stream, media)
+			l.record(func() { l.inFlight-- })
+		})
 	}
-}
-
-// streamOf spreads samples over the streams. Without one there is still an application to connect to.
-func (l *load) streamOf(k int) string {
-	if len(l.cfg.Play) == 0 {
-		return "live/"
-	}
-	return l.cfg.Play[k/max(1, l.cfg.SampleMediaEvery)%len(l.cfg.Play)]
 }
 
 func (l *load) sample(due time.Time, stream string, media bool) {
-	inFlight := true
-	landed := func() {
-		if inFlight {
-			inFlight = false
-			l.inFlight.Add(-1)
-		}
-	}
-	defer landed()
-
-	client, err := l.connectRTMP(l.ctx, stream)
+	client, err := l.connectRTMP(stream)
 	if l.ctx.Err() != nil {
 		return
 	}
 	if err != nil {
-		l.failed(failedEvent{What: "sample"}, err)
+		l.failed(event{What: "sample"}, err)
 		return
 	}
-	defer closeWith(l.ctx, client)()
-	// From when it was due, not from when we got around to it.
-	l.connect.add(time.Since(due))
+	defer l.closeAtEnd(client)()
 	version := client.ServerVersion()
-	l.counting(func() {
+	l.record(func() {
+		// From when it was due, not from when it began.
+		l.connectTimes = append(l.connectTimes, time.Since(due))
 		l.samples[version]++
 		l.tickSamples[version]++
 	})
 	if !media {
 		return
 	}
-	landed() // it's answered
-	err = l.awaitMedia(client, stream)
-	if l.ctx.Err() != nil {
-		return
-	}
-	l.counting(func() {
-		l.mediaSamples++
-		if err != nil {
-			l.noMedia++
-			l.tickNoMedia++
-			l.out.emit(failedEvent{
-				stamp: stamped("nomedia"), What: "sample", Reason: reasonFor(err), Detail: err.Error(), Version: version,
-			})
-		}
-	})
-}
-
-// awaitMedia plays until the first frame.
-func (l *load) awaitMedia(client *rtmp.Client, stream string) error {
-	deadline := time.Now().Add(l.cfg.MediaTimeout)
-	client.Timeout = l.cfg.MediaTimeout
-	client.ReuseBuffers(true)
 	_, name := splitStream(stream)
-	if err := client.Play(name); err != nil {
-		return err
+	err = client.Play(name)
+	client.NetConn().SetReadDeadline(time.Now().Add(l.answerTimeout))
+	for err == nil {
+		m, failed := client.ReadMessage()
+		if failed == nil && isFrame(m) {
+			return
+		}
+		err = failed
 	}
-	client.NetConn().SetReadDeadline(deadline)
-	for {
-		m, err := client.ReadMessage()
-		if err != nil {
-			return err
-		}
-		if isFrame(m.Type, m.Payload) {
-			l.bytes.Add(int64(client.BytesReceived()))
-			return nil
-		}
+	if l.ctx.Err() == nil {
+		l.record(func() {
+			l.out.lines <- event{stamp: stamped("nomedia"), Version: version, Detail: err.Error()}
+		})
 	}
 }

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bad_configs import ALICLOUD, BAD_CLOUD_CONFIGS, BAD_CONFIGS, GOOD, LOGIN, SLB, BadCase
-from model.config import CREDENTIALS, ConfigError, credentials_warning, read_settings
+from model.config import CREDENTIALS, ConfigError, credentials_warning, read_kubernetes, read_settings
 from model.settings.stack import StackSettings
 
 ROOT = Path(__file__).parents[3]
@@ -142,7 +142,7 @@ def test_credentials_in_the_environment_are_a_warning() -> None:
     warning = credentials_warning(settings, config, {"ALIBABA_CLOUD_ACCESS_KEY_ID", "PATH"})
     assert warning
     assert "comes from ALIBABA_CLOUD_ACCESS_KEY_ID" in warning
-    assert "pulumi config set --secret alicloud:accessKey" in warning
+    assert "which Pulumi does not mask" in warning
     assert credentials_warning(settings, config, {"PATH"}) is None
     assert credentials_warning(settings, config | {CREDENTIALS[0]: "x"}, {"ALICLOUD_ACCESS_KEY"}) is None
     assert credentials_warning(read_settings(values()), values(), {"ALICLOUD_ACCESS_KEY"}) is None
@@ -203,3 +203,10 @@ def test_any_value_anywhere_is_accepted_or_rejected_with_its_path(path: tuple[st
         return
     # A rule between keys may name a key next to the changed one, never one in another map.
     assert named == {path[0]}
+
+
+def test_the_cluster_of_a_stack_is_found_whatever_else_is_in_its_config() -> None:
+    config = {"srs:kubernetes": json.dumps(GOOD["kubernetes"]), "srs:edge": "[secret]", "srs:nonsense": "x"}
+    assert read_kubernetes(config).namespace == read(GOOD).kubernetes.namespace
+    with pytest.raises(ConfigError, match=r"srs:kubernetes\.kubeconfig: \(absent\) is required"):
+        read_kubernetes({"srs:kubernetes": "{}"})

@@ -1,4 +1,4 @@
-"""srs.conf is written for the SRS version of the image, and bad additions are refused before SRS sees them."""
+"""srs.conf is rendered for the SRS version of the image, and bad additions are rejected before SRS reads them."""
 
 import pytest
 
@@ -6,6 +6,8 @@ from model.srs_conf import check_directives, render_edge, render_origin
 from model.srs_version import capabilities, check_supported, parse_version
 
 ORIGINS = ["srs-origin-0.socs.live.svc.cluster.local", "srs-origin-1.socs.live.svc.cluster.local"]
+
+SERVICE = "srs-origin-service.live.svc.cluster.local"
 
 EDGE_4_0_6 = """\
 listen 1935;
@@ -27,7 +29,7 @@ http_server {
 vhost __defaultVhost__ {
     cluster {
         mode remote;
-        origin srs-origin-0.socs.live.svc.cluster.local srs-origin-1.socs.live.svc.cluster.local;
+        origin srs-origin-service.live.svc.cluster.local;
     }
     http_remux {
         enabled on;
@@ -37,22 +39,22 @@ vhost __defaultVhost__ {
 
 
 def test_edge_as_in_the_article() -> None:
-    assert render_edge((4, 0, 6), ORIGINS) == EDGE_4_0_6
+    assert render_edge((4, 0, 6), SERVICE) == EDGE_4_0_6
 
 
-def test_a_directive_is_written_only_for_versions_that_know_it() -> None:
-    old = render_edge((4, 0, 5), ORIGINS)
+def test_a_directive_is_rendered_only_for_versions_that_know_it() -> None:
+    old = render_edge((4, 0, 5), SERVICE)
     assert old == EDGE_4_0_6.replace("grace_start_wait 700;\n", "")
 
 
-def test_additions_stand_where_they_belong() -> None:
-    text = render_edge((4, 0, 6), ORIGINS, 500, "chunk_size 60000;\nwork_dir /tmp;", "play {\n    gop_cache off;\n}")
+def test_additions_are_in_their_scope() -> None:
+    text = render_edge((4, 0, 6), SERVICE, 500, "chunk_size 60000;\nwork_dir /tmp;", "play {\n    gop_cache off;\n}")
     assert "max_connections 500;\n" in text
     assert "\nchunk_size 60000;\nwork_dir /tmp;\nvhost __defaultVhost__ {\n" in text
     assert text.endswith("    play {\n        gop_cache off;\n    }\n}\n")
 
 
-def test_origins_know_each_other_and_end_quickly() -> None:
+def test_origins_know_each_other_and_do_not_drain() -> None:
     text = render_origin(ORIGINS, hls=True)
     assert f"coworkers {ORIGINS[0]}:1985 {ORIGINS[1]}:1985;" in text
     assert "origin_cluster on;" in text

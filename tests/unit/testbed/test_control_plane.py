@@ -19,7 +19,8 @@ def plane(tmp_path: Path) -> ControlPlane:
 def flags(name: str, plane: ControlPlane) -> dict[str, str]:
     binary, *arguments = command(name, plane, BINARIES)
     assert binary == f"/bin/{name}"
-    return dict(argument.removeprefix("--").partition("=")[::2] for argument in arguments)
+    pairs = (argument.removeprefix("--").partition("=") for argument in arguments)
+    return {name: value for name, _, value in pairs}
 
 
 @pytest.mark.parametrize("name", ["kube-apiserver", "kube-controller-manager", "kube-scheduler"])

@@ -1,109 +1,241 @@
 """What a plan rejects and warns about, and the order of its steps."""
 
 import copy
-import json
 from typing import Any
 
 import pytest
 
-from bad_configs import GOOD
+from cluster.live import Kind
 from cluster.state import LiveState
-from model.config import read_settings
-from model.names import config_hash
 from model.settings.stack import StackSettings
-from update.plan import edge_order, plan, ready_edges
+from unit.update.live_objects import STACK, metadata, nothing, settings, state_after, workload
+from update import report
+from update.order import edge_order, ready_edges
+from update.ownership import Binding
+from update.plan import UpdatePlan, plan
+
+R5 = {"image": "ossrs/srs:v4.0.6", "weight": 75}
+R6 = {"image": "ossrs/srs:v4.0.6", "weight": 25}
 
 
-def settings(**edge: Any) -> StackSettings:
-    config = copy.deepcopy(GOOD)
-    config["edge"].update(edge)
-    return read_settings({f"srs:{key}": json.dumps(value) for key, value in config.items()})
+def planned(desired: StackSettings, state: LiveState, bound: Binding | None = None) -> UpdatePlan:
+    return plan(desired, state, STACK, bound)
 
 
 def paused(weight: int = 75) -> StackSettings:
-    return settings(
-        releases={
-            "r5": {"image": "ossrs/srs:v4.0.6", "weight": weight, "paused": True},
-            "r6": {"image": "ossrs/srs:v4.0.6", "weight": 100 - weight},
-        }
-    )
+    return settings(edge__releases={"r5": R5 | {"weight": weight, "paused": True}, "r6": R6 | {"weight": 100 - weight}})
 
 
-def edge(replicas: int, ready: int = 0) -> dict[str, Any]:
-    return {"spec": {"replicas": replicas}, "status": {"readyReplicas": ready}}
+def only(update: UpdatePlan) -> str:
+    (problem,) = update.rejections
+    return str(problem)
 
 
-def edges(**ready: int) -> LiveState:
-    return LiveState(edges={f"srs-edge-{name}-deploy": edge(count, count) for name, count in ready.items()})
-
-
-def origins(settings: StackSettings, **change: Any) -> dict[str, Any]:
-    config = f"srs-origin-{config_hash(settings.origin_conf)}"
-    pod = {
-        "containers": [{"image": settings.origin.image}],
-        "volumes": [{"configMap": {"name": config}}, {"emptyDir": {}}],
-    }
-    return {"spec": {"replicas": settings.origin.replicas, "template": {"spec": pod}} | change}
+# Paused releases.
 
 
 def test_paused_is_rejected_on_a_release_that_does_not_exist() -> None:
-    (problem,) = plan(paused(), LiveState()).rejections
-    assert str(problem) == (
+    assert only(planned(paused(), nothing())) == (
         "srs:edge.releases.r5.paused: True must be false on a release that does not exist yet: it would have no pods"
     )
 
 
 def test_paused_is_rejected_together_with_a_change_of_replicas() -> None:
-    (problem,) = plan(paused(weight=25), edges(r5=3)).rejections
-    assert "(now 3, desired 1)" in str(problem)
+    assert "(now 3, desired 1)" in only(planned(paused(weight=25), state_after(paused())))
 
 
 def test_paused_is_accepted_on_a_release_that_keeps_its_replicas() -> None:
-    update = plan(paused(), edges(r5=3))
+    update = planned(paused(), state_after(settings(edge__releases={"r5": R5, "r6": R6})))
     assert not update.rejections
-    assert [workload.release for workload in update.paused] == ["r5"]
-    assert not any(workload.release == "r5" for step in update.steps for workload in step.awaited)
+    assert [edge.release for edge in update.paused] == ["r5"]
+    assert not any(edge.release == "r5" for step in update.steps for edge in step.awaited)
 
 
-def test_ready_edges_include_those_of_removed_releases() -> None:
-    state = LiveState(edges={"srs-edge-r5-deploy": edge(3, ready=2), "srs-edge-r4-deploy": edge(3, ready=3)})
-    assert ready_edges(state) == {"r5": 2, "r4": 3}
+# Another cluster, another namespace, objects of others.
+
+BOUND = Binding("c1", "uid", "live", True)
+
+
+def kubernetes(**change: Any) -> StackSettings:
+    config = {"kubeconfig": "k", "clusterId": "c1", "namespace": "live"}
+    return settings(kubernetes=config | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "uid", "message"),
+    [
+        ({"namespace": "other"}, "uid", "srs:kubernetes.namespace: 'other' must stay 'live'"),
+        ({"clusterId": "c2"}, "uid", "srs:kubernetes.clusterId: 'c2' must stay 'c1'"),
+        ({"createNamespace": False}, "uid", "srs:kubernetes.createNamespace: False must stay true"),
+        ({}, "other", "srs:kubernetes.kubeconfig: 'k' leads to another cluster"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_stack_stays_in_its_cluster_and_namespace(change: dict[str, Any], uid: str, message: str) -> None:
+    desired = kubernetes(**change)
+    live = state_after(kubernetes())
+    update = planned(desired, LiveState(uid, live.namespace, live.objects, live.confs), BOUND)
+    assert only(update).startswith(message)
+    assert update.binding == BOUND, "a rejected update keeps the binding"
+
+
+def test_a_cluster_whose_identity_must_not_be_read_is_a_warning() -> None:
+    live = state_after(kubernetes())
+    update = planned(kubernetes(), LiveState(None, live.namespace, live.objects, live.confs), BOUND)
+    assert not update.rejections
+    assert "the identity of the cluster cannot be checked" in update.warnings[0]
+    assert update.binding == BOUND, "the UID of the last update is kept"
+
+
+def test_a_binding_survives_the_stack_outputs() -> None:
+    assert Binding.from_output(BOUND.to_output()) == BOUND
+    assert Binding.from_output(None) is None
+
+
+@pytest.mark.parametrize(
+    ("namespace", "owner"),
+    [
+        ({"metadata": {"name": "live"}}, "another application"),
+        ({"metadata": metadata("live", **{"srs/stack": "organization/srs/other"})}, "stack organization/srs/other"),
+        ({"metadata": {"name": "live", "annotations": {"meta.helm.sh/release-name": "x"}}}, "Helm release x"),
+    ],
+)
+def test_a_namespace_of_others_is_never_owned(namespace: Any, owner: str) -> None:
+    state = LiveState("uid", namespace)
+    message = only(planned(kubernetes(), state))
+    assert "createNamespace: True cannot create namespace live" in message
+    assert f"belongs to {owner}. Set createNamespace: false" in message
+    assert not planned(kubernetes(createNamespace=False), state).rejections
+    assert "needs namespace live to exist" in only(planned(kubernetes(createNamespace=False), nothing()))
+
+
+def test_objects_of_others_are_never_overwritten() -> None:
+    state = state_after(kubernetes())
+    hand_made = state.objects["StatefulSet"]["srs-origin"]
+    hand_made["metadata"]["annotations"] = {}
+    hand_made["metadata"]["managedFields"] = [{"manager": "kubectl-client-side-apply"}]
+    message = only(planned(kubernetes(), state))
+    assert "already has a StatefulSet srs-origin, which belongs to an object that was created with kube" in message
+
+
+def test_objects_of_an_earlier_version_belong_to_the_stack() -> None:
+    state = state_after(kubernetes())
+    for objects in state.objects.values():
+        for item in objects.values():
+            del item["metadata"]["annotations"]["srs/stack"]
+            item["metadata"]["annotations"]["pulumi.com/patchFieldManager"] = "srs"
+    assert not planned(kubernetes(), state).rejections
+
+
+# HLS.
+
+
+def test_the_class_of_the_hls_volume_cannot_change_and_the_volume_cannot_shrink() -> None:
+    hls = {"enabled": True, "storageClass": "nas", "size": "10Gi"}
+    state = state_after(settings(hls=hls))
+    assert "must stay 'nas'" in only(planned(settings(hls=hls | {"storageClass": "other"}), state))
+    assert "must be at least 10Gi" in only(planned(settings(hls=hls | {"size": "5Gi"}), state))
+    bigger = settings(hls=hls | {"size": "10.5Gi"})
+    assert not planned(bigger, state).rejections
+    fixed = LiveState("uid", state.namespace, state.objects, state.confs, claim_expandable=False)
+    assert "must stay 10Gi: storage class nas does not allow volume expansion" in only(planned(bigger, fixed))
+
+
+def test_hls_can_be_disabled_and_keeps_the_recordings() -> None:
+    state = state_after(settings(hls={"enabled": True, "storageClass": "nas"}))
+    update = planned(settings(hls={"enabled": False}), state)
+    assert not update.rejections
+    assert "claim srs-hls with the recordings stays" in update.warnings[-1]
+
+
+# Autoscalers, timeouts.
+
+
+def test_an_autoscaler_on_a_release_is_rejected() -> None:
+    state = state_after(settings())
+    target = {"kind": "Deployment", "name": "srs-edge-r5-deploy"}
+    objects: dict[Kind, dict[str, Any]] = {**state.objects}
+    objects["HorizontalPodAutoscaler"] = {"hpa": {"spec": {"scaleTargetRef": target}}}
+    message = only(planned(settings(), LiveState("uid", state.namespace, objects, state.confs)))
+    assert "HorizontalPodAutoscaler hpa scales it" in message
+    assert "kubectl -n live delete hpa hpa" in message
+
+
+def test_a_rollout_that_cannot_complete_in_time_is_rejected() -> None:
+    slow = {"edge__warmUp": "30s", "edge__minReady": "30s", "edge__rolloutTimeout": "3m"}
+    state = state_after(settings(**slow))
+    assert not planned(settings(**slow, edge__replicas=40), state).rejections, "a scale-up needs one batch"
+    releases = {"r5": R5 | {"image": "ossrs/srs:v4.0.271"}, "r6": R6}
+    message = only(planned(settings(**slow, edge__releases=releases), state))
+    assert "edge.rolloutTimeout: 3m is too short: edge release r5 rolls in 3 batches, which take more" in message
+
+
+# Warnings.
 
 
 def test_a_new_cluster_has_no_warnings_and_awaits_nothing_before_the_end() -> None:
-    update = plan(settings(), LiveState())
+    update = planned(settings(), nothing())
     assert not update.warnings
     assert not any(step.awaited for step in update.steps)
-    declared = [workload.name for step in update.steps for workload in step.declare]
+    declared = [item.name for step in update.steps for item in step.declare]
     assert sorted(declared) == sorted(set(declared)), "each workload once"
     assert {"srs-origin", "srs-edge-r5-deploy", "srs-edge-r6-deploy", "nginx-origin-deploy"} <= set(declared)
 
 
 def test_a_large_deviation_of_a_share_is_a_warning() -> None:
-    (warning, _) = plan(settings(replicas=2), LiveState()).warnings
+    warning = planned(settings(edge__replicas=2), nothing()).warnings[0]
     assert "r5 gets 1 of 2 edges, 50 % of new viewers, 25 points from the desired 75 %" in warning
 
 
-def test_a_restart_of_the_origins_is_a_warning() -> None:
-    now = settings()
-    assert not plan(now, LiveState(origins=origins(now))).warnings
-    (warning,) = plan(
-        now, LiveState(origins=origins(now, template={"spec": {"containers": [{"image": "x"}]}}))
-    ).warnings
+ORIGIN = {"image": "ossrs/srs:v4.0.6"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": "ossrs/srs:v4.0.271"},
+        {"srs": {"maxConnections": 5}},
+        {"resources": {"cpu": "2"}},
+        {"nodeSelector": {"pool": "a"}},
+        {"tolerations": [{"key": "pool", "operator": "Exists"}]},
+        {"podAnnotations": {"a": "b"}},
+    ],
+    ids=str,
+)
+def test_every_restart_of_the_origins_is_a_warning(change: dict[str, Any]) -> None:
+    state = state_after(settings(origin=ORIGIN))
+    assert not planned(settings(origin=ORIGIN), state).warnings
+    (warning,) = planned(settings(origin=ORIGIN | change), state).warnings
     assert "drops its publishers once" in warning
-    (warning,) = plan(now, LiveState(origins=origins(now, replicas=2))).warnings
-    assert "from 2 to 3 (origins first)" in warning
-    (warning,) = plan(now, LiveState(origins=origins(now, replicas=5))).warnings
-    assert "(edges first)" in warning
 
 
-def test_more_origins_are_awaited_before_edges_and_fewer_come_after_them() -> None:
-    now = settings()
-    more = plan(now, LiveState(origins=origins(now, replicas=2)))
-    assert [workload.name for workload in more.steps[0].awaited] == ["srs-origin"]
-    fewer = plan(now, LiveState(origins=origins(now, replicas=5)))
-    assert [workload.name for workload in fewer.steps[-1].declare] == ["srs-origin"]
-    assert {workload.release for workload in fewer.steps[-2].awaited} == {"r5", "r6"}
+def test_another_number_of_origins_changes_no_edge() -> None:
+    for before, after in ((2, 3), (3, 2)):
+        now = state_after(settings(origin=ORIGIN | {"replicas": before}))
+        update = planned(settings(origin=ORIGIN | {"replicas": after}), now)
+        assert f"from {before} to {after}: the origins restart one by one" in update.warnings[0]
+        assert {change.action for change in update.changes if change.workload.release} == {"none"}
+        assert not any(step.awaited for step in update.steps)
+
+
+def test_a_longer_drain_does_not_apply_to_open_connections() -> None:
+    state = state_after(settings())
+    update = planned(settings(edge__drain={"deregister": "5s", "timeout": "24h"}), state)
+    assert any("keep the old limit of 12h35s" in warning for warning in update.warnings)
+    change = next(change for change in update.changes if change.workload.release == "r5")
+    assert change.reasons == ("drain: grace period 43235 s -> 86435 s",)
+
+
+# The order.
+
+
+def test_ready_edges_include_those_of_removed_releases() -> None:
+    state = state_after(settings(), ready={"r5": 2})
+    objects = copy.deepcopy(dict(state.objects["Deployment"]))
+    objects["srs-edge-r4-deploy"] = workload(
+        "srs-edge-r4-deploy", {"replicas": 3, "template": {"metadata": {"labels": {"app": "srs-edge"}}, "spec": {}}}
+    )
+    assert ready_edges(LiveState(objects={"Deployment": objects})) == {"r4": 3, "r5": 2, "r6": 1}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +251,6 @@ def test_more_origins_are_awaited_before_edges_and_fewer_come_after_them() -> No
         ({"r5": 3, "r6": 1}, {"r5": 2, "r6": 1}, [], ["r5"]),  # one pod of r5 is not ready: r6 is not blocked
         ({"r5": 3, "r6": 1}, {"r5": 2, "r6": 2}, ["r6"], ["r5"]),  # but no ready edge is removed before it is
         ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 3}, ["r6"], ["r5"]),
-        ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 4}, ["r6"], ["r5"]),
         ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 2, "r4": 3}, [], ["r5"]),  # r4 is removed at the end
     ],
 )
@@ -129,3 +260,46 @@ def test_no_ready_edge_is_removed_before_its_replacement_is_ready(
     first, then, scale_up = edge_order(desired, ready)
     assert (then, scale_up) == (last, awaited)
     assert sorted(first + then) == sorted(desired)
+
+
+def test_pods_that_are_not_ready_do_not_hold_capacity() -> None:
+    canary = settings(edge__releases={"r5": R5 | {"weight": 25}, "r6": R6 | {"weight": 75}})
+    crashing = state_after(canary, ready={"r6": 1})
+    back = settings(edge__releases={"r5": R5})
+    update = planned(back, crashing)
+    assert update.trims == {"srs-edge-r6-deploy": 1}, "two of its three pods crash; the ready one stays for now"
+    assert planned(canary, crashing).trims == {}
+
+
+# The report.
+
+
+def test_the_report_starts_with_connections_and_names_the_reasons() -> None:
+    before = settings(edge__releases={"r5": R5, "r6": R6})
+    conf = {"maxConnections": 5}
+    after = settings(edge__releases={"r5": R5 | {"weight": 25}, "r6": R6 | {"weight": 75, "srs": conf}})
+    state = state_after(before)
+    update = planned(after, state)
+    assert report.text(update, after, state).splitlines() == [
+        "Update plan for namespace live:",
+        "  Open connections stay open: 3 edges will drain, for up to 12h35s.",
+        "  At most 7 edge pods at the same time.",
+        "  edge release r5: is scaled, 3 -> 1 edge, 75 % -> 25 % of new viewers",
+        "  edge release r6: rolls, 1 -> 3 edges, 25 % -> 75 % of new viewers",
+        "    because of srs.conf",
+        "      -max_connections 1000;",
+        "      +max_connections 5;",
+        "  origins: unchanged, 3 replicas",
+        "  nginx-origin: is created, 0 -> 1 replica",
+        "  srs-demo: is created, 0 -> 1 replica",
+    ]
+    data = report.as_json(update, after, state)
+    assert data["peakEdgePods"] == 7
+    assert data["publishersDropped"] is False
+    assert [item["action"] for item in data["workloads"][:3]] == ["scale", "roll", "none"]
+
+
+def test_the_report_of_a_rejected_update_is_the_rejections() -> None:
+    lines = report.text(planned(paused(), nothing()), paused(), nothing()).splitlines()
+    assert lines[0] == "This update is rejected (1 problem); nothing will be changed."
+    assert len(lines) == 2

@@ -9,9 +9,9 @@ import pytest
 from bad_configs import ALICLOUD, GOOD, NLB, SLB
 from cluster.state import LiveState, address
 from model.config import read_settings
-from model.exposed_service import IDENTITY
 from model.problems import Problem
 from model.settings.stack import StackSettings
+from unit.update.live_objects import STACK, metadata, state_after
 from update.plan import plan
 
 
@@ -21,19 +21,12 @@ def with_load_balancer(load_balancer: dict[str, Any], **more: Any) -> StackSetti
 
 
 def services(settings: StackSettings) -> LiveState:
-    """The Services after an update with these settings."""
-    live = {
-        service.name: {
-            "metadata": {"name": service.name, "annotations": {IDENTITY: service.identity}},
-            "spec": {"selector": {"app": service.app}},
-        }
-        for service in settings.exposed_services
-    }
-    return LiveState(services=live)
+    """The state after an update with these settings."""
+    return state_after(settings)
 
 
 def rejections(settings: StackSettings, state: LiveState) -> tuple[Problem, ...]:
-    return plan(settings, state).rejections
+    return plan(settings, state, STACK, None).rejections
 
 
 NEXT = SLB | {"service": "srs-edge-next"}
@@ -92,8 +85,8 @@ def test_a_service_without_connections_from_outside_may_change_its_kind() -> Non
 
 
 def test_services_of_earlier_versions_are_identified_by_their_type() -> None:
-    service = {"metadata": {"name": "srs-edge-service"}, "spec": {"type": "NodePort", "selector": {"app": "srs-edge"}}}
-    state = LiveState(services={"srs-edge-service": service})
+    service = {"metadata": metadata("srs-edge-service"), "spec": {"type": "NodePort", "selector": {"app": "srs-edge"}}}
+    state = LiveState("uid", objects={"Service": {"srs-edge-service": service}})
     (problem,) = rejections(with_load_balancer(SLB), state)
     assert "where it is 'nodePort'" in str(problem)
     assert not rejections(with_load_balancer(GOOD["loadBalancer"]), state)
@@ -105,11 +98,11 @@ def test_an_old_load_balancer_is_not_deleted_together_with_the_creation_of_the_n
     both = with_load_balancer(NEXT, formerLoadBalancer=SLB)
     assert not rejections(both, services(with_load_balancer(SLB)))
     assert not rejections(with_load_balancer(NEXT), services(both)), "nobody uses it any more"
-    (warning,) = plan(with_load_balancer(NEXT), services(both)).warnings
+    (warning,) = plan(with_load_balancer(NEXT), services(both), STACK, None).warnings
     assert warning == (
         "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
     )
-    assert not plan(both, services(with_load_balancer(SLB))).warnings
+    assert not plan(both, services(with_load_balancer(SLB)), STACK, None).warnings
 
 
 def test_a_service_has_the_address_of_its_load_balancer() -> None:

@@ -37,6 +37,7 @@ class Cluster:
         def replica_set(revision: int) -> dict[str, Any]:
             return {
                 "metadata": {
+                    "name": f"rs{revision}",
                     "ownerReferences": [{"uid": "d"}],
                     "annotations": {"deployment.kubernetes.io/revision": str(revision)},
                     "labels": {"pod-template-hash": f"hash{revision}"},
@@ -50,8 +51,8 @@ class Cluster:
         waiting = {"reason": self.state(self.reads), "message": "m"}
         return [{"metadata": {"name": "p"}, "status": {"containerStatuses": [{"state": {"waiting": waiting}}]}}]
 
-    def warnings(self, pod: str) -> list[str]:
-        assert pod == "p"
+    def warnings(self, name: str) -> list[str]:
+        assert name == "p"
         return ["old", 'MountVolume.SetUp failed: configmap "x" not found']
 
 

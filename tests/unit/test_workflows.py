@@ -1,0 +1,483 @@
+"""The GitHub workflows: what they may do, and what their scripts do with what a pull request gives them."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BASH = ["bash", "--noprofile", "--norc", "-eo", "pipefail"]
+"""How GitHub runs a step with `shell: bash`."""
+
+
+def load(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+PREVIEW = load(ROOT / ".github" / "workflows" / "preview.yml")
+JOBS: dict[str, dict[str, Any]] = PREVIEW["jobs"]
+# YAML 1.1 reads the key `on` as true.
+TRIGGERS: dict[str, Any] = next(value for key, value in PREVIEW.items() if str(key) == "True")
+
+
+def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for job in workflow["jobs"].values():
+        yield from job["steps"]
+
+
+def step(job: str, name: str) -> dict[str, Any]:
+    return next(step for step in JOBS[job]["steps"] if step.get("name") == name)
+
+
+def executable(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/usr/bin/env bash\n{script}\n")
+    path.chmod(0o755)
+
+
+class Runner:
+    """Runs the script of a step as GitHub does, in a folder of its own with the given programs on PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.temp = folder / "temp"
+        self.checkout = folder / "checkout"
+        self.programs = folder / "bin"
+        for path in (self.temp, self.checkout, folder / "home"):
+            path.mkdir()
+
+    def run(self, step: dict[str, Any], **environment: str) -> subprocess.CompletedProcess[str]:
+        # An expression is an empty text for what GitHub does not have.
+        settings = {key: "" if "${{" in str(value) else str(value) for key, value in step.get("env", {}).items()}
+        (self.folder / "output").write_text("")
+        script = self.folder / "script"
+        script.write_text(step["run"])
+        command = [sys.executable] if step.get("shell") == "python" else BASH
+        return subprocess.run(
+            [*command, str(script)],
+            cwd=self.checkout,
+            env=settings
+            | {
+                "PATH": f"{self.programs}:{os.environ['PATH']}",
+                "HOME": str(self.folder / "home"),
+                "RUNNER_TEMP": str(self.temp),
+                "GITHUB_OUTPUT": str(self.folder / "output"),
+                "GITHUB_REPOSITORY": "org/srs",
+                "GITHUB_SERVER_URL": "https://github.example",
+                "GITHUB_RUN_ID": "77",
+            }
+            | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def outputs(self) -> dict[str, Any]:
+        lines = (self.folder / "output").read_text().splitlines()
+        return {name: json.loads(value) for name, value in (line.split("=", 1) for line in lines)}
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    if sys.platform != "linux":
+        pytest.skip("the scripts are for GitHub's Linux runners")
+    return Runner(tmp_path)
+
+
+# What a workflow may do.
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit(path: Path) -> None:
+    uses = re.findall(r"^ *(?:- )?uses: *(.*)$", path.read_text(), re.MULTILINE)
+    assert uses
+    assert len(uses) == sum("uses" in step for step in steps(load(path)))
+    for action in uses:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_no_script_has_an_expression_in_it(path: Path) -> None:
+    """GitHub inserts the value into the script before the shell reads it; values come by `env` instead."""
+    for step in steps(load(path)):
+        assert "${{" not in step.get("run", ""), step
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_no_token_is_left_in_the_checkout(path: Path) -> None:
+    for step in steps(load(path)):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_code_of_a_pull_request_never_runs_beside_a_token_that_can_write() -> None:
+    assert "pull_request_target" not in TRIGGERS
+    assert PREVIEW["permissions"] == {}
+    for name, job in JOBS.items():
+        text = yaml.safe_dump(job)
+        if "write" in job["permissions"].values():
+            assert job["permissions"] == {"pull-requests": "write"}, name
+            assert "actions/checkout@" not in text, name
+            assert "secrets." not in text, name
+        else:
+            assert job["permissions"] == {"contents": "read"}, name
+
+
+def test_secrets_are_only_in_the_step_that_previews_behind_the_environment_of_its_stack() -> None:
+    with_secrets = [step for step in steps(PREVIEW) if "secrets." in yaml.safe_dump(step)]
+    assert [step["name"] for step in with_secrets] == ["Preview"]
+    assert with_secrets[0] in JOBS["preview"]["steps"]
+    assert JOBS["preview"]["environment"] == "preview-${{ matrix.stack }}"
+
+
+def test_a_fork_gets_nothing() -> None:
+    assert JOBS["stacks"]["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+    assert all("stacks" in job["needs"] for name, job in JOBS.items() if name != "stacks")
+
+
+def test_the_cli_has_the_version_of_the_library() -> None:
+    version = step("preview", "Install the Pulumi CLI")["with"]["pulumi-version"]
+    assert f'"pulumi=={version}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_page_names_each_secret_and_variable_and_no_other() -> None:
+    env = step("preview", "Preview")["env"]
+    used = {name for name, value in env.items() if re.search(r"\b(secrets|vars)\.", str(value))}
+    page = (ROOT / "docs" / "pull-requests.md").read_text()
+    table = page.split("| name | kind | value |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`([A-Z_]+)`", table)) == used
+
+
+def test_the_role_of_the_preview_can_only_read() -> None:
+    objects = list(yaml.safe_load_all((ROOT / "docs" / "preview-role.yaml").read_text()))
+    rules = [rule for thing in objects for rule in thing.get("rules", [])]
+    assert rules
+    for rule in rules:
+        assert set(rule["verbs"]) <= {"get", "list", "watch"}
+        assert "*" not in rule["resources"] + rule["apiGroups"]
+        if "secrets" in rule["resources"]:
+            assert (rule["resources"], rule["resourceNames"], rule["verbs"]) == (["secrets"], ["srs-registry"], ["get"])
+
+
+# Which stacks a pull request changes.
+
+
+class Repository:
+    """A git repository with stacks dev, prod and staging."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.git("init", "--quiet")
+        for name in ("Pulumi.dev.yaml", "Pulumi.prod.yaml", "Pulumi.staging.yaml", "model/names.py", "README.md"):
+            self.write(name, "1")
+        self.base = self.commit()
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+        command = ["git", *identity, *arguments]
+        return subprocess.run(command, cwd=self.runner.checkout, capture_output=True, text=True, check=True).stdout
+
+    def write(self, name: str, text: str = "2") -> None:
+        path = self.runner.checkout / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def commit(self) -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "change")
+        return self.git("rev-parse", "HEAD").strip()
+
+    def stacks(self) -> tuple[subprocess.CompletedProcess[str], list[str] | None]:
+        self.commit()
+        result = self.runner.run(step("stacks", "List the stacks that the pull request changes"), BASE=self.base)
+        return result, self.runner.outputs().get("stacks")
+
+
+@pytest.fixture
+def repository(runner: Runner) -> Repository:
+    return Repository(runner)
+
+
+@pytest.mark.parametrize(
+    ("changed", "stacks"),
+    [
+        (["Pulumi.prod.yaml"], ["prod"]),
+        (["Pulumi.prod.yaml", "Pulumi.eu-west-1.yaml", "README.md"], ["eu-west-1", "prod"]),
+        (["model/names.py"], ["prod", "staging"]),
+        (["update/plan.py", "Pulumi.prod.yaml"], ["prod", "staging"]),
+        (["Pulumi.yaml"], ["prod", "staging"]),
+        (["Pulumi.dev.yaml"], None),
+        (["README.md"], None),
+        (["Pulumi.../x.yaml", "docs/Pulumi.prod.yaml"], None),
+    ],
+)
+def test_stacks_that_a_pull_request_changes(
+    repository: Repository, changed: list[str], stacks: list[str] | None
+) -> None:
+    for name in changed:
+        repository.write(name)
+    result, listed = repository.stacks()
+    assert (result.returncode, listed) == (0, stacks), result.stderr
+
+
+def test_a_stack_that_is_removed_is_not_previewed(repository: Repository) -> None:
+    (repository.runner.checkout / "Pulumi.prod.yaml").unlink()
+    assert repository.stacks()[1] is None
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        "x; rm -rf ~",
+        "..",
+        "..\\x",
+        "$(touch owned)",
+        "`touch owned`",
+        'a"b',
+        "a'b",
+        "a b",
+        "a\nb",
+        "a\n::error::b",
+        "a.b",
+        "-a",
+        "Prod",
+        "prüf",
+        "",
+        "a" * 42,
+    ],
+)
+def test_a_stack_with_another_name_is_rejected_and_hides_no_other(repository: Repository, stack: str) -> None:
+    repository.write(f"Pulumi.{stack}.yaml")
+    repository.write("Pulumi.prod.yaml")
+    result, listed = repository.stacks()
+    assert (result.returncode, listed) == (1, ["prod"]), result.stderr
+    errors = [line for line in result.stdout.splitlines() if line.startswith("::")]
+    assert len(errors) == 1
+    assert errors[0].startswith("::error::")
+    assert "must match ^[a-z0-9][a-z0-9-]{0,40}$" in errors[0]
+    assert not (repository.runner.checkout / "owned").exists()
+
+
+def test_the_longest_name_is_taken(repository: Repository) -> None:
+    repository.write(f"Pulumi.{'a' * 41}.yaml")
+    assert repository.stacks()[1] == ["a" * 41]
+
+
+def test_the_workflow_runs_for_the_files_that_its_script_looks_at_and_that_the_program_consists_of() -> None:
+    paths = {path.removesuffix("/**") for path in TRIGGERS["pull_request"]["paths"]}
+    script = step("stacks", "List the stacks that the pull request changes")["run"]
+    program = re.search(r"-- \\\n *(.*)\)\n", script)
+    assert program
+    assert paths == {"Pulumi*.yaml"} | set(program[1].split()) - {"Pulumi.yaml"}
+
+    tree = ast.parse((ROOT / "__main__.py").read_text())
+    imported = {
+        node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+    }
+    assert {name for name in imported if (ROOT / name).is_dir()} <= paths
+
+
+# The preview.
+
+CONFIG = "config:\n  srs:kubernetes:\n    kubeconfig: ~/.kube/prod.yaml\n"
+SETTINGS = {
+    "STACK": "prod",
+    "PULUMI_BACKEND_URL": "azblob://state",
+    "KUBECONFIG_DATA": "the kubeconfig",
+    "PULUMI_CONFIG_PASSPHRASE": "the passphrase",
+    "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=token%2B",
+}
+
+
+class Preview:
+    """The step that previews, with a fake `pulumi`."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        executable(runner.checkout / ".venv" / "bin" / "python", f'exec "{sys.executable}" "$@"')
+        self.config(CONFIG)
+
+    def config(self, text: str) -> None:
+        (self.runner.checkout / "Pulumi.prod.yaml").write_text(text)
+
+    def run(self, pulumi: str, **settings: str) -> tuple[int, str, str]:
+        """Exit code of the step, exit code and output that the comment is made from."""
+        executable(self.runner.programs / "pulumi", pulumi)
+        result = self.runner.run(step("preview", "Preview"), **(SETTINGS | settings))
+        folder = self.runner.temp / "preview"
+        output = (folder / "output.txt").read_text()
+        assert result.stdout == output
+        return result.returncode, (folder / "status").read_text().strip(), output
+
+
+@pytest.fixture
+def preview(runner: Runner) -> Preview:
+    return Preview(runner)
+
+
+def test_preview_of_the_stack(preview: Preview) -> None:
+    arguments = "preview --stack prod --diff --non-interactive --color never --suppress-progress"
+    assert preview.run('echo "$@"; echo "a warning" >&2') == (0, "0", f"{arguments}\na warning\n")
+
+
+def test_the_kubeconfig_is_where_the_config_expects_it_and_only_the_runner_can_read_it(preview: Preview) -> None:
+    preview.run("true")
+    path = preview.runner.folder / "home" / ".kube" / "prod.yaml"
+    assert path.read_text() == "the kubeconfig"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_pulumi_sees_no_credential_that_it_does_not_need_and_no_empty_one(preview: Preview) -> None:
+    _, _, output = preview.run("env | cut -d= -f1")
+    names = set(output.split())
+    assert {"PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "AZURE_STORAGE_SAS_TOKEN"} <= names
+    assert not names & {"KUBECONFIG_DATA", "PULUMI_ACCESS_TOKEN", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AZURE_CLIENT_ID"}
+
+
+def test_a_failed_preview_fails_the_job_and_leaves_its_reason(preview: Preview) -> None:
+    assert preview.run("echo 'error: cluster unreachable'; exit 255") == (255, "255", "error: cluster unreachable\n")
+
+
+def test_a_preview_that_hangs_is_stopped(preview: Preview) -> None:
+    assert preview.run("echo refreshing; exec sleep 30", TIMEOUT="0.5s") == (124, "124", "refreshing\n")
+
+
+@pytest.mark.parametrize("config", ["config: {}\n", "config:\n  - [", "", "config: {srs:kubernetes: {}}\n"])
+def test_a_config_without_a_kubeconfig_is_rejected_by_the_program_not_by_the_script(
+    preview: Preview, config: str
+) -> None:
+    preview.config(config)
+    assert preview.run("echo 'error: the stack config has 1 problem'; exit 1") == (
+        1, "1", "error: the stack config has 1 problem\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["PULUMI_BACKEND_URL", "KUBECONFIG_DATA"])
+def test_an_environment_that_is_not_set_up_is_a_reason(preview: Preview, name: str) -> None:
+    status, _, output = preview.run("echo previewed", **{name: ""})
+    assert status == 1
+    assert output == f"error: environment preview-prod has no {name}; docs/pull-requests.md says what to set up\n"
+
+
+@pytest.mark.parametrize("key", ["alicloud:accessKey", '"alicloud:secretKey"', "alicloud:securityToken"])
+def test_a_key_that_can_change_the_cloud_is_not_decrypted_in_a_preview(preview: Preview, key: str) -> None:
+    preview.config(f"{CONFIG}  {key}:\n    secure: v1:abc\n")
+    status, _, output = preview.run("echo previewed")
+    assert status == 1
+    assert output.startswith("error: Pulumi.prod.yaml has an access key of Alibaba Cloud in it")
+    assert "previewed" not in output
+
+
+def test_secrets_are_masked_in_what_becomes_a_comment(preview: Preview) -> None:
+    pulumi = 'echo "$PULUMI_CONFIG_PASSPHRASE"; echo "Get \\"https://a.example/b?sig=en%2Fcoded&sv=1\\": timeout"'
+    assert preview.run(pulumi)[2] == '***\nGet "https://a.example/b?sig=***&sv=1": timeout\n'
+
+
+# The comment.
+
+
+def comment(runner: Runner, status: str | None, output: bytes = b"") -> str:
+    folder = runner.temp / "preview"
+    if status is not None:
+        folder.mkdir()
+        (folder / "status").write_text(f"{status}\n")
+        (folder / "output.txt").write_bytes(output)
+    result = runner.run(step("comment", "Write the comment"), STACK="prod", COMMIT=COMMIT)
+    assert result.returncode == 0, result.stderr
+    return (runner.temp / "body.md").read_text()
+
+
+def test_the_comment_shows_the_preview(runner: Runner) -> None:
+    assert comment(runner, "0", b"Previewing update (prod):\n    ~ spec\n") == (
+        "<!-- preview of stack prod -->\n### Preview of stack `prod`\n\n"
+        "Commit 0123456789ab, [run](https://github.example/org/srs/actions/runs/77)\n\n"
+        "```text\nPreviewing update (prod):\n    ~ spec\n```\n"
+    )
+
+
+def test_the_comment_shows_why_the_preview_failed(runner: Runner) -> None:
+    body = comment(runner, "255", b"error: the stack config has 1 problem; nothing was changed.\n")
+    assert "### Preview of stack `prod`: failed" in body
+    assert "The preview failed. The end of its output:" in body
+    assert "error: the stack config has 1 problem; nothing was changed." in body
+
+
+@pytest.mark.parametrize("status", ["124", "137"])
+def test_the_comment_of_a_timeout(runner: Runner, status: str) -> None:
+    body = comment(runner, status, b"refreshing")
+    assert "### Preview of stack `prod`: timeout" in body
+    assert "refreshing" in body
+
+
+def test_the_comment_of_a_preview_that_never_ran(runner: Runner) -> None:
+    body = comment(runner, None)
+    assert body.startswith("<!-- preview of stack prod -->\n### Preview of stack `prod`: none\n")
+    assert "nobody has approved it (environment `preview-prod`)" in body
+
+
+@pytest.mark.parametrize("status", ["0", "1"])
+def test_a_long_output_is_cut_to_what_github_takes_and_keeps_its_reason(runner: Runner, status: str) -> None:
+    body = comment(runner, status, b"the plan\n" + "ü…`".encode() * 50_000 + b"\nerror: the reason\n")
+    assert len(body.encode()) < 61_000
+    assert body.endswith("error: the reason\n```\n")
+    assert ("the plan" in body) == (status == "0")
+    assert "bytes are left out here" in body
+
+
+def test_output_cannot_leave_its_code_block(runner: Runner) -> None:
+    body = comment(runner, "1", b"```\n@everybody **look**\n`````\n\xff")
+    assert body.endswith("``````text\n```\n@everybody **look**\n`````\n``````\n")
+
+
+GH = """
+printf '%s\\n' "$*" >>"$RUNNER_TEMP/calls"
+while (($#)); do
+    case $1 in --jq) filter=$2 ;; body=@*) cp "${1#body=@}" "$RUNNER_TEMP/sent" ;; esac
+    shift
+done
+[[ ! -e $RUNNER_TEMP/sent ]] || { mv "$RUNNER_TEMP/sent" "$RUNNER_TEMP/sent.$(ls "$RUNNER_TEMP" | grep -c sent)"; }
+case ${filter-} in .id) echo 900 ;; ?*) jq -c "$filter" "$RUNNER_TEMP/comments" ;; esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_each_stack_has_one_comment_and_no_result_of_an_earlier_commit_stays_in_it(runner: Runner) -> None:
+    executable(runner.programs / "gh", GH)
+    marker = "<!-- preview of stack prod -->"
+    comments = [
+        {"id": 1, "user": {"login": "someone"}, "body": marker},
+        {"id": 2, "user": {"login": "github-actions[bot]"}, "body": "<!-- preview of stack prod-eu -->\nold"},
+        {"id": 3, "user": {"login": "github-actions[bot]"}, "body": f"{marker}\nold"},
+    ]
+    (runner.temp / "comments").write_text(json.dumps(comments))
+    announce = step("announce", "Replace the results of earlier commits")
+    result = runner.run(announce, STACKS='["prod", "staging"]', COMMIT=COMMIT, PULL_REQUEST="5", GH_TOKEN="x")
+    assert result.returncode == 0, result.stderr
+    assert runner.outputs() == {"comments": {"prod": 3, "staging": 900}}
+    _, edit, post = (runner.temp / "calls").read_text().splitlines()
+    assert "--method PATCH repos/org/srs/issues/comments/3 " in edit
+    assert post.startswith("api repos/org/srs/issues/5/comments ")
+    sent = [path.read_text() for path in sorted(runner.temp.glob("sent.*"))]
+    assert sent[0] == (
+        f"{marker}\n### Preview of stack `prod`: waiting\n\n"
+        "Commit 0123456789ab, [run](https://github.example/org/srs/actions/runs/77)\n\n"
+        "The preview starts when a reviewer of environment `preview-prod` has approved it in the run.\n"
+    )
+    assert sent[1].startswith("<!-- preview of stack staging -->\n")
+
+    comment(runner, "1", b"error: the reason")
+    assert runner.run(step("comment", "Post the comment"), COMMENT="3", GH_TOKEN="x").returncode == 0
+    assert "--method PATCH repos/org/srs/issues/comments/3 " in (runner.temp / "calls").read_text().splitlines()[-1]
+    assert "error: the reason" in max(runner.temp.glob("sent.*")).read_text()

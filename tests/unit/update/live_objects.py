@@ -1,0 +1,86 @@
+"""The live state that an update with given settings leaves behind, and manual changes to it."""
+
+import copy
+import json
+from typing import Any
+
+from bad_configs import GOOD
+from cluster.live import Kind
+from cluster.state import LiveState
+from model import workloads
+from model.config import read_settings
+from model.exposed_service import IDENTITY
+from model.names import FIELD_MANAGER, HLS_CLAIM, ORIGIN, STACK_ANNOTATION
+from model.settings.stack import StackSettings
+from model.workload_specs import change_cause, edge_spec, origin_spec
+from update.apply import to_manifest
+
+STACK = "organization/srs/dev"
+
+
+def settings(**change: Any) -> StackSettings:
+    """The good config, changed by top-level keys; `edge__x` changes a key of the edges, and so on."""
+    config = copy.deepcopy(GOOD)
+    for key, value in change.items():
+        outer, _, inner = key.partition("__")
+        if inner:
+            config[outer][inner] = value
+        else:
+            config[outer] = value
+    values = {f"srs:{key}": json.dumps(value) for key, value in config.items()}
+    return read_settings(values | {"alicloud:region": "cn-beijing"})
+
+
+def metadata(name: str, **annotations: str) -> dict[str, Any]:
+    return {"name": name, "annotations": {STACK_ANNOTATION: STACK} | annotations, "generation": 1}
+
+
+def workload(name: str, spec: Any, ready: int | None = None, **annotations: str) -> dict[str, Any]:
+    """A live workload as the API server returns it: with defaults that nobody has set."""
+    manifest = to_manifest(spec)
+    manifest["template"]["spec"] |= {"restartPolicy": "Always", "schedulerName": "default-scheduler"}
+    if not manifest.get("paused"):
+        manifest.pop("paused", None)
+    replicas = manifest["replicas"]
+    live = {"metadata": metadata(name, **annotations), "spec": manifest, "status": {}}
+    live["status"]["readyReplicas"] = replicas if ready is None else ready
+    live["metadata"]["managedFields"] = [
+        {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    ]
+    return live
+
+
+def state_after(settings: StackSettings, ready: dict[str, int] | None = None) -> LiveState:
+    """The state after an update with these settings. ready: ready edges of some releases, by default all."""
+    deployments: dict[str, Any] = {}
+    confs = {ORIGIN: settings.origin_conf}
+    for release in settings.edge.releases:
+        name = workloads.edges(settings, release).name
+        cause = {"kubernetes.io/change-cause": change_cause(settings, release)}
+        deployments[name] = workload(name, edge_spec(settings, release), (ready or {}).get(release), **cause)
+        confs[name] = settings.edge_conf(release)
+    services = {
+        service.name: {
+            "metadata": metadata(service.name, **{IDENTITY: service.identity}),
+            "spec": {"selector": {"app": service.app}},
+        }
+        for service in settings.exposed_services
+    }
+    objects: dict[Kind, dict[str, Any]] = {
+        "Deployment": deployments,
+        "StatefulSet": {ORIGIN: workload(ORIGIN, origin_spec(settings))},
+        "Service": services,
+    }
+    if settings.hls.enabled:
+        spec = {
+            "storageClassName": settings.hls.storage_class,
+            "resources": {"requests": {"storage": settings.hls.size}},
+        }
+        objects["PersistentVolumeClaim"] = {HLS_CLAIM: {"metadata": metadata(HLS_CLAIM), "spec": spec}}
+    namespace = {"metadata": metadata(settings.kubernetes.namespace)}
+    return LiveState(cluster_uid="uid", namespace=namespace, objects=objects, confs=confs)
+
+
+def nothing() -> LiveState:
+    """A cluster in which the stack has not been deployed."""
+    return LiveState(cluster_uid="uid")

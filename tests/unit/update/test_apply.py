@@ -1,0 +1,78 @@
+"""Which fields an apply changes: exactly those that make a workload roll."""
+
+import copy
+from typing import Any
+
+from model.workload_specs import edge_spec
+from unit.update.live_objects import settings, workload
+from update.apply import apply_changes, to_manifest
+
+RESTART = {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}}}
+DEBUG = {
+    "f:spec": {
+        "f:template": {"f:spec": {"f:containers": {'k:{"name":"srs"}': {".": {}, "f:env": {'k:{"name":"DEBUG"}': {}}}}}}
+    }
+}
+
+
+def live(**change: Any) -> dict[str, Any]:
+    return workload("srs-edge-r5-deploy", edge_spec(settings(**change), "r5"))
+
+
+def desired(**change: Any) -> dict[str, Any]:
+    return {"spec": to_manifest(edge_spec(settings(**change), "r5"))}
+
+
+def test_the_same_config_changes_nothing_whatever_the_api_server_has_added() -> None:
+    assert apply_changes(desired(), live()) == []
+
+
+def test_quantities_are_compared_by_value() -> None:
+    current = live()
+    container = current["spec"]["template"]["spec"]["containers"][0]
+    container["resources"] = {"requests": {"cpu": "0.1", "memory": "268435456"}, "limits": {"memory": "256Mi"}}
+    assert apply_changes(desired(), current) == []
+
+
+def test_a_changed_field_is_named_with_both_values() -> None:
+    (change,) = apply_changes(desired(edge__replicas=8), live())
+    assert str(change) == "spec.replicas: 3 -> 6"
+
+
+def test_a_manual_change_is_reverted() -> None:
+    current = live()
+    current["spec"]["template"]["spec"]["containers"][0]["image"] = "ossrs/srs:v4.0.100"
+    (change,) = apply_changes(desired(), current)
+    assert str(change) == "spec.template.spec.containers.srs.image: ossrs/srs:v4.0.100 -> ossrs/srs:v4.0.5"
+
+
+def test_fields_that_kubectl_added_vanish_with_the_next_update_and_not_before() -> None:
+    for manager, fields, path in (
+        ("kubectl-rollout", RESTART, "metadata.annotations.kubectl.kubernetes.io/restartedAt"),
+        ("kubectl-set", DEBUG, "spec.containers.srs.env"),
+    ):
+        current = live()
+        current["metadata"]["managedFields"].append(
+            {"manager": manager, "operation": "Update", "fieldsV1": copy.deepcopy(fields)}
+        )
+        assert apply_changes(desired(), current) == [], "no field of ours differs, so nothing is applied"
+        replicas, removed = apply_changes(desired(edge__replicas=8), current)
+        assert replicas.path == ("spec", "replicas")
+        assert str(removed) == f"spec.template.{path}: removed, it was set by {manager}"
+
+
+def test_fields_of_controllers_are_left_alone() -> None:
+    current = live()
+    revision = {"f:metadata": {"f:annotations": {"f:deployment.kubernetes.io/revision": {}}}}
+    current["metadata"]["managedFields"].append(
+        {"manager": "kube-controller-manager", "operation": "Update", "fieldsV1": revision}
+    )
+    assert len(apply_changes(desired(edge__replicas=8), current)) == 1
+
+
+def test_a_field_of_an_earlier_config_is_removed() -> None:
+    current = live()
+    selector = {"f:spec": {"f:template": {"f:spec": {"f:nodeSelector": {}}}}}
+    current["metadata"]["managedFields"].append({"manager": "srs", "operation": "Apply", "fieldsV1": selector})
+    (change,) = apply_changes(desired(), current)
+    assert str(change) == "spec.template.spec.nodeSelector: removed, it was set by an earlier update"

@@ -1,0 +1,147 @@
+"""What a server-side apply of our object changes in the live one.
+
+The provider applies with one field manager, by force, and before that it takes over the fields of kubectl and of
+client-side apply (pulumi-kubernetes, provider/pkg/await/await.go, `fixCSAFieldManagers`). So an apply sets our fields,
+and removes fields that this manager or kubectl has set and that we do not declare. It happens only if a field of ours
+differs: fields that somebody else added are no reason for an apply (the provider removes them from its comparison).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from kubernetes.utils.quantity import parse_quantity
+from pydantic.alias_generators import to_camel
+
+from cluster.live import Object
+from model.names import FIELD_MANAGER
+
+_ABSORBED = ("kubectl", "before-first-apply", "pulumi-kubernetes", "pulumi-resource-kubernetes")
+"""Field managers whose fields the provider takes over, by prefix."""
+
+_USER_KEYS = {"labels", "annotations", "match_labels", "node_selector", "requests", "limits"}
+"""Fields whose keys are data."""
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A field that an apply changes. path: from the root of the object. before, after: None where it is absent.
+
+    manager: the field manager that had added a field which the apply removes; "" for other changes.
+    """
+
+    path: Path
+    before: Any
+    after: Any
+    manager: str = ""
+
+    def __str__(self) -> str:
+        """The change in one line."""
+        name = ".".join(self.path)
+        if self.manager:
+            return f"{name}: removed, it was set by {self.manager}"
+        return f"{name}: {_short(self.before)} -> {_short(self.after)}"
+
+
+def _short(value: Any) -> str:
+    text = "(absent)" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def to_manifest(value: Any) -> Any:
+    """The JSON of an object that is written as the provider's typed dict: keys in camelCase."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Any]", value).items()
+        return {to_camel(key): dict(inner) if key in _USER_KEYS else to_manifest(inner) for key, inner in items}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [to_manifest(item) for item in cast("Sequence[Any]", value)]
+    return value
+
+
+def apply_changes(desired: Object, live: Object) -> list[Change]:
+    """The changes by an apply of `desired` (the JSON of what we declare) to the live object; empty if there is none.
+
+    The API server's defaults are no changes: only fields of `desired` are compared.
+    """
+    changes = list(_set_fields(desired, live, ()))
+    own = [*_removed_fields(desired, live, (FIELD_MANAGER,), "Apply")]
+    if not changes and not own:
+        return []
+    return [*changes, *own, *_removed_fields(desired, live, _ABSORBED, "Update", "Apply")]
+
+
+def _set_fields(desired: Any, live: Any, path: Path) -> Iterator[Change]:
+    if isinstance(desired, Mapping):
+        live_map = cast("Mapping[str, Any]", live) if isinstance(live, Mapping) else {}
+        for key, value in cast("Mapping[str, Any]", desired).items():
+            if value is not None:
+                yield from _set_fields(value, live_map.get(key), (*path, key))
+    elif isinstance(desired, list) and isinstance(live, list):
+        ours, theirs = cast("list[Any]", desired), cast("list[Any]", live)
+        if len(ours) != len(theirs):
+            yield Change(path, live, ours)
+            return
+        for index, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _set_fields(our, their, (*path, _item_name(our, index)))
+    elif not _equal(desired, live, path):
+        yield Change(path, live, desired)
+
+
+def _item_name(item: Any, index: int) -> str:
+    named = cast("Mapping[str, Any]", item).get("name") if isinstance(item, Mapping) else None
+    return str(named if named is not None else index)
+
+
+def _equal(desired: Any, live: Any, path: Path) -> bool:
+    if desired == live or (live is None and not desired):  # the API server omits empty values
+        return True
+    if {"requests", "limits"} & set(path) or path[-1] == "sizeLimit":
+        return live is not None and parse_quantity(str(desired)) == parse_quantity(str(live))
+    return False
+
+
+def _removed_fields(desired: Object, live: Object, managers: tuple[str, ...], *operations: str) -> Iterator[Change]:
+    entries: list[Object] = live["metadata"].get("managedFields", [])
+    for entry in entries:
+        manager: str = entry.get("manager", "")
+        absorbed = manager in managers if managers == (FIELD_MANAGER,) else manager.startswith(managers)
+        if absorbed and entry.get("operation") in operations and not entry.get("subresource"):
+            for path in _missing(entry.get("fieldsV1", {}), desired, ()):
+                if path[0] == "spec" or path[:2] in (("metadata", "labels"), ("metadata", "annotations")):
+                    yield Change(path, "", None, "an earlier update" if manager == FIELD_MANAGER else manager)
+
+
+def _missing(fields: Mapping[str, Any], desired: Any, path: Path) -> Iterator[Path]:
+    """Paths of managed fields (`fieldsV1`) that are not in `desired`."""
+    for key, inner in fields.items():
+        if key == ".":
+            continue
+        kind, _, name = key.partition(":")
+        if kind == "f":
+            child = cast("Mapping[str, Any]", desired).get(name) if isinstance(desired, Mapping) else None
+            label = name
+        elif kind == "k":
+            child, label = _item(desired, name)
+        else:  # an item of a set
+            continue
+        if child is None:
+            yield (*path, label)
+        else:
+            yield from _missing(cast("Mapping[str, Any]", inner), child, (*path, label))
+
+
+def _item(items: Any, key: str) -> tuple[Any, str]:
+    """The item of a list with this key (JSON of its key fields), and its name."""
+    wanted = cast("dict[str, Any]", json.loads(key))
+    label = str(next(iter(wanted.values())))
+    for item in cast("list[Mapping[str, Any]]", items) if isinstance(items, list) else []:
+        if all(item.get(name, _DEFAULTS.get(name)) == value for name, value in wanted.items()):
+            return item, label
+    return None, label
+
+
+_DEFAULTS = {"protocol": "TCP"}
+"""Defaults of fields that are part of a list's key."""

@@ -1,0 +1,126 @@
+"""An update plan as text, for a terminal or a pull request comment, and as JSON."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from cluster.state import LiveState
+from model.settings.stack import StackSettings
+from model.values import format_duration, plural
+from update.order import ready_edges
+from update.plan import UpdatePlan
+from update.workload_changes import WorkloadChange
+
+ACTIONS = {
+    "create": "is created",
+    "roll": "rolls",
+    "scale": "is scaled",
+    "update": "is updated, its pods stay",
+    "delete": "is deleted",
+    "none": "unchanged",
+}
+
+
+def text(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> str:
+    """The plan: connections first, then each workload with its reasons, then warnings; or the rejections."""
+    if plan.rejections:
+        head = f"This update is rejected ({plural(len(plan.rejections), 'problem')}); nothing will be changed."
+        return "\n".join([head, *(f"  - {problem}" for problem in plan.rejections)])
+    lines = [f"Update plan for namespace {settings.kubernetes.namespace}:", *_connections(plan, state)]
+    for change in plan.changes:
+        lines += _workload(change, settings, state)
+    lines += [f"  warning: {warning}" for warning in plan.warnings]
+    return "\n".join(lines)
+
+
+def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict[str, Any]:
+    """The plan as JSON: numbers in per cent, edges, pods and seconds."""
+    return {
+        "rejections": [str(problem) for problem in plan.rejections],
+        "warnings": list(plan.warnings),
+        "namespace": settings.kubernetes.namespace,
+        "workloads": [
+            {
+                "kind": change.workload.kind,
+                "name": change.workload.name,
+                "release": change.workload.release,
+                "action": change.action,
+                "replicas": {"before": change.before, "after": change.after, "ready": change.ready},
+                **_share(change, settings, state),
+                "drainingPods": draining_pods(change),
+                "gracePeriodSeconds": change.grace_seconds,
+                "reasons": list(change.reasons),
+                "srsConfDiff": list(change.conf_diff),
+                "fields": list(change.fields),
+            }
+            for change in plan.changes
+        ],
+        "terminatingPods": len(state.terminating),
+        "peakEdgePods": peak_edge_pods(plan, state),
+        "publishersDropped": publishers_dropped(plan),
+    }
+
+
+def draining_pods(change: WorkloadChange) -> int:
+    """Pods of a workload that this update terminates."""
+    if change.action == "roll":
+        return change.before
+    return max(0, change.before - change.after)
+
+
+def peak_edge_pods(plan: UpdatePlan, state: LiveState) -> int:
+    """The largest number of edge pods at the same time: new ones beside all that drain."""
+    edges = [change for change in plan.changes if change.workload.release is not None]
+    return len(state.terminating) + sum(
+        change.before + change.after if change.rolls else max(change.before, change.after) for change in edges
+    )
+
+
+def publishers_dropped(plan: UpdatePlan) -> bool:
+    """Whether the origins restart, which drops each origin's publishers once."""
+    return any(change.workload.kind == "StatefulSet" and draining_pods(change) for change in plan.changes)
+
+
+def _connections(plan: UpdatePlan, state: LiveState) -> Iterator[str]:
+    if not any(change.action != "none" for change in plan.changes):
+        yield "  Nothing changes for connections."
+    draining = sum(draining_pods(change) for change in plan.changes if change.workload.release is not None)
+    if draining:
+        longest = max(
+            change.grace_seconds for change in plan.changes if change.workload.release and draining_pods(change)
+        )
+        limit = format_duration(timedelta(seconds=longest))
+        yield f"  Open connections stay open: {plural(draining, 'edge')} will drain, for up to {limit}."
+    if state.terminating:
+        deadline = max(str(pod["metadata"]["deletionTimestamp"]) for pod in state.terminating)
+        yield f"  {plural(len(state.terminating), 'edge')} draining already, the last one until {deadline}."
+    if draining or state.terminating:
+        yield f"  At most {plural(peak_edge_pods(plan, state), 'edge pod')} at the same time."
+    if publishers_dropped(plan):
+        yield "  Publishers are dropped once per origin and reconnect."
+
+
+def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState) -> Iterator[str]:
+    noun = "edge" if change.workload.release is not None else "replica"
+    replicas = plural(change.after, noun)
+    if change.before != change.after:
+        replicas = f"{change.before} -> {replicas}"
+    share = _share(change, settings, state)
+    shares = ""
+    if share:
+        before, after = share["sharePercent"]["before"], share["sharePercent"]["after"]
+        shares = f", {before} % -> {after} % of new viewers" if before != after else f", {after} % of new viewers"
+    yield f"  {change.workload.title}: {ACTIONS[change.action]}, {replicas}{shares}"
+    yield from (f"    because of {reason}" for reason in change.reasons)
+    yield from (f"      {line}" for line in change.conf_diff)
+
+
+def _share(change: WorkloadChange, settings: StackSettings, state: LiveState) -> dict[str, Any]:
+    release = change.workload.release
+    if release is None:
+        return {}
+    ready = ready_edges(state)
+    total = sum(ready.values())
+    before = round(100 * ready.get(release, 0) / total) if total else 0
+    share = settings.edge.shares.get(release)
+    return {"sharePercent": {"before": before, "after": round(share.actual) if share else 0}}

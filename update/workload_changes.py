@@ -1,0 +1,144 @@
+"""What an update does to each workload: whether it rolls and why, scales, is created or deleted."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from cluster.live import Object
+from cluster.state import LiveState
+from model import workloads
+from model.settings.stack import StackSettings
+from model.values import natural_key
+from model.workload_specs import change_cause, demo_spec, edge_spec, hls_spec, origin_spec
+from model.workloads import Workload
+from update.apply import Change, apply_changes, to_manifest
+
+Action = Literal["create", "roll", "scale", "update", "delete", "none"]
+
+
+@dataclass(frozen=True)
+class WorkloadChange:
+    """What an update does to a workload.
+
+    action: `roll` replaces its pods, `update` changes the object without touching pods. before, after: desired
+    replicas. reasons: why it rolls, a line each. conf_diff: unified diff of its srs.conf, line by line.
+    grace_seconds: the grace period of its running pods, which a roll or a scale-down terminates.
+    """
+
+    workload: Workload
+    action: Action
+    before: int
+    after: int
+    ready: int = 0
+    reasons: tuple[str, ...] = ()
+    conf_diff: tuple[str, ...] = ()
+    grace_seconds: int = 0
+    fields: tuple[str, ...] = field(default=())
+    """All changed fields, a line each."""
+
+    @property
+    def rolls(self) -> bool:
+        """Whether its running pods are replaced."""
+        return self.action == "roll"
+
+
+def workload_changes(settings: StackSettings, state: LiveState) -> tuple[WorkloadChange, ...]:
+    """What an update does to each workload: edges in natural order, then origins, HLS, demo, then removed ones."""
+    return (*_declared(settings, state), *_removed(settings, state))
+
+
+def _declared(settings: StackSettings, state: LiveState) -> Iterator[WorkloadChange]:
+    for release in sorted(settings.edge.releases, key=natural_key):
+        metadata = {"annotations": {"kubernetes.io/change-cause": change_cause(settings, release)}}
+        yield _change(
+            workloads.edges(settings, release),
+            {"metadata": metadata, "spec": to_manifest(edge_spec(settings, release))},
+            state,
+            settings.edge_conf(release),
+        )
+    yield _change(
+        workloads.origins(settings), {"spec": to_manifest(origin_spec(settings))}, state, settings.origin_conf
+    )
+    if settings.hls.enabled:
+        yield _change(workloads.hls(settings), {"spec": to_manifest(hls_spec(settings))}, state)
+    if settings.demo.enabled:
+        yield _change(workloads.demo(settings), {"spec": to_manifest(demo_spec(settings))}, state)
+
+
+def _removed(settings: StackSettings, state: LiveState) -> Iterator[WorkloadChange]:
+    for name in sorted(state.edges, key=natural_key):
+        release = workloads.release_of(name)
+        if release not in settings.edge.releases:
+            yield _deleted(workloads.edges(settings, release), state.edges[name])
+    for workload, enabled in (
+        (workloads.hls(settings), settings.hls.enabled),
+        (workloads.demo(settings), settings.demo.enabled),
+    ):
+        if not enabled and (live := state.get("Deployment", workload.name)):
+            yield _deleted(workload, live)
+
+
+def _deleted(workload: Workload, live: Object) -> WorkloadChange:
+    return WorkloadChange(workload, "delete", _replicas(live), 0, _ready(live), grace_seconds=_grace(live))
+
+
+def _change(workload: Workload, desired: Object, state: LiveState, conf: str = "") -> WorkloadChange:
+    after = int(desired["spec"]["replicas"])
+    live = state.get(workload.kind, workload.name)
+    if live is None:
+        return WorkloadChange(workload, "create", 0, after)
+    changes = apply_changes(desired, live)
+    template = [change for change in changes if change.path[:2] == ("spec", "template")]
+    before = _replicas(live)
+    conf_diff = tuple(_conf_diff(state.confs.get(workload.name, ""), conf)) if template and conf else ()
+    action: Action = "none"
+    if template and before:
+        action = "roll"
+    elif before != after:
+        action = "scale"
+    elif changes:
+        action = "update"
+    return WorkloadChange(
+        workload,
+        action,
+        before,
+        after,
+        _ready(live),
+        tuple(dict.fromkeys(_reason(change, bool(conf_diff)) for change in template)),
+        conf_diff,
+        _grace(live),
+        tuple(str(change) for change in changes),
+    )
+
+
+def _reason(change: Change, conf_changes: bool) -> str:
+    """Why a changed field of the pod template rolls a workload, in the operator's words."""
+    path = change.path[2:]
+    if change.manager:
+        return f"{'.'.join(path)} was set by {change.manager} and will be removed"
+    if path[-1] == "image":
+        return f"image {change.before} -> {change.after}"
+    if conf_changes and "configMap" in path:
+        return "srs.conf"
+    if path == ("spec", "terminationGracePeriodSeconds"):
+        return f"drain: grace period {change.before} s -> {change.after} s"
+    return str(Change(path[1:] if path[0] == "spec" else path, change.before, change.after))
+
+
+def _conf_diff(before: str, after: str) -> Iterator[str]:
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    return (line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
+def _replicas(live: Object) -> int:
+    return int(live["spec"].get("replicas", 1))
+
+
+def _ready(live: Object) -> int:
+    return int(live.get("status", {}).get("readyReplicas", 0))
+
+
+def _grace(live: Object) -> int:
+    pod: dict[str, Any] = live["spec"]["template"]["spec"]
+    return int(cast("int", pod.get("terminationGracePeriodSeconds", 30)))
