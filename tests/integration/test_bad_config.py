@@ -21,7 +21,7 @@ def broken_by(config: dict[str, Any], cases: list[BadCase]) -> dict[str, Any] | 
     try:
         for case in cases:
             case.change(broken)
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return None
     return broken
 

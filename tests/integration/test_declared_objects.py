@@ -51,7 +51,7 @@ def test_services_select_all_releases_and_resolve_origins(stack: DevStack) -> No
 
 def test_a_node_drain_cannot_evict_too_many_edges(stack: DevStack) -> None:
     budget = stack.get("pdb", "srs-edge")["spec"]
-    assert budget["minAvailable"] == 2
+    assert budget["minAvailable"] == 3
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 

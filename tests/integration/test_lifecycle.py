@@ -6,6 +6,7 @@ WORKLOADS = {
     "Deployment/nginx-origin-deploy": 1,
     "Deployment/srs-demo-deploy": 1,
     "Deployment/srs-edge-r5-deploy": 3,
+    "Deployment/srs-edge-r6-deploy": 1,
     "StatefulSet/srs-origin": 3,
 }
 
@@ -40,7 +41,7 @@ def test_update_refresh_destroy_and_update_again(stack: DevStack) -> None:
     assert destroyed.ok, destroyed.output
     assert destroyed.seconds < 30, "a destroy does not wait for pods that may drain for 12 h"
     draining = stack.pods(terminating=True)
-    assert len(draining) == 3
+    assert len(draining) == 4
 
     rejected = stack.update()
     assert not rejected.ok
