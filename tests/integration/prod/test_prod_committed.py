@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from integration.prod.prod_stack import PASSWORD, SECRETS, ProdStack, production_stack
-from stack import Result
+from stack import ROOT, Result
 from testbed.cluster import EmbeddedCluster
 
 POOL = "srs.example.com/pool"
@@ -94,6 +94,29 @@ def test_no_credential_is_printed_or_stored_in_plain_text(prod: ProdStack, first
     outputs = [first_update.output, prod.preview().output, str(prod.stack.outputs())]
     for text in (*outputs, prod.state_text(), (prod.folder / "Pulumi.dev.yaml").read_text()):
         assert not [secret for secret in (*SECRETS, *encoded, *certificates) if secret in text]
+
+
+def test_a_user_who_may_only_read_can_preview(prod: ProdStack) -> None:
+    """The preview workflow's user: docs/preview-role.yaml, in the stack's namespace."""
+    role = (ROOT / "docs/preview-role.yaml").read_text().replace("namespace: live", f"namespace: {prod.namespace}")
+    (prod.folder / "role.yaml").write_text(role)
+    prod.kubectl("apply", "-n", "", "--filename", str(prod.folder / "role.yaml"))
+    kubeconfig = yaml.safe_load(prod.kubeconfig.read_text())
+    token = prod.kubectl("create", "token", "srs-preview", "-n", "srs-preview").strip()
+    kubeconfig["users"][0]["user"] = {"token": token}
+    reader = prod.folder / "reader.yaml"
+    reader.write_text(yaml.safe_dump(kubeconfig))
+    prod.config["kubernetes"]["kubeconfig"] = str(reader)
+    prod.config["edge"]["replicas"] = 9
+    try:
+        preview = prod.preview()
+    finally:
+        prod.config["kubernetes"]["kubeconfig"] = str(prod.kubeconfig)
+        prod.config["edge"]["replicas"] = 8
+    assert preview.ok, preview.output
+    assert "edge release r5: is scaled, 8 -> 9 edges" in preview.output
+    assert "cannot be checked" not in preview.output, "the identity of the cluster is readable"
+    assert token not in preview.output
 
 
 def test_another_password_updates_the_secret_and_rolls_nothing(prod: ProdStack) -> None:
