@@ -1,6 +1,7 @@
 """A small stack of the program on nodes that run containers."""
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -67,6 +68,16 @@ class LiveStack(DevStack):
             if container in Path(f"/proc/{process.pid}/cgroup").read_text():
                 return process
         raise AssertionError(f"no process of container {container}")
+
+    def origin_of_stream(self) -> str:
+        """The origin pod with the most RTMP connections: it has the stream, and edges pull from it."""
+
+        def connections(pod: str) -> int:
+            net = Path(f"/proc/{self.process(pod).pid}/net")
+            sockets = (net / "tcp").read_text() + (net / "tcp6").read_text()
+            return len(re.findall(r":078F \w+:\w+ 01 ", sockets))  # port 1935, established
+
+        return max(self.pod_names("app=srs-origin"), key=connections)
 
     def components(self, name: str) -> list[psutil.Process]:
         """The processes of a component on all nodes, such as `kubelet`."""

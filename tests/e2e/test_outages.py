@@ -29,12 +29,13 @@ def test_a_deleted_origin_pod_drops_no_player(stack: LiveStack, audience: Audien
     """An origin pod is deleted: players stay connected and have a short silence"""
     stack.must_update()
     with audience() as viewers:
-        before = stack.get("pod", "srs-origin-0")["metadata"]["uid"]
-        viewers.step("srs-origin-0 deleted")
-        stack.kubectl("delete", "pod", "srs-origin-0", "--wait=false")
+        origin = stack.origin_of_stream()
+        before = stack.get("pod", origin)["metadata"]["uid"]
+        viewers.step(f"{origin} deleted")
+        stack.kubectl("delete", "pod", origin, "--wait=false")
         eventually(lambda: before not in {pod["metadata"]["uid"] for pod in stack.pods("app=srs-origin")})
         eventually(lambda: stack.get("statefulset", "srs-origin")["status"].get("readyReplicas") == 2, 60)
-        viewers.step("srs-origin-0 is ready")
+        viewers.step(f"{origin} is ready")
         viewers.count(ORIGIN_SILENCE)
         assert viewers.silent() == 0, "all players have media again"
     assert viewers.record.dropped_players == []
@@ -59,9 +60,10 @@ def lost_origin(stack: LiveStack, size: Size, images: SrsImages, drops: bool) ->
         Viewers(stack.cluster, Size(0, 0)) as encoder,
         Viewers(stack.cluster, Size(size.players, 0), publish=False) as viewers,
     ):
-        network = f"--net=/proc/{stack.process('srs-origin-0').pid}/ns/net"
+        origin = stack.origin_of_stream()
+        network = f"--net=/proc/{stack.process(origin).pid}/ns/net"
         subprocess.run(["nsenter", network, "--", "ip", "link", "set", "eth0", "down"], check=True)
-        stack.kubectl("delete", "pod", "srs-origin-0", "--grace-period=0", "--force")
+        stack.kubectl("delete", "pod", origin, "--grace-period=0", "--force")
         time.sleep(OUTAGE)
         yield encoder, viewers
         assert viewers.record.dropped == []
