@@ -76,16 +76,15 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
     except UnreachableError as error:
         if not pulumi.runtime.is_dry_run():
             raise
-        pulumi.log.warn(f"{error}; this preview omits everything that depends on the live state (order, capacity)")
-        return LiveState(known=False)
+        return LiveState(unreachable=str(error))
 
 
 def show(update: UpdatePlan, settings: StackSettings, state: LiveState) -> None:
-    """Print the plan in a preview, and the warnings in an update."""
+    """Write the plan to the file, or print it in a preview; print the warnings."""
     if file := os.environ.get(PLAN_FILE):
         Path(file).write_text(json.dumps(report.as_json(update, settings, state), indent=1) + "\n")
         Path(file).with_suffix(".txt").write_text(report.text(update, settings, state) + "\n")
-    if pulumi.runtime.is_dry_run() and state.known and not update.rejections:
+    elif pulumi.runtime.is_dry_run() and not update.rejections:
         pulumi.log.info(report.text(update, settings, state))
     for warning in update.warnings:
         pulumi.log.warn(warning)

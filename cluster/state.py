@@ -20,7 +20,7 @@ class LiveState:
     cluster_uid: identity of the cluster, None if it is unknown. namespace: None if it does not exist.
     objects: by kind and name. confs: the srs.conf of each live workload, by name. terminating: terminating edge pods.
     claim_expandable: whether the storage class of the HLS claim allows expansion, None if it is unknown.
-    known: False where the cluster was unreachable; nothing can be concluded from the other fields then.
+    unreachable: why the state could not be read, "" if it was; the other fields say nothing then.
     """
 
     cluster_uid: str | None = None
@@ -29,7 +29,12 @@ class LiveState:
     confs: Mapping[str, str] = field(default_factory=dict[str, str])
     terminating: tuple[Object, ...] = ()
     claim_expandable: bool | None = None
-    known: bool = True
+    unreachable: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the state was read."""
+        return not self.unreachable
 
     def get(self, kind: Kind, name: str) -> Object | None:
         """An object, None if it does not exist."""

@@ -110,7 +110,7 @@ def _removed_fields(desired: Object, live: Object, managers: tuple[str, ...], *o
         absorbed = manager in managers if managers == (FIELD_MANAGER,) else manager.startswith(managers)
         if absorbed and entry.get("operation") in operations and not entry.get("subresource"):
             for path in _missing(entry.get("fieldsV1", {}), desired, ()):
-                if path[0] == "spec" or path[:2] in (("metadata", "labels"), ("metadata", "annotations")):
+                if path[0] == "spec":  # labels and annotations of the object itself are not compared
                     yield Change(path, "", None, "an earlier update" if manager == FIELD_MANAGER else manager)
 
 

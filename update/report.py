@@ -26,6 +26,15 @@ def text(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> str:
     if plan.rejections:
         head = f"This update is rejected ({plural(len(plan.rejections), 'problem')}); nothing will be changed."
         return "\n".join([head, *(f"  - {problem}" for problem in plan.rejections)])
+    if not state.known:
+        return "\n".join(
+            [
+                f"The cluster cannot be reached: {state.unreachable}.",
+                "This preview shows what changes in the config only; what the update does to running pods and their "
+                "connections is unknown.",
+                *(f"  warning: {warning}" for warning in plan.warnings),
+            ]
+        )
     lines = [f"Update plan for namespace {settings.kubernetes.namespace}:", *_connections(plan, state)]
     for change in plan.changes:
         lines += _workload(change, settings, state)
@@ -36,6 +45,7 @@ def text(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> str:
 def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict[str, Any]:
     """The plan as JSON: numbers in per cent, edges, pods and seconds."""
     return {
+        "unreachable": state.unreachable,
         "rejections": [str(problem) for problem in plan.rejections],
         "warnings": list(plan.warnings),
         "namespace": settings.kubernetes.namespace,

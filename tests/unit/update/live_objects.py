@@ -44,8 +44,9 @@ def workload(name: str, spec: Any, ready: int | None = None, **annotations: str)
     replicas = manifest["replicas"]
     live = {"metadata": metadata(name, **annotations), "spec": manifest, "status": {}}
     live["status"]["readyReplicas"] = replicas if ready is None else ready
+    owned = {"f:metadata": {"f:annotations": {f"f:{STACK_ANNOTATION}": {}}}, "f:spec": {"f:replicas": {}}}
     live["metadata"]["managedFields"] = [
-        {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": owned}
     ]
     return live
 

@@ -303,3 +303,10 @@ def test_the_report_of_a_rejected_update_is_the_rejections() -> None:
     lines = report.text(planned(paused(), nothing()), paused(), nothing()).splitlines()
     assert lines[0] == "This update is rejected (1 problem); nothing will be changed."
     assert len(lines) == 2
+
+
+def test_the_report_of_an_unreachable_cluster_says_so() -> None:
+    state = LiveState(unreachable="the API server https://127.0.0.1:1 does not answer")
+    lines = report.text(planned(settings(), state), settings(), state).splitlines()
+    assert lines[0] == "The cluster cannot be reached: the API server https://127.0.0.1:1 does not answer."
+    assert "connections is unknown" in lines[1]
