@@ -81,7 +81,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 def chart(scenarios: Sequence[Scenario], target: Path, columns: int) -> None:
     """Connections by version over time as a PNG: a panel per scenario with its steps."""
     ticks = [tick for scenario in scenarios for tick in scenario["ticks"]]
-    versions = sorted({version for tick in ticks for version in tick["open_by_version"]})
+    versions = sorted({version for tick in ticks for version in tick["open_by_version"] | tick["samples_by_version"]})
     colours = dict(zip(versions, COLOURS * len(versions), strict=False))
     rows = -(-len(scenarios) // columns)
     size = (5.5 * columns, 1.9 * rows) if rows > 1 else (9, 3.2)

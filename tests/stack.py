@@ -51,8 +51,9 @@ class Result:
 
     @property
     def changes(self) -> dict[str, str]:
-        """Operations other than `same`, by resource name."""
-        return {name: operation for name, operation in self.operations.items() if operation not in ("same", "refresh")}
+        """Operations that change something, by resource name."""
+        reading = ("same", "refresh", "read")
+        return {name: operation for name, operation in self.operations.items() if operation not in reading}
 
 
 class DevStack:

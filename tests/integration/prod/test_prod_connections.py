@@ -182,7 +182,7 @@ def test_a_destroy_leaves_the_address_while_anything_is_protected(prod: ProdStac
     serving = prod.pod_names()
     deployment = prod.stack.export_stack().deployment or {}
     protected = {item["urn"].split("::")[-1] for item in deployment["resources"] if item.get("protect")}
-    assert protected == {CLB, "srs-edge-service"}
+    assert protected == {CLB, "srs-edge-service", prod.namespace}
     kept = prod.destroy()
     assert not kept.ok
     for word in (CLB, "cannot be deleted", "protected", "pulumi state unprotect"):
