@@ -67,6 +67,8 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
     for pod_name, reason in reasons.items():
         if reason.startswith("ContainerCreating") and (warnings := live.warnings(pod_name)):
             reasons[pod_name] = f"{reason}: {warnings[-1]}"
+    # Of a Deployment, `availableReplicas` includes pods of older revisions.
+    ready = sum(not is_terminating(pod) and pod_reason(pod) is None for pod in pods)
     failures = list(status.reasons)
     if not failures and len(pods) < status.desired:
         # Why pods are not created, such as a quota or an admission webhook: StatefulSets report it only in events
@@ -74,7 +76,7 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
         failures = [f"FailedCreate: {event}" for event in live.warnings(creator)[-1:] if "create" in event]
     return RolloutStatus(
         False,
-        status.available,
+        min(status.available, ready),
         status.desired,
         (*failures, *(f"pod {pod_name}: {reason}" for pod_name, reason in sorted(reasons.items()))),
         frozenset(pod_name for pod_name, reason in reasons.items() if reason.split(":")[0] in STUCK_REASONS),

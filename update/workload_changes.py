@@ -93,7 +93,7 @@ def _change(workload: Workload, desired: Object, state: LiveState, conf: str = "
     before = _replicas(live)
     conf_diff = tuple(_conf_diff(state.confs.get(workload.name, ""), conf)) if template and conf else ()
     action: Action = "none"
-    if template and before:
+    if template and before and not desired["spec"].get("paused"):
         action = "roll"
     elif before != after:
         action = "scale"
