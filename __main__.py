@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pulumi
 
@@ -11,9 +13,10 @@ from cluster.live import LiveCluster, UnreachableError
 from cluster.state import LiveState, read_state
 from cluster.terminating import terminating_namespace
 from components.manifest import stack_name
-from model.config import ConfigError, credentials_warning, read_settings
+from model.config import ConfigError, read_settings
 from model.settings.stack import StackSettings
 from update import report
+from update.autoscaling import keep_autoscaled_replicas
 from update.ownership import Binding
 from update.plan import UpdatePlan, plan
 from update.polling import NamespaceTerminatingError, wait_for_namespace
@@ -36,11 +39,13 @@ async def main() -> None:
         settings = load_settings()
         live = LiveCluster(settings.kubernetes)
         state = await load_state(live, settings)
+        settings = keep_autoscaled_replicas(settings, state)
         update = plan(settings, state, stack_name(), bound)
         show(update, settings, state)
         if update.rejections:
             raise ConfigError(list(update.rejections))
     except (ValueError, NamespaceTerminatingError, UnreachableError) as error:
+        write_plan(*report.failure(error))
         raise pulumi.RunError(str(error)) from None
     pulumi.export("deployment", update.binding.to_output())
     await run(update, settings, live, state)
@@ -56,10 +61,7 @@ def load_settings() -> StackSettings:
     """The stack config. Raises ConfigError."""
     config = pulumi.runtime.config.CONFIG.get()
     secrets = [key for key in config if pulumi.runtime.config.is_config_secret(key)]
-    settings = read_settings(config, secrets)
-    if warning := credentials_warning(settings, config, os.environ):
-        pulumi.log.warn(warning)
-    return settings
+    return read_settings(config, secrets)
 
 
 async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
@@ -69,7 +71,8 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
     """
     try:
         if not pulumi.runtime.is_dry_run():
-            await wait_for_namespace(live, settings.kubernetes.namespace_timeout, pulumi.log.info)
+            on_progress = partial(pulumi.log.info, ephemeral=True)
+            await wait_for_namespace(live, settings.kubernetes.namespace_timeout, pulumi.log.info, on_progress)
         elif namespace := terminating_namespace(live):
             pulumi.log.warn(namespace[1])
         return read_state(live)
@@ -80,14 +83,23 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
 
 
 def show(update: UpdatePlan, settings: StackSettings, state: LiveState) -> None:
-    """Write the plan to the file, or print it in a preview; print the warnings."""
-    if file := os.environ.get(PLAN_FILE):
-        Path(file).write_text(json.dumps(report.as_json(update, settings, state), indent=1) + "\n")
-        Path(file).with_suffix(".txt").write_text(report.text(update, settings, state) + "\n")
-    elif pulumi.runtime.is_dry_run() and not update.rejections:
-        pulumi.log.info(report.text(update, settings, state))
+    """Write the plan to the file, and print it in a preview; the warnings are printed in an update, too."""
+    text = report.text(update, settings, state)
+    write_plan(text, report.as_json(update, settings, state))
+    if update.rejections:
+        return
+    if pulumi.runtime.is_dry_run() and PLAN_FILE not in os.environ:
+        pulumi.log.info(text)
+        return
     for warning in update.warnings:
         pulumi.log.warn(warning)
+
+
+def write_plan(text: str, data: dict[str, Any]) -> None:
+    """Write a plan to the file, if there is one."""
+    if file := os.environ.get(PLAN_FILE):
+        Path(file).write_text(json.dumps(data, indent=1) + "\n")
+        Path(file).with_suffix(".txt").write_text(f"{text}\n")
 
 
 pulumi.run(main)

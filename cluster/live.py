@@ -30,6 +30,7 @@ class ForbiddenError(UnreachableError):
 
 Kind = Literal[
     "Deployment",
+    "ReplicaSet",
     "StatefulSet",
     "Service",
     "ServiceAccount",
@@ -41,6 +42,7 @@ Kind = Literal[
 
 KINDS: dict[Kind, tuple[str, str]] = {
     "Deployment": ("apis/apps/v1", "deployments"),
+    "ReplicaSet": ("apis/apps/v1", "replicasets"),
     "StatefulSet": ("apis/apps/v1", "statefulsets"),
     "Service": ("api/v1", "services"),
     "ServiceAccount": ("api/v1", "serviceaccounts"),

@@ -54,6 +54,15 @@ class LiveState:
             if deployment["spec"]["template"]["metadata"].get("labels", {}).get("app") == EDGE_APP
         }
 
+    def replica_sets(self, deployment: Object) -> list[Object]:
+        """The ReplicaSets of a Deployment."""
+        uid = deployment["metadata"].get("uid")
+        return [
+            replica_set
+            for replica_set in self.objects.get("ReplicaSet", {}).values()
+            if any(owner["uid"] == uid for owner in replica_set["metadata"].get("ownerReferences", []))
+        ]
+
     @property
     def origins(self) -> Object | None:
         """The origins' StatefulSet."""

@@ -34,10 +34,11 @@ def terminating_pods(live: LiveCluster, selector: str = "") -> list[Object]:
 def terminating_message(live: LiveCluster) -> str:
     """The terminating pods of the namespace with their open connections, and how to drop these."""
     pods = terminating_pods(live)
-    message = describe(
-        f"{plural(len(pods), 'pod')} terminating in namespace {live.namespace}", pods, open_connections(live, pods)
-    )
-    return f"{message}\n{HOW_TO_CUT}" if pods else message
+    if not pods:
+        return f"no pods are terminating in namespace {live.namespace}"
+    verb = "is" if len(pods) == 1 else "are"
+    head = f"{plural(len(pods), 'pod')} {verb} terminating in namespace {live.namespace}"
+    return f"{describe(head, pods, open_connections(live, pods))}\n{HOW_TO_CUT}"
 
 
 def open_connections(live: LiveCluster, pods: Sequence[Object]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_snake
 
 from model.problems import ABSENT, REDACTED, Problem, problems_of
 from model.settings.kubernetes import KubernetesSettings
@@ -16,10 +17,6 @@ PROJECT = "srs"
 
 CREDENTIALS = ("alicloud:accessKey", "alicloud:secretKey", "alicloud:securityToken")
 """Config keys of the Alibaba Cloud provider that are credentials."""
-
-
-KEY_VARIABLES = ("ALICLOUD_ACCESS_KEY", "ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABACLOUD_ACCESS_KEY_ID")
-"""Environment variables from which the provider reads an access key (alicloud/provider.go)."""
 
 
 class Redacted:
@@ -96,23 +93,9 @@ def read_kubernetes(config: Mapping[str, str]) -> KubernetesSettings:
 def _plain_secrets(config: Mapping[str, str], secret_keys: Collection[str]) -> Iterator[Problem]:
     for key in CREDENTIALS:
         if key in config and key not in secret_keys:
-            command = f"pulumi config set --secret {key}"
-            yield Problem((key,), Redacted(), f"must not be in the stack file in plain text: `{command}`")
-
-
-def credentials_warning(settings: StackSettings, config: Mapping[str, str], environment: Collection[str]) -> str | None:
-    """A warning when the provider reads its credentials from the environment; None if it does not.
-
-    Pulumi masks the secrets of the config in its output, and knows no others. The provider's message about an
-    unreachable API contains the whole request. environment: names of variables.
-    """
-    found = [name for name in KEY_VARIABLES if name in environment]
-    if not found or CREDENTIALS[0] in config or not _created_clbs(settings):
-        return None
-    return (
-        f"the access key of Alibaba Cloud comes from {found[0]}: when the API is unreachable, the provider's error "
-        "message shows the key's id, which Pulumi does not mask"
-    )
+            variable = f"ALICLOUD_{to_snake(key.partition(':')[2]).upper()}"
+            allowed = f"must not be in the stack file in plain text; set the environment variable {variable} instead"
+            yield Problem((key,), Redacted(), allowed)
 
 
 def _created_clbs(settings: StackSettings) -> list[str]:

@@ -29,6 +29,11 @@ class ExposedService:
     ports: Mapping[str, int] = field(default_factory=lambda: {"rtmp": RTMP_PORT, "http": HTTP_PORT})
 
     @property
+    def config_key(self) -> str:
+        """The key as messages name it."""
+        return f"srs:{'.'.join(self.key)}"
+
+    @property
     def identity(self) -> str:
         """Value of the annotation IDENTITY."""
         return json.dumps(self.load_balancer.identity, sort_keys=True)
@@ -57,7 +62,7 @@ def drain_problems(
         if deregister + timeout <= limit:
             continue
         reason = "backend eni" if load_balancer.backend == "eni" else "externalTrafficPolicy Local"
-        key = ".".join(service.key)
+        key = service.config_key
         allowed = limit - deregister
         alternative = (
             f"set drain.timeout to at most {format_duration(allowed)}, which drops longer streams"
@@ -84,7 +89,7 @@ def conflicts(services: Sequence[ExposedService], reserved: Mapping[str, str]) -
     listeners: dict[tuple[str, int], str] = {}
     node_ports: dict[int, str] = {}
     for service in services:
-        key, load_balancer = ".".join(service.key), service.load_balancer
+        key, load_balancer = service.config_key, service.load_balancer
         if owner := owners.get(service.name):
             yield Problem(
                 (*service.key, "service"), service.name, f"is already the Service of {owner}; use another name"
@@ -112,7 +117,7 @@ def conflicts(services: Sequence[ExposedService], reserved: Mapping[str, str]) -
 
 def warnings(service: ExposedService, weighted: Sequence[str]) -> Iterator[str]:
     """What may do harm but is the operator's choice, a line each. weighted: releases that have a weight."""
-    load_balancer, key = service.load_balancer, ".".join(service.key)
+    load_balancer, key = service.load_balancer, service.config_key
     if not isinstance(load_balancer, CloudLoadBalancer):
         return
     if service.app == EDGE_APP and len(weighted) > 1:

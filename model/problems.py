@@ -6,13 +6,12 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from model.values import format_duration
+from model.values import yaml_text
 
 
 @dataclass(frozen=True)
@@ -186,11 +185,6 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 def _shown(value: Any) -> str:
     """A value as in YAML on one line, truncated where it is long."""
-    if isinstance(value, timedelta):
-        text = format_duration(value)
-    elif isinstance(value, BaseModel):
-        text = value.model_dump_json(by_alias=True)
-    else:
-        visible = redacted(value)
-        text = REDACTED if visible == REDACTED else repr(visible)
+    visible = redacted(value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value)
+    text = REDACTED if visible == REDACTED else yaml_text(visible)
     return text if len(text) <= 120 else f"{text[:117]}…"

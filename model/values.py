@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import durationpy
 from kubernetes.utils.quantity import parse_quantity
@@ -147,6 +147,24 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key of natural order: r5 before r6 before r10."""
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
+
+
+def yaml_text(value: Any) -> str:
+    """A value as YAML on one line; strings in quotes, and `(absent)` for None."""
+    match value:
+        case None:
+            return "(absent)"
+        case bool():
+            return str(value).lower()
+        case dict():
+            items = cast("dict[Any, Any]", value).items()
+            return f"{{{', '.join(f'{key}: {yaml_text(item)}' for key, item in items)}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(yaml_text, cast('list[Any]', value)))}]"
+        case timedelta():
+            return format_duration(value)
+        case _:
+            return repr(value)
 
 
 def plural(count: int, noun: str) -> str:

@@ -76,11 +76,12 @@ def cut_terminating(live: LiveCluster, release: str | None, yes: bool) -> int:
     pods = terminating_pods(live, f"app={EDGE_APP}" + (f",run={edge_run(release)}" if release else ""))
     of_release = f" of release {release}" if release else ""
     if not pods:
-        print(f"no terminating edge{of_release} in namespace {live.namespace}")
+        print(f"no edges{of_release} are terminating in namespace {live.namespace}")
         return 0
     names = [pod["metadata"]["name"] for pod in pods]
     edges = f"{plural(len(names), 'edge')}{of_release}"
-    print(describe(f"{edges} terminating in namespace {live.namespace}", pods, open_connections(live, pods)))
+    head = f"{edges} {'is' if len(names) == 1 else 'are'} terminating in namespace {live.namespace}"
+    print(describe(head, pods, open_connections(live, pods)))
     if not yes and not _confirmed("Drop all their connections now? [y/N] "):
         print("nothing was changed")
         return 1

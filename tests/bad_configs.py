@@ -5,7 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from model.values import yaml_text
+
 Config = dict[str, Any]
+
+ABSENT = "(absent)"
 
 SLB: Config = {"kind": "slb", "addressType": "intranet", "vswitchId": "vsw-2ze0001"}
 ZONES = {"cn-beijing-h": "vsw-2ze0001", "cn-beijing-g": "vsw-2ze0002"}
@@ -53,7 +57,7 @@ def put(path: str, value: Any, allowed: str, shown: str = "", at: str = "") -> B
             config = config.setdefault(key, {})
         config[last] = copy.deepcopy(value)
 
-    return BadCase(at or path.replace("/", "."), shown or repr(value), allowed, change)
+    return BadCase(at or path.replace("/", "."), shown or yaml_text(value), allowed, change)
 
 
 def drop(path: str) -> BadCase:
@@ -94,9 +98,7 @@ BAD_CONFIGS = [
     drop("edge/releases"),
     drop(f"{R6}/weight"),
     drop(f"{R6}/image"),
-    put(
-        "loadBalancer", {}, "must be one of 'none', 'nodePort', 'slb', 'nlb'", shown="(absent)", at="loadBalancer.kind"
-    ),
+    put("loadBalancer", {}, "must be one of 'none', 'nodePort', 'slb', 'nlb'", shown=ABSENT, at="loadBalancer.kind"),
     # Wrong types.
     put("edge", ["r5", "r6"], "must be a map of keys and values"),
     put("edge/releases", [{"name": "r5"}], "must be a map of keys and values"),
@@ -113,7 +115,7 @@ BAD_CONFIGS = [
     put("edge/replicas", 0, "must be greater than or equal to 1"),
     put("edge/replicas", 1, "must be at least 2: that many releases have a weight"),
     put("origin/replicas", -3, "must be greater than or equal to 1"),
-    put("edge/releases", NO_WEIGHT, "at least one release must have a weight above 0", shown="{'r5': 0, 'r6': 0}"),
+    put("edge/releases", NO_WEIGHT, "at least one release must have a weight above 0", shown="{r5: 0, r6: 0}"),
     put("edge/releases", {}, "at least 1 item"),
     put("loadBalancer/rtmpPort", 1935, "must be greater than or equal to 30000"),
     put("loadBalancer/httpPort", 32768, "must be less than or equal to 32767"),
@@ -179,7 +181,7 @@ def cloud(
         current: Config = config.get(key) or {}
         config[key] = copy.deepcopy((current if base.items() <= current.items() else base) | change)
 
-    return BadCase(f"{key}.{at or '.'.join(path)}", shown or repr(value), allowed, apply)
+    return BadCase(f"{key}.{at or '.'.join(path)}", shown or yaml_text(value), allowed, apply)
 
 
 def without(key: str, of: Config) -> Config:
@@ -192,7 +194,7 @@ NOT_OURS = "kubernetes.do.not.delete"
 REUSED = "kubernetes.reused.by.user"
 INTERNET: Config = {"kind": "slb", "addressType": "internet"}
 EXISTING: Config = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
-EIP = '{"bandwidth":5,"chargeType":"PayByTraffic"}'
+EIP = "{bandwidth: 5, chargeType: 'PayByTraffic'}"
 TAGS = {f"tag{i}": "x" for i in range(10)}
 POOL = {"key": "pool", "value": "edge"}
 LOGIN = {"server": "registry.example.com", "username": "puller", "password": "hunter2-hunter2"}
@@ -205,10 +207,16 @@ BAD_CLOUD_CONFIGS = [
     cloud({"eip": {"bandwith": 5, "bandwidth": 5}}, "did you mean 'bandwidth'?", at="eip.bandwith", shown="5"),
     cloud({"Spec": "slb.s2.small"}, "did you mean 'spec'?"),
     # Missing keys.
-    put("loadBalancer", without("addressType", SLB), "is required", shown="(absent)", at="loadBalancer.addressType"),
-    put("loadBalancer", without("zoneMaps", NLB), "is required", shown="(absent)", at="loadBalancer.zoneMaps"),
-    put("loadBalancer", without("vswitchId", SLB), "must name the vswitch", shown="None", at="loadBalancer.vswitchId"),
-    cloud({"eip": {}}, "is required", at="eip.bandwidth", shown="(absent)"),
+    put("loadBalancer", without("addressType", SLB), "is required", shown=ABSENT, at="loadBalancer.addressType"),
+    put("loadBalancer", without("zoneMaps", NLB), "is required", shown=ABSENT, at="loadBalancer.zoneMaps"),
+    put(
+        "loadBalancer",
+        without("vswitchId", SLB),
+        "must name the vswitch",
+        shown=ABSENT,
+        at="loadBalancer.vswitchId",
+    ),
+    cloud({"eip": {}}, "is required", at="eip.bandwidth", shown=ABSENT),
     # Values.
     cloud({"addressType": "vpc"}, "must be 'internet' or 'intranet'"),
     cloud({"backend": "pod"}, "must be 'ecs' or 'eni'"),
@@ -238,17 +246,17 @@ BAD_CLOUD_CONFIGS = [
         "at least 2 items",
         NLB,
         at="zoneMaps",
-        shown="{'cn-beijing-h': 'vsw-2ze0001'}",
+        shown="{cn-beijing-h: 'vsw-2ze0001'}",
     ),
     cloud({"zoneMaps": ZONES | {"h": "vsw-2ze0003"}}, "must be a zone", NLB, FORMER, at="zoneMaps.h", shown="'h'"),
     cloud({"tags": {"acs:x": "y"}}, "beginning with neither aliyun nor acs:"),
     cloud({"tags": {NOT_OURS: ""}}, "the controller rejects", at=f'tags["{NOT_OURS}"]', shown="''"),
     cloud({"tags": {REUSED: "x"}}, "the stack sets it", at=f'tags["{REUSED}"]', shown="'x'"),
-    cloud({"tags": TAGS}, "must be at most 9 tags", shown=f"{str(TAGS)[:117]}…"),
+    cloud({"tags": TAGS}, "must be at most 9 tags", shown=yaml_text(TAGS)),
     cloud({"tags": {"a": "1,2"}}, "must contain neither ',' nor '='", NLB, FORMER),
     # Rules between keys.
     cloud({"spec": "slb.s2.small"}, "has no effect with PayByCLCU"),
-    cloud({"instanceChargeType": "PayBySpec"}, "must be set with PayBySpec", at="spec", shown="None"),
+    cloud({"instanceChargeType": "PayBySpec"}, "must be set with PayBySpec", at="spec", shown=ABSENT),
     cloud({"vswitchId": "vsw-2ze0001"}, "has no effect on an internet CLB", INTERNET, FORMER),
     cloud({"eip": {"bandwidth": 5}}, "can only be set for an intranet CLB", INTERNET, FORMER, at="eip", shown=EIP),
     cloud({"bandwidth": 100}, "only on an internet CLB with PayByBandwidth"),
@@ -259,11 +267,11 @@ BAD_CLOUD_CONFIGS = [
         INTERNET,
         FORMER,
         at="bandwidth",
-        shown="None",
+        shown=ABSENT,
     ),
     cloud({"internetChargeType": "PayByTraffic"}, "no effect on an intranet"),
     cloud({"vswitchId": "vsw-2ze0001"}, "must not be set together with id", EXISTING, FORMER),
-    cloud({"tags": {"a": "b"}}, "must not be set together with id", EXISTING, FORMER, at="tags", shown="{'a': 'b'}"),
+    cloud({"tags": {"a": "b"}}, "must not be set together with id", EXISTING, FORMER, at="tags", shown="{a: 'b'}"),
     cloud(
         {"backend": "eni", "externalTrafficPolicy": "Local"},
         "has no effect",
@@ -276,7 +284,7 @@ BAD_CLOUD_CONFIGS = [
     put(
         "formerLoadBalancer",
         SLB | {"externalTrafficPolicy": "Local", "service": "former"},
-        "longer than formerLoadBalancer can keep: with externalTrafficPolicy Local",
+        "longer than srs:formerLoadBalancer can keep: with externalTrafficPolicy Local",
         shown="12h",
         at=DRAIN,
     ),
@@ -284,14 +292,14 @@ BAD_CLOUD_CONFIGS = [
     put(
         "formerLoadBalancer",
         SLB,
-        "is already the Service of loadBalancer",
+        "is already the Service of srs:loadBalancer",
         shown="'srs-edge-service'",
         at="formerLoadBalancer.service",
     ),
     put(
         "formerLoadBalancer",
         {"kind": "nodePort", "service": "former", "httpPort": 30081},
-        "is already a node port of loadBalancer",
+        "is already a node port of srs:loadBalancer",
         shown="31935",
         at="formerLoadBalancer.rtmpPort",
     ),
@@ -313,7 +321,13 @@ BAD_CLOUD_CONFIGS = [
     put("images/registry", LOGIN | {"password": 12}, "valid string", shown="[secret]", at="images.registry.password"),
     put("edge/nodeSelector/a b", "c", "must be the key of a label", shown="'a b'"),
     put("origin/nodeSelector/pool", True, "must be a valid string"),
-    put("edge/tolerations", [{"key": "pool"}], "must be set with Equal", shown="None", at="edge.tolerations[0].value"),
+    put(
+        "edge/tolerations",
+        [{"key": "pool"}],
+        "must be set with Equal",
+        shown=ABSENT,
+        at="edge.tolerations[0].value",
+    ),
     put(
         "edge/tolerations",
         [POOL | {"operator": "Exists"}],

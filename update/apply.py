@@ -6,8 +6,10 @@ and removes fields that this manager or kubectl has set and that we do not decla
 differs: fields that somebody else added are no reason for an apply (the provider removes them from its comparison).
 """
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from cluster.live import Object
 from model.names import FIELD_MANAGER
+from model.values import yaml_text
 
 _ABSORBED = ("kubectl", "before-first-apply", "pulumi-kubernetes", "pulumi-resource-kubernetes")
 """Field managers whose fields the provider takes over, by prefix."""
@@ -42,12 +45,14 @@ class Change:
         """The change in one line."""
         name = ".".join(self.path)
         if self.manager:
-            return f"{name}: removed, it was set by {self.manager}"
+            return f"{name}: removed (set by {self.manager})"
+        if self.before is None and isinstance(self.after, Mapping):
+            return f"{name}: added"
         return f"{name}: {_short(self.before)} -> {_short(self.after)}"
 
 
 def _short(value: Any) -> str:
-    text = "(absent)" if value is None else str(value)
+    text = value if isinstance(value, str) else yaml_text(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -73,6 +78,44 @@ def apply_changes(desired: Object, live: Object) -> list[Change]:
     return [*changes, *own, *_removed_fields(desired, live, _ABSORBED, "Update", "Apply")]
 
 
+def applied(live: Object, changes: Sequence[Change]) -> Object:
+    """The live object after these changes; without the API server's defaults for what they add."""
+    result = copy.deepcopy(live)
+    for change in changes:
+        with suppress(ValueError):  # an item that is not there any more
+            _apply(result, change)
+    return result
+
+
+def _apply(result: Object, change: Change) -> None:
+    *parents, last = change.path
+    node: Any = result
+    for part in parents:
+        if isinstance(node, list):
+            items = cast("list[Any]", node)
+            node = items[_index(items, part)]
+        else:
+            node = node.setdefault(part, {})
+    if isinstance(node, list):
+        items = cast("list[Any]", node)
+        if change.after is None:
+            del items[_index(items, last)]
+        else:
+            items.append(change.after)
+    elif change.after is None:
+        node.pop(last, None)
+    else:
+        node[last] = change.after
+
+
+def _index(items: list[Any], label: str) -> int:
+    """The position of an item by its name, or by another key of the list, or by its number; ValueError if none."""
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and label in map(str, cast("dict[str, Any]", item).values()):
+            return index
+    return int(label)
+
+
 def _set_fields(desired: Any, live: Any, path: Path) -> Iterator[Change]:
     if isinstance(desired, Mapping):
         live_map = cast("Mapping[str, Any]", live) if isinstance(live, Mapping) else {}
@@ -81,18 +124,28 @@ def _set_fields(desired: Any, live: Any, path: Path) -> Iterator[Change]:
                 yield from _set_fields(value, live_map.get(key), (*path, key))
     elif isinstance(desired, list) and isinstance(live, list):
         ours, theirs = cast("list[Any]", desired), cast("list[Any]", live)
+        if _names(ours) and _names(theirs):  # merged by name; items of other managers stay
+            by_name = dict(zip(_names(theirs), theirs, strict=True))
+            for name, our in zip(_names(ours), ours, strict=True):
+                if name in by_name:
+                    yield from _set_fields(our, by_name[name], (*path, name))
+                else:
+                    yield Change((*path, name), None, our)
+            return
         if len(ours) != len(theirs):
             yield Change(path, live, ours)
             return
         for index, (our, their) in enumerate(zip(ours, theirs, strict=True)):
-            yield from _set_fields(our, their, (*path, _item_name(our, index)))
+            yield from _set_fields(our, their, (*path, str(index)))
     elif not _equal(desired, live, path):
         yield Change(path, live, desired)
 
 
-def _item_name(item: Any, index: int) -> str:
-    named = cast("Mapping[str, Any]", item).get("name") if isinstance(item, Mapping) else None
-    return str(named if named is not None else index)
+def _names(items: list[Any]) -> list[str]:
+    """The names of the items of a list; empty if they have none."""
+    maps = [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
+    named = [str(item["name"]) for item in maps if "name" in item]
+    return named if len(set(named)) == len(items) else []
 
 
 def _equal(desired: Any, live: Any, path: Path) -> bool:

@@ -10,6 +10,7 @@ from model.exposed_service import IDENTITY
 from model.names import EDGE_APP
 from model.problems import Problem
 from model.settings.stack import StackSettings
+from model.values import yaml_text
 
 _MOVE_LOAD_BALANCER = (
     "Move the existing load balancer to srs:formerLoadBalancer, give the new one another `service` name, and "
@@ -29,8 +30,8 @@ def load_balancer_problems(settings: StackSettings, state: LiveState) -> Iterato
                 yield Problem(
                     (*service.key, key),
                     desired or None,
-                    f"cannot be changed on Service {service.name}, where it is {live[key] or None!r}: connections "
-                    f"through it would be dropped. {_MOVE_LOAD_BALANCER}",
+                    f"cannot be changed on Service {service.name}, where it is {yaml_text(live[key] or None)}: "
+                    f"connections through it would be dropped. {_MOVE_LOAD_BALANCER}",
                 )
     edge_service = settings.edge_service
     if edge_service.name not in state.services:

@@ -16,8 +16,9 @@ from model import workloads
 from model.names import HLS_CLAIM, edge_deployment
 from model.problems import Problem
 from model.settings.stack import StackSettings
-from model.values import format_duration
+from model.values import format_duration, plural
 from model.workloads import Workload
+from update.autoscaling import autoscaler_problems, autoscaler_warnings
 from update.load_balancers import load_balancer_problems, removed_services
 from update.order import Step, steps, trims
 from update.ownership import Binding, binding_problems, namespace_problems, object_problems
@@ -74,7 +75,7 @@ def _rejections(settings: StackSettings, state: LiveState, changes: tuple[Worklo
     yield from _paused_problems(settings, state)
     yield from load_balancer_problems(settings, state)
     yield from _claim_problems(settings, state)
-    yield from _autoscaler_problems(settings, state)
+    yield from autoscaler_problems(settings, state)
     yield from _timeout_problems(settings, changes)
 
 
@@ -123,22 +124,6 @@ def _claim_problems(settings: StackSettings, state: LiveState) -> Iterator[Probl
         )
 
 
-def _autoscaler_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
-    """Replicas that an autoscaler and the weights would both set, again and again (argo-rollouts #2857)."""
-    owned = {workloads.edges(settings, release).name: release for release in settings.edge.releases}
-    for name, autoscaler in state.objects.get("HorizontalPodAutoscaler", {}).items():
-        target = autoscaler["spec"]["scaleTargetRef"]
-        if target.get("kind") == "Deployment" and target.get("name") in owned:
-            release = owned[target["name"]]
-            yield Problem(
-                ("edge", "releases", release, "weight"),
-                settings.edge.releases[release].weight,
-                f"cannot decide the replicas of Deployment {target['name']}, because HorizontalPodAutoscaler {name} "
-                f"scales it; delete it (kubectl -n {settings.kubernetes.namespace} delete hpa {name}) and set "
-                "edge.replicas",
-            )
-
-
 def _timeout_problems(settings: StackSettings, changes: tuple[WorkloadChange, ...]) -> Iterator[Problem]:
     """A rolling update that cannot complete within its timeout, by arithmetic."""
     edge, origin = settings.edge, settings.origin
@@ -166,8 +151,9 @@ def _timeout_problems(settings: StackSettings, changes: tuple[WorkloadChange, ..
 
 
 def _warnings(settings: StackSettings, state: LiveState, changes: tuple[WorkloadChange, ...]) -> Iterator[str]:
+    autoscaled = any(release.autoscaled for release in settings.edge.releases.values())
     for release, share in settings.edge.shares.items():
-        if share.deviation > MAX_DEVIATION:
+        if share.deviation > MAX_DEVIATION and not autoscaled:
             yield (
                 f"release {release} gets {share.replicas} of {settings.edge.replicas} edges, {share.actual:.0f} % of "
                 f"new viewers, {share.deviation:.0f} points from the desired {share.desired:.0f} %; more edges come "
@@ -179,14 +165,15 @@ def _warnings(settings: StackSettings, state: LiveState, changes: tuple[Workload
             "the identity of the cluster cannot be checked: the user of the kubeconfig must not read namespace "
             "kube-system"
         )
+    yield from autoscaler_warnings(settings, state)
     for name in removed_services(settings, state):
         yield f"Service {name} will be deleted, with its load balancer and all connections through it"
     for change in changes:
         yield from _change_warnings(settings, state, change)
     if not settings.hls.enabled and state.get("PersistentVolumeClaim", HLS_CLAIM):
         yield (
-            f"HLS is disabled, and its URL will be gone; claim {HLS_CLAIM} with the recordings stays. Delete it when "
-            f"they are not needed any more: kubectl -n {settings.kubernetes.namespace} delete pvc {HLS_CLAIM}"
+            f"HLS is disabled, and its URL stops working; claim {HLS_CLAIM} stays with its recordings. To delete them: "
+            f"kubectl -n {settings.kubernetes.namespace} delete pvc {HLS_CLAIM}"
         )
 
 
@@ -194,22 +181,24 @@ def _change_warnings(settings: StackSettings, state: LiveState, change: Workload
     if change.workload.kind == "StatefulSet":
         if state.origins is not None and change.before != change.after:
             yield (
-                f"the number of origins changes from {change.before} to {change.after}: the origins restart one by "
-                "one, because each knows all others, and each drops its publishers once, which reconnect; no edge "
-                "changes"
+                f"the origins restart one by one, because each knows all others and their number changes from "
+                f"{change.before} to {change.after}; each drops its publishers once, and they reconnect"
             )
         elif change.rolls:
             yield (
-                f"the origins restart one by one ({'; '.join(change.reasons)}): each drops its publishers once, which "
-                "reconnect; viewers stay connected and have no media for a few seconds"
+                "the origins restart one by one; each drops its publishers once, and they reconnect; viewers stay "
+                "connected and have no media for a few seconds"
             )
         return
-    release = settings.edge.releases.get(change.workload.release or "")
-    if release and release.allow_dropped_connections and (change.rolls or change.after < change.before):
-        yield f"{change.workload.title} cannot drain: this update drops the connections of its pods"
-    grace = timedelta(seconds=change.grace_seconds)
-    if change.rolls and change.grace_seconds < settings.edge.drain.grace_seconds and change.workload.release:
+    if change.workload.release is None:
+        return
+    if change.dropped:
         yield (
-            f"{change.workload.title} rolls; the connections that are open now keep the old limit of "
-            f"{format_duration(grace)}, because a running pod keeps its grace period"
+            f"{change.workload.title}: the connections of {plural(change.dropped, 'edge')} are dropped, because their "
+            "SRS version cannot drain (ossrs/srs #3805)"
+        )
+    if change.rolls and change.grace_seconds < settings.edge.drain.grace_seconds:
+        yield (
+            f"{change.workload.title}: connections that are open now keep the old limit of "
+            f"{format_duration(timedelta(seconds=change.grace_seconds))}, because a running pod keeps its grace period"
         )

@@ -133,25 +133,31 @@ async def wait_for_address(
     return await poll(observe, on_progress, AddressError)
 
 
-async def wait_for_namespace(live: LiveCluster, timeout: timedelta, on_progress: Callable[[str], None]) -> None:
+async def wait_for_namespace(
+    live: LiveCluster, timeout: timedelta, report: Callable[[str], None], on_progress: Callable[[str], None]
+) -> None:
     """Wait while the namespace is terminating; return at once if it is not.
 
     timeout: how long to wait while it has pods; an empty namespace is awaited until it is deleted, which takes
-    minutes at most. Raises NamespaceTerminatingError.
+    minutes at most. report: receives the pods that it waits for, once. on_progress: receives one line at each change.
+    Raises NamespaceTerminatingError.
     """
     deadline = timeout
-    empty = False
+    empty = reported = False
 
     def observe(elapsed: timedelta) -> Pending | None:
-        nonlocal deadline, empty
+        nonlocal deadline, empty, reported
         namespace = terminating_namespace(live)
         if namespace is None:
             return None
         pods, message = namespace
+        if not reported:
+            report(message)
+            reported = True
         if not pods and not empty:
             empty = True
             deadline = max(deadline, elapsed + SYNC_PERIOD + timeout)
-        return Pending(message, message, elapsed >= deadline)
+        return Pending(message.splitlines()[0].rstrip(":"), message, elapsed >= deadline)
 
     await poll(observe, on_progress, NamespaceTerminatingError, interval=2.0)
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from cluster.state import LiveState
+from model.config import ConfigError
 from model.settings.stack import StackSettings
 from model.values import format_duration, plural
 from update.order import ready_edges
@@ -12,11 +13,11 @@ from update.plan import UpdatePlan
 from update.workload_changes import WorkloadChange
 
 ACTIONS = {
-    "create": "is created",
-    "roll": "rolls",
-    "scale": "is scaled",
-    "update": "is updated, its pods stay",
-    "delete": "is deleted",
+    "create": "create",
+    "roll": "rolling update",
+    "scale": "scale",
+    "update": "update without a restart of its pods",
+    "delete": "delete",
     "none": "unchanged",
 }
 
@@ -42,6 +43,12 @@ def text(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> str:
     return "\n".join(lines)
 
 
+def failure(error: Exception) -> tuple[str, dict[str, Any]]:
+    """Text and JSON when there is no plan, because the config is rejected or the cluster cannot be read."""
+    problems = [str(problem) for problem in error.problems] if isinstance(error, ConfigError) else [str(error)]
+    return str(error), {"rejections": problems, "warnings": [], "workloads": []}
+
+
 def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict[str, Any]:
     """The plan as JSON: numbers in per cent, edges, pods and seconds."""
     return {
@@ -57,7 +64,8 @@ def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict
                 "action": change.action,
                 "replicas": {"before": change.before, "after": change.after, "ready": change.ready},
                 **_share(change, settings, state),
-                "drainingPods": draining_pods(change),
+                "terminatedPods": change.terminated,
+                "droppedPods": change.dropped,
                 "gracePeriodSeconds": change.grace_seconds,
                 "reasons": list(change.reasons),
                 "srsConfDiff": list(change.conf_diff),
@@ -71,49 +79,50 @@ def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict
     }
 
 
-def draining_pods(change: WorkloadChange) -> int:
-    """Pods of a workload that this update terminates."""
-    if change.action == "roll":
-        return change.before
-    return max(0, change.before - change.after)
-
-
 def peak_edge_pods(plan: UpdatePlan, state: LiveState) -> int:
     """The largest number of edge pods at the same time: new ones beside all that drain."""
     edges = [change for change in plan.changes if change.workload.release is not None]
     return len(state.terminating) + sum(
-        change.before + change.after if change.rolls else max(change.before, change.after) for change in edges
+        change.terminated + change.after if change.rolls else max(change.before, change.after) for change in edges
     )
 
 
 def publishers_dropped(plan: UpdatePlan) -> bool:
     """Whether the origins restart, which drops each origin's publishers once."""
-    return any(change.workload.kind == "StatefulSet" and draining_pods(change) for change in plan.changes)
+    return any(change.workload.kind == "StatefulSet" and change.terminated for change in plan.changes)
 
 
 def _connections(plan: UpdatePlan, state: LiveState) -> Iterator[str]:
     if not any(change.action != "none" for change in plan.changes):
         yield "  Nothing changes for connections."
-    draining = sum(draining_pods(change) for change in plan.changes if change.workload.release is not None)
+    edges = [change for change in plan.changes if change.workload.release is not None]
+    dropped = sum(change.dropped for change in edges)
+    draining = [change for change in edges if change.terminated > change.dropped]
+    if dropped:
+        yield f"  The connections of {plural(dropped, 'edge')} are dropped: their SRS version cannot drain."
     if draining:
-        longest = max(
-            change.grace_seconds for change in plan.changes if change.workload.release and draining_pods(change)
-        )
-        limit = format_duration(timedelta(seconds=longest))
-        yield f"  Open connections stay open: {plural(draining, 'edge')} will drain, for up to {limit}."
+        count = sum(change.terminated - change.dropped for change in draining)
+        limit = format_duration(timedelta(seconds=max(change.grace_seconds for change in draining)))
+        yield f"  Open connections stay open: {plural(count, 'edge')} will drain, for up to {limit}."
     if state.terminating:
         deadline = max(str(pod["metadata"]["deletionTimestamp"]) for pod in state.terminating)
-        yield f"  {plural(len(state.terminating), 'edge')} draining already, the last one until {deadline}."
+        verb = "is" if len(state.terminating) == 1 else "are"
+        yield (
+            f"  {plural(len(state.terminating), 'edge')} {verb} already terminating, the last one until {deadline} at "
+            "the latest."
+        )
     if draining or state.terminating:
-        yield f"  At most {plural(peak_edge_pods(plan, state), 'edge pod')} at the same time."
+        yield f"  Up to {plural(peak_edge_pods(plan, state), 'edge pod')} will exist at the same time."
     if publishers_dropped(plan):
-        yield "  Publishers are dropped once per origin and reconnect."
+        yield "  Each origin drops its publishers once; they reconnect."
 
 
 def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState) -> Iterator[str]:
     noun = "edge" if change.workload.release is not None else "replica"
     replicas = plural(change.after, noun)
-    if change.before != change.after:
+    if change.action == "delete":
+        replicas = plural(change.before, noun)
+    elif change.before != change.after and change.action != "create":
         replicas = f"{change.before} -> {replicas}"
     share = _share(change, settings, state)
     shares = ""
@@ -121,7 +130,7 @@ def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState)
         before, after = share["sharePercent"]["before"], share["sharePercent"]["after"]
         shares = f", {before} % -> {after} % of new viewers" if before != after else f", {after} % of new viewers"
     yield f"  {change.workload.title}: {ACTIONS[change.action]}, {replicas}{shares}"
-    yield from (f"    because of {reason}" for reason in change.reasons)
+    yield from (f"    {reason}" for reason in change.reasons)
     yield from (f"      {line}" for line in change.conf_diff)
 
 

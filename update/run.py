@@ -20,7 +20,6 @@ from model import workloads
 from model.names import DEMO, HLS, ORIGIN
 from model.settings.load_balancer import CloudLoadBalancer
 from model.settings.stack import StackSettings
-from model.values import plural
 from model.workloads import Workload
 from update.plan import UpdatePlan
 from update.polling import AddressError, RolloutError, wait_for_address, wait_for_rollout
@@ -34,7 +33,7 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
     """
     if plan.trims and not pulumi.runtime.is_dry_run():
         for deployment, replicas in plan.trims.items():
-            pulumi.log.info(f"removing pods of {deployment} that are not ready: {plural(replicas, 'pod')} will remain")
+            pulumi.log.info(f"removing pods of Deployment {deployment} that are not ready")
             await asyncio.to_thread(live.scale, deployment, replicas)
     provider = k8s.Provider(
         "kubernetes",

@@ -3,16 +3,18 @@
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal, cast
 
 from cluster.live import Object
 from cluster.state import LiveState
 from model import workloads
 from model.settings.stack import StackSettings
-from model.values import natural_key
+from model.values import format_duration, natural_key, plural
 from model.workload_specs import change_cause, demo_spec, edge_spec, hls_spec, origin_spec
 from model.workloads import Workload
-from update.apply import Change, apply_changes, to_manifest
+from update.apply import Change, applied, apply_changes, to_manifest
+from update.revisions import cannot_drain, outdated_pods
 
 Action = Literal["create", "roll", "scale", "update", "delete", "none"]
 
@@ -22,8 +24,9 @@ class WorkloadChange:
     """What an update does to a workload.
 
     action: `roll` replaces its pods, `update` changes the object without touching pods. before, after: desired
-    replicas. reasons: why it rolls, a line each. conf_diff: unified diff of its srs.conf, line by line.
-    grace_seconds: the grace period of its running pods, which a roll or a scale-down terminates.
+    replicas. ready: pods that are ready now. terminated: those of them that this update terminates.
+    dropped: those of these that cannot drain, because of the SRS version that they run. reasons: why it rolls, a line
+    each. conf_diff: unified diff of its srs.conf, line by line. grace_seconds: the grace period of its running pods.
     """
 
     workload: Workload
@@ -31,6 +34,8 @@ class WorkloadChange:
     before: int
     after: int
     ready: int = 0
+    terminated: int = 0
+    dropped: int = 0
     reasons: tuple[str, ...] = ()
     conf_diff: tuple[str, ...] = ()
     grace_seconds: int = 0
@@ -54,58 +59,79 @@ def _declared(settings: StackSettings, state: LiveState) -> Iterator[WorkloadCha
         yield _change(
             workloads.edges(settings, release),
             {"metadata": metadata, "spec": to_manifest(edge_spec(settings, release))},
+            settings,
             state,
             settings.edge_conf(release),
         )
     yield _change(
-        workloads.origins(settings), {"spec": to_manifest(origin_spec(settings))}, state, settings.origin_conf
+        workloads.origins(settings), {"spec": to_manifest(origin_spec(settings))}, settings, state, settings.origin_conf
     )
     if settings.hls.enabled:
-        yield _change(workloads.hls(settings), {"spec": to_manifest(hls_spec(settings))}, state)
+        yield _change(workloads.hls(settings), {"spec": to_manifest(hls_spec(settings))}, settings, state)
     if settings.demo.enabled:
-        yield _change(workloads.demo(settings), {"spec": to_manifest(demo_spec(settings))}, state)
+        yield _change(workloads.demo(settings), {"spec": to_manifest(demo_spec(settings))}, settings, state)
 
 
 def _removed(settings: StackSettings, state: LiveState) -> Iterator[WorkloadChange]:
     for name in sorted(state.edges, key=natural_key):
         release = workloads.release_of(name)
         if release not in settings.edge.releases:
-            yield _deleted(workloads.edges(settings, release), state.edges[name])
+            yield _deleted(workloads.edges(settings, release), state.edges[name], settings)
     for workload, enabled in (
         (workloads.hls(settings), settings.hls.enabled),
         (workloads.demo(settings), settings.demo.enabled),
     ):
         if not enabled and (live := state.get("Deployment", workload.name)):
-            yield _deleted(workload, live)
+            yield _deleted(workload, live, settings)
 
 
-def _deleted(workload: Workload, live: Object) -> WorkloadChange:
-    return WorkloadChange(workload, "delete", _replicas(live), 0, _ready(live), grace_seconds=_grace(live))
+def _deleted(workload: Workload, live: Object, settings: StackSettings) -> WorkloadChange:
+    ready = _ready(live)
+    return WorkloadChange(
+        workload,
+        "delete",
+        _replicas(live),
+        0,
+        ready,
+        terminated=ready,
+        dropped=ready if cannot_drain(live["spec"]["template"], settings) else 0,
+        grace_seconds=_grace(live),
+    )
 
 
-def _change(workload: Workload, desired: Object, state: LiveState, conf: str = "") -> WorkloadChange:
+def _change(
+    workload: Workload, desired: Object, settings: StackSettings, state: LiveState, conf: str = ""
+) -> WorkloadChange:
     after = int(desired["spec"]["replicas"])
     live = state.get(workload.kind, workload.name)
     if live is None:
         return WorkloadChange(workload, "create", 0, after)
     changes = apply_changes(desired, live)
     template = [change for change in changes if change.path[:2] == ("spec", "template")]
-    before = _replicas(live)
-    conf_diff = tuple(_conf_diff(state.confs.get(workload.name, ""), conf)) if template and conf else ()
+    outdated = outdated_pods(live, applied(live, template)["spec"]["template"], state, settings)
+    before, ready = _replicas(live), _ready(live)
     action: Action = "none"
-    if template and before and not desired["spec"].get("paused"):
+    if not desired["spec"].get("paused") and before and (outdated.pods or (template and not outdated.current)):
         action = "roll"
     elif before != after:
         action = "scale"
     elif changes:
         action = "update"
+    removed = max(0, ready - after)
+    dropped = removed if cannot_drain(live["spec"]["template"], settings) else 0
+    conf_diff = tuple(_conf_diff(state.confs.get(workload.name, ""), conf)) if template and conf else ()
+    reasons = tuple(dict.fromkeys(_reason(change, bool(conf_diff)) for change in template))
+    if action == "roll" and not reasons:
+        reasons = (f"{plural(outdated.pods, 'pod')} of an earlier revision",)
     return WorkloadChange(
         workload,
         action,
         before,
         after,
-        _ready(live),
-        tuple(dict.fromkeys(_reason(change, bool(conf_diff)) for change in template)),
+        ready,
+        max(removed, outdated.ready) if action == "roll" else removed,
+        max(dropped, outdated.dropped) if action == "roll" else dropped,
+        reasons,
         conf_diff,
         _grace(live),
         tuple(str(change) for change in changes),
@@ -116,14 +142,18 @@ def _reason(change: Change, conf_changes: bool) -> str:
     """Why a changed field of the pod template rolls a workload, in the operator's words."""
     path = change.path[2:]
     if change.manager:
-        return f"{'.'.join(path)} was set by {change.manager} and will be removed"
+        return f"{'.'.join(path)} removed (set by {change.manager})"
     if path[-1] == "image":
         return f"image {change.before} -> {change.after}"
     if conf_changes and "configMap" in path:
         return "srs.conf"
     if path == ("spec", "terminationGracePeriodSeconds"):
-        return f"drain: grace period {change.before} s -> {change.after} s"
+        return f"grace period {_duration(change.before)} -> {_duration(change.after)}"
     return str(Change(path[1:] if path[0] == "spec" else path, change.before, change.after))
+
+
+def _duration(grace: Any) -> str:
+    return format_duration(timedelta(seconds=int(grace or 30)))
 
 
 def _conf_diff(before: str, after: str) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """`srs:edge`: the edges, their releases and how they drain."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Self
 
-from pydantic import Field, StrictBool, StrictStr, model_validator
+from pydantic import Field, PrivateAttr, StrictBool, StrictStr, model_validator
 
 from model.base import NonEmpty, PositiveInt, Settings, Weight
 from model.problems import Problem, RuleError
@@ -58,6 +60,11 @@ class ReleaseSettings(ImageSettings):
         description="Pauses a rolling update of this release (`kubectl rollout pause`); an update does not wait for "
         "it.",
     )
+    autoscaled: StrictBool = Field(
+        default=False,
+        description="A HorizontalPodAutoscaler sets the replicas of this release, and updates keep them. The weight "
+        "sets the replicas of a new release only; 0 keeps the release without pods, and its autoscaler inactive.",
+    )
     allow_dropped_connections: StrictBool = Field(
         default=False,
         description="Accepts an SRS version that cannot drain: every update of it drops its connections.",
@@ -97,6 +104,7 @@ class EdgeSettings(Placement):
     rollout_timeout: Duration = Field(
         default=timedelta(minutes=10), description="An update fails when a release is not ready after this time."
     )
+    _kept_replicas: dict[str, int] = PrivateAttr(default_factory=dict[str, int])
     releases: dict[ReleaseName, ReleaseSettings] = Field(
         min_length=1, description="The releases by name; normally one, two during a canary."
     )
@@ -139,4 +147,20 @@ class EdgeSettings(Placement):
     @property
     def shares(self) -> dict[str, Share]:
         """Replicas and shares of each release, in natural order."""
-        return shares(self.replicas, self.weights)
+        by_weight = shares(self.replicas, self.weights)
+        replicas = {name: self._kept_replicas.get(name, share.replicas) for name, share in by_weight.items()}
+        total = sum(replicas.values())
+        return {
+            name: replace(share, replicas=replicas[name], actual=100 * replicas[name] / total)
+            for name, share in by_weight.items()
+        }
+
+    def keep_autoscaled_replicas(self, live: Mapping[str, int]) -> Self:
+        """The same settings, in which autoscaled releases have their live replicas. live: by release."""
+        copy = self.model_copy()
+        copy._kept_replicas = {
+            name: live[name]
+            for name, release in self.releases.items()
+            if release.autoscaled and release.weight > 0 and live.get(name)
+        }
+        return copy

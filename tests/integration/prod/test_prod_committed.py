@@ -114,7 +114,7 @@ def test_a_user_who_may_only_read_can_preview(prod: ProdStack) -> None:
         prod.config["kubernetes"]["kubeconfig"] = str(prod.kubeconfig)
         prod.config["edge"]["replicas"] = 8
     assert preview.ok, preview.output
-    assert "edge release r5: is scaled, 8 -> 9 edges" in preview.output
+    assert "edge release r5: scale, 8 -> 9 edges" in preview.output
     assert "cannot be checked" not in preview.output, "the identity of the cluster is readable"
     assert token not in preview.output
 

@@ -46,7 +46,7 @@ def test_a_drain_that_the_load_balancer_cannot_keep_is_rejected_with_both_altern
         read(kind | limit)
     (problem,) = error.value.problems
     text = str(problem)
-    assert text.startswith("srs:edge.drain.timeout: 12h is longer than loadBalancer can keep: with ")
+    assert text.startswith("srs:edge.drain.timeout: 12h is longer than srs:loadBalancer can keep: with ")
     assert "15m after the pod started to terminate" in text
     assert "backend: ecs and externalTrafficPolicy: Cluster" in text
     assert "set drain.timeout to at most 14m30s" in text
@@ -83,7 +83,9 @@ def test_no_accepted_config_promises_more_than_the_load_balancer_keeps(
 def test_the_drain_of_every_load_balancer_that_leads_to_edges_counts() -> None:
     short = SLB | {"backend": "eni", "service": "other"}
     for key, value in (("formerLoadBalancer", short), ("publish", {"loadBalancer": short})):
-        with pytest.raises(ConfigError, match=r"is longer than (formerLoadBalancer|publish\.loadBalancer) can keep"):
+        with pytest.raises(
+            ConfigError, match=r"is longer than srs:(formerLoadBalancer|publish\.loadBalancer) can keep"
+        ):
             read(SLB, **{key: value})
     read(SLB, publish={"to": "origins", "loadBalancer": short})  # origins restart, they do not drain
 
@@ -127,7 +129,7 @@ def test_what_distorts_a_canary(change: dict[str, Any], warning: str | None) -> 
 
 def test_risky_settings_are_warnings() -> None:
     local = SLB | {"externalTrafficPolicy": "Local", "connectionDrain": "0s"}
-    with pytest.raises(ConfigError, match=r"raise loadBalancer\.connectionDrain"):
+    with pytest.raises(ConfigError, match=r"raise srs:loadBalancer\.connectionDrain"):
         read(local, {"deregister": "0s", "timeout": "1s"})
     (line,) = read(local, {"deregister": "0s", "timeout": "0s"}).warnings()
     assert "without connectionDrain" in line

@@ -66,7 +66,7 @@ def test_a_release_without_terminating_edges_is_not_changed(
     cluster = Cluster(monkeypatch)
     assert cluster.run("r5") == 0
     assert len(cluster.existing) == 3
-    assert capsys.readouterr().out == "no terminating edge of release r5 in namespace live\n"
+    assert capsys.readouterr().out == "no edges of release r5 are terminating in namespace live\n"
 
 
 def test_without_a_terminal_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,11 +42,19 @@ def workload(name: str, spec: Any, ready: int | None = None, **annotations: str)
     if not manifest.get("paused"):
         manifest.pop("paused", None)
     replicas = manifest["replicas"]
-    live = {"metadata": metadata(name, **annotations), "spec": manifest, "status": {}}
-    live["status"]["readyReplicas"] = replicas if ready is None else ready
+    live = {"metadata": metadata(name, **annotations) | {"uid": name}, "spec": manifest}
+    live["status"] = {"replicas": replicas, "readyReplicas": replicas if ready is None else ready}
     owned = {"f:metadata": {"f:annotations": {f"f:{STACK_ANNOTATION}": {}}}, "f:spec": {"f:replicas": {}}}
     live["metadata"]["managedFields"] = [{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": owned}]
     return live
+
+
+def replica_set(deployment: dict[str, Any]) -> dict[str, Any]:
+    """The ReplicaSet of a Deployment whose rolling update is complete."""
+    template = copy.deepcopy(deployment["spec"]["template"])
+    template["metadata"]["labels"]["pod-template-hash"] = "1"
+    owner = {"uid": deployment["metadata"]["uid"]}
+    return {"metadata": {"ownerReferences": [owner]}, "spec": {"template": template}, "status": deployment["status"]}
 
 
 def state_after(settings: StackSettings, ready: dict[str, int] | None = None) -> LiveState:
@@ -67,6 +75,7 @@ def state_after(settings: StackSettings, ready: dict[str, int] | None = None) ->
     }
     objects: dict[Kind, dict[str, Any]] = {
         "Deployment": deployments,
+        "ReplicaSet": {name: replica_set(deployment) for name, deployment in deployments.items()},
         "StatefulSet": {ORIGIN: workload(ORIGIN, origin_spec(settings))},
         "Service": services,
     }

@@ -58,7 +58,7 @@ def test_fields_that_kubectl_added_vanish_with_the_next_update_and_not_before() 
         assert apply_changes(desired(), current) == [], "no field of ours differs, so nothing is applied"
         replicas, removed = apply_changes(desired(edge__replicas=8), current)
         assert replicas.path == ("spec", "replicas")
-        assert str(removed) == f"spec.template.{path}: removed, it was set by {manager}"
+        assert str(removed) == f"spec.template.{path}: removed (set by {manager})"
 
 
 def test_fields_of_controllers_are_left_alone() -> None:
@@ -75,4 +75,4 @@ def test_a_field_of_an_earlier_config_is_removed() -> None:
     selector = {"f:spec": {"f:template": {"f:spec": {"f:nodeSelector": {}}}}}
     current["metadata"]["managedFields"].append({"manager": "srs", "operation": "Apply", "fieldsV1": selector})
     (change,) = apply_changes(desired(), current)
-    assert str(change) == "spec.template.spec.nodeSelector: removed, it was set by an earlier update"
+    assert str(change) == "spec.template.spec.nodeSelector: removed (set by an earlier update)"

@@ -10,9 +10,11 @@ from cluster.state import LiveState
 from model.settings.stack import StackSettings
 from unit.update.live_objects import STACK, metadata, nothing, settings, state_after, workload
 from update import report
+from update.autoscaling import keep_autoscaled_replicas
 from update.order import edge_order, ready_edges
 from update.ownership import Binding
 from update.plan import UpdatePlan, plan
+from update.workload_changes import WorkloadChange
 
 R5 = {"image": "ossrs/srs:v4.0.6", "weight": 75}
 R6 = {"image": "ossrs/srs:v4.0.6", "weight": 25}
@@ -36,7 +38,7 @@ def only(update: UpdatePlan) -> str:
 
 def test_paused_is_rejected_on_a_release_that_does_not_exist() -> None:
     assert only(planned(paused(), nothing())) == (
-        "srs:edge.releases.r5.paused: True must be false on a release that does not exist yet: it would have no pods"
+        "srs:edge.releases.r5.paused: true must be false on a release that does not exist yet: it would have no pods"
     )
 
 
@@ -66,7 +68,7 @@ def kubernetes(**change: Any) -> StackSettings:
     [
         ({"namespace": "other"}, "uid", "srs:kubernetes.namespace: 'other' must stay 'live'"),
         ({"clusterId": "c2"}, "uid", "srs:kubernetes.clusterId: 'c2' must stay 'c1'"),
-        ({"createNamespace": False}, "uid", "srs:kubernetes.createNamespace: False must stay true"),
+        ({"createNamespace": False}, "uid", "srs:kubernetes.createNamespace: false must stay true"),
         ({}, "other", "srs:kubernetes.kubeconfig: 'k' leads to another cluster"),
     ],
     ids=lambda value: str(value)[:40],
@@ -103,7 +105,7 @@ def test_a_binding_survives_the_stack_outputs() -> None:
 def test_a_namespace_of_others_is_never_owned(namespace: Any, owner: str) -> None:
     state = LiveState("uid", namespace)
     message = only(planned(kubernetes(), state))
-    assert "createNamespace: True cannot create namespace live" in message
+    assert "createNamespace: true cannot create namespace live" in message
     assert f"belongs to {owner}. Set createNamespace: false" in message
     assert not planned(kubernetes(createNamespace=False), state).rejections
     assert "needs namespace live to exist" in only(planned(kubernetes(createNamespace=False), nothing()))
@@ -120,8 +122,8 @@ def test_objects_of_others_are_never_overwritten() -> None:
 
 def test_objects_of_an_earlier_version_belong_to_the_stack() -> None:
     state = state_after(kubernetes())
-    for objects in state.objects.values():
-        for item in objects.values():
+    for kind, objects in state.objects.items():
+        for item in objects.values() if kind != "ReplicaSet" else []:
             del item["metadata"]["annotations"]["srs/stack"]
             item["metadata"]["annotations"]["pulumi.com/patchFieldManager"] = "srs"
     assert not planned(kubernetes(), state).rejections
@@ -145,20 +147,45 @@ def test_hls_can_be_disabled_and_keeps_the_recordings() -> None:
     state = state_after(settings(hls={"enabled": True, "storageClass": "nas"}))
     update = planned(settings(hls={"enabled": False}), state)
     assert not update.rejections
-    assert "claim srs-hls with the recordings stays" in update.warnings[-1]
+    assert "claim srs-hls stays with its recordings" in update.warnings[-1]
 
 
 # Autoscalers, timeouts.
 
 
-def test_an_autoscaler_on_a_release_is_rejected() -> None:
-    state = state_after(settings())
+def with_autoscaler(state: LiveState) -> LiveState:
     target = {"kind": "Deployment", "name": "srs-edge-r5-deploy"}
     objects: dict[Kind, dict[str, Any]] = {**state.objects}
     objects["HorizontalPodAutoscaler"] = {"hpa": {"spec": {"scaleTargetRef": target}}}
-    message = only(planned(settings(), LiveState("uid", state.namespace, objects, state.confs)))
-    assert "HorizontalPodAutoscaler hpa scales it" in message
+    return LiveState("uid", state.namespace, objects, state.confs)
+
+
+def test_an_autoscaler_on_a_release_is_rejected_where_the_weight_decides() -> None:
+    message = only(planned(settings(), with_autoscaler(state_after(settings()))))
+    assert "edge.releases.r5.autoscaled: false must be true, because HorizontalPodAutoscaler hpa scales" in message
     assert "kubectl -n live delete hpa hpa" in message
+
+
+def test_an_autoscaled_release_keeps_its_replicas() -> None:
+    desired = settings(edge__releases={"r5": R5 | {"autoscaled": True}, "r6": R6})
+    state = with_autoscaler(state_after(desired))
+    state.objects["Deployment"]["srs-edge-r5-deploy"]["spec"]["replicas"] = 9
+    kept = keep_autoscaled_replicas(desired, state)
+    update = planned(kept, state)
+    assert not update.rejections
+    assert not update.warnings
+    assert {change.action for change in update.changes if change.workload.release} == {"none"}
+    assert {name: share.replicas for name, share in kept.edge.shares.items()} == {"r5": 9, "r6": 1}
+    assert kept.edge.shares["r6"].actual == 10
+
+    none = keep_autoscaled_replicas(
+        settings(edge__releases={"r5": R5 | {"autoscaled": True, "weight": 0}, "r6": R6}), state
+    )
+    assert none.edge.shares["r5"].replicas == 0, "weight 0 keeps the release without pods"
+    assert keep_autoscaled_replicas(desired, nothing()).edge.shares["r5"].replicas == 3, "a new release has its weight"
+    assert (
+        "no HorizontalPodAutoscaler has Deployment srs-edge-r5-deploy" in planned(kept, state_after(kept)).warnings[0]
+    )
 
 
 def test_a_rollout_that_cannot_complete_in_time_is_rejected() -> None:
@@ -213,7 +240,7 @@ def test_another_number_of_origins_changes_no_edge() -> None:
     for before, after in ((2, 3), (3, 2)):
         now = state_after(settings(origin=ORIGIN | {"replicas": before}))
         update = planned(settings(origin=ORIGIN | {"replicas": after}), now)
-        assert f"from {before} to {after}: the origins restart one by one" in update.warnings[0]
+        assert f"their number changes from {before} to {after}" in update.warnings[0]
         assert {change.action for change in update.changes if change.workload.release} == {"none"}
         assert not any(step.awaited for step in update.steps)
 
@@ -223,7 +250,78 @@ def test_a_longer_drain_does_not_apply_to_open_connections() -> None:
     update = planned(settings(edge__drain={"deregister": "5s", "timeout": "24h"}), state)
     assert any("keep the old limit of 12h35s" in warning for warning in update.warnings)
     change = next(change for change in update.changes if change.workload.release == "r5")
-    assert change.reasons == ("drain: grace period 43235 s -> 86435 s",)
+    assert change.reasons == ("grace period 12h35s -> 24h35s",)
+
+
+# Which pods an update terminates.
+
+
+def change_of(update: UpdatePlan, release: str = "r5") -> WorkloadChange:
+    return next(change for change in update.changes if change.workload.release == release)
+
+
+def revision(state: LiveState, desired: StackSettings, ready: int, release: str = "r5") -> None:
+    """Add a ReplicaSet of a release with the template of these settings."""
+    name = f"srs-edge-{release}-deploy"
+    other = copy.deepcopy(state_after(desired).objects["ReplicaSet"][name])
+    other["status"] = {"replicas": ready, "readyReplicas": ready}
+    state.objects["ReplicaSet"][f"{name}-other"] = other
+
+
+CHANGED = settings(edge__releases={"r5": R5 | {"image": "ossrs/srs:v4.0.271"}, "r6": R6})
+
+
+def test_a_paused_rolling_update_is_announced_when_it_continues() -> None:
+    pausing = settings(edge__releases={"r5": R5 | {"image": "ossrs/srs:v4.0.271", "paused": True}, "r6": R6})
+    assert change_of(planned(pausing, state_after(settings()))).action == "update"
+    state = state_after(pausing)
+    state.objects["ReplicaSet"].update(state_after(settings()).objects["ReplicaSet"])  # no pod of the new revision
+    assert change_of(planned(pausing, state)).action == "none"
+    change = change_of(planned(CHANGED, state))
+    assert (change.action, change.terminated) == ("roll", 3)
+    assert change.reasons == ("3 pods of an earlier revision",)
+
+
+def test_an_interrupted_rolling_update_is_announced_when_it_continues() -> None:
+    state = state_after(CHANGED)
+    state.objects["ReplicaSet"]["srs-edge-r5-deploy"]["status"] = {"replicas": 1, "readyReplicas": 1}
+    revision(state, settings(), ready=2)
+    change = change_of(planned(CHANGED, state))
+    assert (change.action, change.terminated) == ("roll", 2)
+    assert change_of(planned(CHANGED, state), "r6").action == "none"
+
+
+def test_a_rollback_keeps_the_pods_of_the_revision_that_it_restores() -> None:
+    state = state_after(CHANGED)
+    state.objects["ReplicaSet"]["srs-edge-r5-deploy"]["status"] = {"replicas": 1, "readyReplicas": 0}
+    revision(state, settings(), ready=3)
+    change = change_of(planned(settings(), state))
+    assert (change.action, change.terminated) == ("roll", 0), "the pod of the bad revision serves nobody"
+    assert change.reasons[0] == "image ossrs/srs:v4.0.271 -> ossrs/srs:v4.0.5"
+
+
+def test_pods_that_are_not_ready_have_no_connections_to_drain() -> None:
+    state = state_after(settings(edge__releases={"r5": R5, "r6": R6}), ready={"r6": 0})
+    without = settings(edge__releases={"r5": R5})
+    update = planned(without, state)
+    assert change_of(update, "r6").terminated == 0
+    assert "will drain" not in report.text(update, without, state)
+
+
+def test_the_running_version_decides_whether_connections_are_dropped() -> None:
+    cannot = settings(
+        edge__releases={"r5": R5 | {"image": "ossrs/srs:v5.0-r3", "allowDroppedConnections": True}, "r6": R6}
+    )
+    update = planned(settings(), state_after(cannot))
+    assert change_of(update).dropped == 3
+    (warning,) = update.warnings
+    assert warning.startswith("edge release r5: the connections of 3 edges are dropped, because their SRS version")
+    text = report.text(update, settings(), state_after(cannot))
+    assert "The connections of 3 edges are dropped: their SRS version cannot drain." in text
+    assert "stay open" not in text
+    update = planned(cannot, state_after(settings()))
+    assert (change_of(update).terminated, change_of(update).dropped) == (3, 0), "those that run now can drain"
+    assert not update.warnings
 
 
 # The order.
@@ -283,15 +381,15 @@ def test_the_report_starts_with_connections_and_names_the_reasons() -> None:
     assert report.text(update, after, state).splitlines() == [
         "Update plan for namespace live:",
         "  Open connections stay open: 3 edges will drain, for up to 12h35s.",
-        "  At most 7 edge pods at the same time.",
-        "  edge release r5: is scaled, 3 -> 1 edge, 75 % -> 25 % of new viewers",
-        "  edge release r6: rolls, 1 -> 3 edges, 25 % -> 75 % of new viewers",
-        "    because of srs.conf",
+        "  Up to 7 edge pods will exist at the same time.",
+        "  edge release r5: scale, 3 -> 1 edge, 75 % -> 25 % of new viewers",
+        "  edge release r6: rolling update, 1 -> 3 edges, 25 % -> 75 % of new viewers",
+        "    srs.conf",
         "      -max_connections 1000;",
         "      +max_connections 5;",
         "  origins: unchanged, 3 replicas",
-        "  nginx-origin: is created, 0 -> 1 replica",
-        "  srs-demo: is created, 0 -> 1 replica",
+        "  nginx-origin: create, 1 replica",
+        "  srs-demo: create, 1 replica",
     ]
     data = report.as_json(update, after, state)
     assert data["peakEdgePods"] == 7

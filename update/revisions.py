@@ -1,0 +1,80 @@
+"""The pods of a live workload by revision: which of them an update replaces, and which of those cannot drain."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from cluster.live import Object
+from cluster.state import LiveState
+from model.settings.stack import StackSettings
+from model.srs_version import capabilities, parse_version
+from model.values import parse_image
+
+_HASH_LABEL = "pod-template-hash"
+"""The label that a Deployment adds to the template of its ReplicaSets."""
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """Pods of other revisions than the desired one, which a rolling update terminates.
+
+    pods: all of them. ready: those that are ready. dropped: ready ones that cannot drain.
+    current: whether pods of the desired revision exist already.
+    """
+
+    pods: int
+    ready: int
+    dropped: int
+    current: bool
+
+
+def outdated_pods(live: Object, template: Object, state: LiveState, settings: StackSettings) -> Outdated:
+    """The pods of a workload whose revision is not the desired one.
+
+    template: the pod template of the live workload after the update. A Deployment uses an older ReplicaSet with the
+    same template again (Kubernetes docs, "Rolling Back a Deployment"), so its pods are not replaced.
+    """
+    if live.get("kind") == "StatefulSet" or "serviceName" in live["spec"]:
+        return _of_stateful_set(live, template)
+    pods = ready = dropped = 0
+    current = False
+    for replica_set in state.replica_sets(live):
+        replicas = replica_set.get("status", {}).get("replicas", 0)
+        if _same(replica_set["spec"]["template"], template):
+            current = current or replicas > 0
+            continue
+        pods += replicas
+        ready_here = replica_set.get("status", {}).get("readyReplicas", 0)
+        ready += ready_here
+        dropped += ready_here if cannot_drain(replica_set["spec"]["template"], settings) else 0
+    return Outdated(pods, ready, dropped, current)
+
+
+def _of_stateful_set(live: Object, template: Object) -> Outdated:
+    status = live.get("status", {})
+    replicas, ready = status.get("replicas", 0), status.get("readyReplicas", 0)
+    if template != live["spec"]["template"]:
+        return Outdated(replicas, ready, 0, current=False)
+    rolling = status.get("currentRevision") != status.get("updateRevision")
+    pods = max(0, replicas - status.get("updatedReplicas", 0)) if rolling else 0
+    return Outdated(pods, min(ready, pods), 0, current=True)
+
+
+def cannot_drain(template: Object, settings: StackSettings) -> bool:
+    """Whether SRS in a pod drops its connections when it quits (ossrs/srs #3805).
+
+    By the version that the config names for its image, or by the image's tag; an unknown version is assumed to drain.
+    """
+    containers = cast("list[dict[str, Any]]", template["spec"].get("containers", []))
+    image = next((str(container["image"]) for container in containers if container["name"] == "srs"), "")
+    versions = {release.image: release.srs_version for release in settings.edge.releases.values()}
+    try:
+        version = versions.get(image) or parse_version(parse_image(image).tag or "")
+    except ValueError:  # such as an image without a tag, set by hand
+        return False
+    return version is not None and not capabilities(version).drains
+
+
+def _same(template: Object, desired: Object) -> bool:
+    metadata = template["metadata"]
+    labels = {key: value for key, value in metadata.get("labels", {}).items() if key != _HASH_LABEL}
+    return {**template, "metadata": {**metadata, "labels": labels}} == desired
