@@ -99,12 +99,13 @@ def test_an_autoscaler_on_a_release_is_rejected_or_respected(unchanged: DevStack
         update = unchanged.update()
         assert not update.ok
         assert "must be true, because HorizontalPodAutoscaler srs-edge-r5-deploy scales the release" in update.output
-        unchanged.kubectl("scale", "deployment", "srs-edge-r5-deploy", "--replicas=6")
         unchanged.config["edge"]["releases"]["r5"]["autoscaled"] = True
-        assert "Nothing changes for connections." in unchanged.preview().output
+        unchanged.config["edge"]["replicas"] = 8
+        output = unchanged.preview().output
+        assert "edge release r5: unchanged, 3 edges" in output
+        assert "edge release r6: scale, 1 -> 2 edges" in output
     finally:
         unchanged.kubectl("delete", "hpa", "srs-edge-r5-deploy")
-        unchanged.kubectl("scale", "deployment", "srs-edge-r5-deploy", "--replicas=4")
 
 
 @pytest.mark.parametrize(
