@@ -9,7 +9,7 @@ an API server that routes to pods (not with every network plugin) and whose addr
 forwarding works wherever the log can be read, and connects inside the pod's own network. No other image and no shell is
 needed.
 
-The player ends with its result, and the pull with it. Hooks of the release (`on_play`) see the player.
+The player is connected for about two seconds, and ends the pull with it. Hooks of the release (`on_play`) see it.
 """
 
 import re
@@ -139,7 +139,8 @@ class OriginCheck:
             self._player = None
 
     def _observe(self, pods: Sequence[str]) -> OriginAccess:
-        if self._player is None or self._player.pod not in pods:
+        player = self._player
+        if player is None or player.pod not in pods:
             self.close()
             pod = pods[self._players % len(pods)]
             self._players += 1
@@ -150,14 +151,14 @@ class OriginCheck:
             if pulls.reached:
                 return REACHED
             try:
-                self._player = _Player(self._live, pod, pulls.failure)
+                player = self._player = _Player(self._live, pod, pulls.failure)
             except ForbiddenError as error:
                 return OriginAccess("unknown", (str(error),))
             except UnreachableError as error:
                 return self._no_result(str(error))
         access = PENDING
         for _ in range(_STEPS):
-            access = self._player.observe(self._live)
+            access = player.observe(self._live)
             if access.result != "pending":
                 break
         if access.result == "pending":

@@ -88,8 +88,8 @@ def test_edges_that_are_ready_and_play_nothing_fail_the_update(
     failed = stack.update()
     assert not failed.ok
     assert "no new edge has reached an origin" in failed.output
-    assert "tcp: connect srs-origin-service." in failed.output
-    assert "get address info\n  the name does not resolve: check srs:kubernetes.clusterDomain" in failed.output
+    assert ".svc.cluster.wrong:1935 to=5000ms : get address info" in failed.output
+    assert "check srs:kubernetes.clusterDomain" in failed.output
     del stack.config["kubernetes"]["clusterDomain"]
     stack.config["edge"]["rolloutTimeout"] = "90s"
     assert "not checked" not in stack.must_update().output

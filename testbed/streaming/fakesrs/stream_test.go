@@ -218,6 +218,19 @@ func TestFLV(t *testing.T) {
 	}
 }
 
+// HTTP-FLV as measured on SRS 4.0.5 and 4.0.271, RTMP by its source (SrsRtmpConn::check_vhost).
+func TestAVhostThatIsOffRejectsEveryClient(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, v406, "", "enabled off; http_remux { enabled on; }")
+	if got, _ := get(t, "http://"+n.http+"/live/x.flv"); got != 404 {
+		t.Errorf("HTTP-FLV: %d", got)
+	}
+	if client, err := dial(n.rtmp); err == nil {
+		client.Close()
+		t.Error("RTMP: it connects")
+	}
+}
+
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	n := startOrigins(t, v406, 1)[0]
