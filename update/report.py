@@ -7,7 +7,6 @@ from typing import Any
 from cluster.state import LiveState
 from model.settings.stack import StackSettings
 from model.values import format_duration, plural
-from update.order import ready_edges
 from update.plan import UpdatePlan
 from update.workload_changes import WorkloadChange
 
@@ -36,8 +35,12 @@ def text(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> str:
             ]
         )
     lines = [f"Update plan for namespace {settings.kubernetes.namespace}:", *_connections(plan, state)]
+    lines += [
+        f"  Deployment {name} of others is not changed: {plural(ready, 'ready edge')} behind the same Service"
+        for name, ready in plan.foreign_edges.items()
+    ]
     for change in plan.changes:
-        lines += _workload(change, settings, state)
+        lines += _workload(change, settings, plan)
     lines += [f"  warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
 
@@ -56,7 +59,7 @@ def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict
                 "release": change.workload.release,
                 "action": change.action,
                 "replicas": {"before": change.before, "after": change.after, "ready": change.ready},
-                **_share(change, settings, state),
+                **_share(change, settings, plan),
                 "drainingPods": draining_pods(change),
                 "gracePeriodSeconds": change.grace_seconds,
                 "reasons": list(change.reasons),
@@ -65,6 +68,7 @@ def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict
             }
             for change in plan.changes
         ],
+        "foreignEdges": dict(plan.foreign_edges),
         "terminatingPods": len(state.terminating),
         "peakEdgePods": peak_edge_pods(plan, state),
         "publishersDropped": publishers_dropped(plan),
@@ -110,12 +114,12 @@ def _connections(plan: UpdatePlan, state: LiveState) -> Iterator[str]:
         yield "  Publishers are dropped once per origin and reconnect."
 
 
-def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState) -> Iterator[str]:
+def _workload(change: WorkloadChange, settings: StackSettings, plan: UpdatePlan) -> Iterator[str]:
     noun = "edge" if change.workload.release is not None else "replica"
     replicas = plural(change.after, noun)
     if change.before != change.after:
         replicas = f"{change.before} -> {replicas}"
-    share = _share(change, settings, state)
+    share = _share(change, settings, plan)
     shares = ""
     if share:
         before, after = share["sharePercent"]["before"], share["sharePercent"]["after"]
@@ -125,12 +129,13 @@ def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState)
     yield from (f"      {line}" for line in change.conf_diff)
 
 
-def _share(change: WorkloadChange, settings: StackSettings, state: LiveState) -> dict[str, Any]:
+def _share(change: WorkloadChange, settings: StackSettings, plan: UpdatePlan) -> dict[str, Any]:
+    """The share of a release in the new viewers, of whom edges of others receive some as well."""
     release = change.workload.release
     if release is None:
         return {}
-    ready = ready_edges(state)
-    total = sum(ready.values())
-    before = round(100 * ready.get(release, 0) / total) if total else 0
-    share = settings.edge.shares.get(release)
-    return {"sharePercent": {"before": before, "after": round(share.actual) if share else 0}}
+    foreign = sum(plan.foreign_edges.values())
+    ready = sum(plan.ready_edges.values()) + foreign
+    before = round(100 * plan.ready_edges.get(release, 0) / ready) if ready else 0
+    after = round(100 * change.after / (settings.edge.replicas + foreign))
+    return {"sharePercent": {"before": before, "after": after}}

@@ -9,7 +9,7 @@ from cluster.live import Object
 from cluster.state import LiveState
 from model import workloads
 from model.settings.stack import StackSettings
-from model.values import natural_key
+from model.values import natural_key, plural
 from model.workload_specs import change_cause, demo_spec, edge_spec, hls_spec, origin_spec
 from model.workloads import Workload
 from update.apply import Change, apply_changes, to_manifest
@@ -80,14 +80,14 @@ def _removed(settings: StackSettings, state: LiveState) -> Iterator[WorkloadChan
 
 
 def _deleted(workload: Workload, live: Object) -> WorkloadChange:
-    return WorkloadChange(workload, "delete", _replicas(live), 0, _ready(live), grace_seconds=_grace(live))
+    return WorkloadChange(workload, "delete", _replicas(live), 0, _ready(live), grace_seconds=grace_seconds(live))
 
 
 def _change(workload: Workload, desired: Object, state: LiveState, conf: str = "") -> WorkloadChange:
     after = int(desired["spec"]["replicas"])
     live = state.get(workload.kind, workload.name)
     if live is None:
-        return WorkloadChange(workload, "create", 0, after)
+        return _created(workload, after, state)
     changes = apply_changes(desired, live)
     template = [change for change in changes if change.path[:2] == ("spec", "template")]
     before = _replicas(live)
@@ -107,9 +107,38 @@ def _change(workload: Workload, desired: Object, state: LiveState, conf: str = "
         _ready(live),
         tuple(dict.fromkeys(_reason(change, bool(conf_diff)) for change in template)),
         conf_diff,
-        _grace(live),
+        grace_seconds(live),
         tuple(str(change) for change in changes),
     )
+
+
+def _created(workload: Workload, after: int, state: LiveState) -> WorkloadChange:
+    """A new workload; it replaces pods that are left of a deleted one (`--cascade=orphan`)."""
+    pods = [pod for pod in state.pods if _left_of(pod, workload)]
+    if not pods:
+        return WorkloadChange(workload, "create", 0, after)
+    return WorkloadChange(
+        workload,
+        "roll",
+        len(pods),
+        after,
+        len(pods),
+        (f"{plural(len(pods), 'pod')} of a deleted {workload.kind} {workload.name}, which will be replaced",),
+        grace_seconds=max(_pod_grace(pod["spec"]) for pod in pods),
+    )
+
+
+def _left_of(pod: Object, workload: Workload) -> bool:
+    """Whether a new workload replaces a pod: a StatefulSet takes over pods by their labels and names, a Deployment the
+    ReplicaSets, of which the pods are."""
+    metadata = pod["metadata"]
+    key, _, value = workload.selector.partition("=")
+    if metadata["labels"].get(key) != value:
+        return False
+    if workload.kind == "StatefulSet":
+        return not metadata.get("ownerReferences") and metadata["name"].rpartition("-")[0] == workload.name
+    owners = [owner["name"].rpartition("-")[0] for owner in metadata.get("ownerReferences", [])]
+    return workload.name in owners
 
 
 def _reason(change: Change, conf_changes: bool) -> str:
@@ -139,6 +168,10 @@ def _ready(live: Object) -> int:
     return int(live.get("status", {}).get("readyReplicas", 0))
 
 
-def _grace(live: Object) -> int:
-    pod: dict[str, Any] = live["spec"]["template"]["spec"]
+def grace_seconds(live: Object) -> int:
+    """The grace period of a workload's pods."""
+    return _pod_grace(live["spec"]["template"]["spec"])
+
+
+def _pod_grace(pod: dict[str, Any]) -> int:
     return int(cast("int", pod.get("terminationGracePeriodSeconds", 30)))

@@ -86,7 +86,7 @@ def test_another_stack_cannot_take_over_the_namespace(unchanged: DevStack, tmp_p
     second.config["kubernetes"]["namespace"] = unchanged.namespace
     update = second.update()
     assert not update.ok
-    assert "belongs to stack organization/srs/dev. Set createNamespace: false" in update.output
+    assert "which exists (of stack organization/srs/dev). Set createNamespace: false" in update.output
     second.config["kubernetes"]["createNamespace"] = False
     update = second.update()
     assert not update.ok
