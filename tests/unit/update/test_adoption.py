@@ -120,6 +120,12 @@ def test_origins_are_taken_over_after_their_stateful_set_was_deleted_without_the
     assert "kubernetes.adopt: True cannot take over StatefulSet srs-origin: its podManagementPolicy" in message
     assert "kubectl -n live delete statefulset srs-origin --cascade=orphan" in message
 
+    origins = state.objects["StatefulSet"].pop("srs-origin")
+    other = {"metadata": {"labels": {"app": "srs"}}, "spec": {}}
+    state.objects["StatefulSet"]["srs-origin"] = origins | {"spec": {"template": other}}
+    (message,) = rejections(state)
+    assert "whose pods have not the label app=srs-origin. Delete it, which drops its publishers: kubectl" in message
+
     del state.objects["StatefulSet"]["srs-origin"]
     left = tuple(
         {"metadata": {"name": f"srs-origin-{index}", "labels": {"app": "srs-origin"}}, "spec": {}} for index in range(3)
