@@ -185,7 +185,8 @@ def test_the_articles_objects_are_taken_over_on_request_only(stack: DevStack, tm
     article = re.sub("nodePort: .*", "", article).replace("NodePort", "ClusterIP")  # node ports are the cluster's
     (tmp_path / "article.yaml").write_text(f"{article}---{NGINX}")
     stack.kubectl("apply", "-f", str(tmp_path / "article.yaml"))
-    stack.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    for workload in ("statefulset/srs-origin", "deploy/srs-edge-r5-deploy", "deploy/srs-edge-r6-deploy"):
+        stack.kubectl("rollout", "status", workload, "--timeout=60s")
     snapshot, pods = stack.snapshot(), stack.pod_names("")
 
     stack.config["kubernetes"]["createNamespace"] = False
