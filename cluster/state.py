@@ -19,6 +19,7 @@ class LiveState:
 
     cluster_uid: identity of the cluster, None if it is unknown. namespace: None if it does not exist.
     objects: by kind and name. confs: the srs.conf of each live workload, by name. terminating: terminating edge pods.
+    pods: pods of edges and origins that are not terminating.
     claim_expandable: whether the storage class of the HLS claim allows expansion, None if it is unknown.
     unreachable: why the state could not be read, "" if it was; the other fields say nothing then.
     """
@@ -28,6 +29,7 @@ class LiveState:
     objects: Mapping[Kind, Objects] = field(default_factory=dict[Kind, Objects])
     confs: Mapping[str, str] = field(default_factory=dict[str, str])
     terminating: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
     claim_expandable: bool | None = None
     unreachable: str = ""
 
@@ -73,7 +75,7 @@ def read_state(live: LiveCluster) -> LiveState:
     """Read the state. Raises UnreachableError."""
     with ThreadPoolExecutor(len(KINDS)) as pool:  # one round trip instead of ten
         lists: dict[Kind, Future[Objects]] = {kind: pool.submit(live.objects, kind) for kind in KINDS}
-        pods = pool.submit(live.pods, f"app={EDGE_APP}")
+        pods = pool.submit(live.pods, f"app in ({EDGE_APP},{ORIGIN})")
         uid, namespace = pool.submit(live.cluster_uid), pool.submit(live.live_namespace)
         objects: dict[Kind, Objects] = {}
         for kind, listed in lists.items():
@@ -87,7 +89,10 @@ def read_state(live: LiveCluster) -> LiveState:
             namespace=namespace.result(),
             objects=objects,
             confs={name: config["data"]["srs.conf"] for name, config in configs.items() if config},
-            terminating=tuple(filter(is_terminating, pods.result())),
+            terminating=tuple(
+                pod for pod in pods.result() if is_terminating(pod) and pod["metadata"]["labels"]["app"] == EDGE_APP
+            ),
+            pods=tuple(pod for pod in pods.result() if not is_terminating(pod)),
         )
 
 

@@ -37,9 +37,10 @@ class LoadBalancer(pulumi.ComponentResource):
         exposed: ExposedService,
         namespace: pulumi.Input[str],
         title: str,
+        port_names: Mapping[int, str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """title: the name of a CLB where the settings have none."""
+        """title: the name of a CLB where the settings have none. port_names: of ports that keep their live name."""
         super().__init__("srs:edge:LoadBalancer", name, {}, opts)
         self.exposed = exposed
         load_balancer = exposed.load_balancer
@@ -48,7 +49,7 @@ class LoadBalancer(pulumi.ComponentResource):
         self.service = Service(
             exposed.name,
             metadata=metadata(exposed.name, namespace, {"app": exposed.app}, bind(bound, self.clb_id)),
-            spec=_spec(exposed),
+            spec=_spec(exposed, port_names),
             opts=pulumi.ResourceOptions(
                 parent=self, protect=isinstance(load_balancer, CloudLoadBalancer) and load_balancer.protected
             ),
@@ -73,9 +74,10 @@ def _clb_id(
     return Clb(f"{service}-clb", load_balancer, title, pulumi.ResourceOptions(parent=parent)).id
 
 
-def _spec(exposed: ExposedService) -> ServiceSpecArgsDict:
+def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpecArgsDict:
     ports: dict[str, ServicePortArgsDict] = {
-        name: {"name": name, "port": port, "target_port": name, "protocol": "TCP"}
+        # The port's number: pods that others have created have no named ports.
+        name: {"name": port_names.get(port, name), "port": port, "target_port": port, "protocol": "TCP"}
         for name, port in exposed.ports.items()
     }
     spec: ServiceSpecArgsDict = {"type": "ClusterIP", "selector": {"app": exposed.app}, "ports": list(ports.values())}

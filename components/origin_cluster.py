@@ -1,5 +1,7 @@
 """The origins: an SRS origin cluster as a StatefulSet."""
 
+from collections.abc import Mapping
+
 import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Service, ServiceAccount, ServicePortArgsDict
@@ -24,31 +26,41 @@ class OriginCluster(pulumi.ComponentResource):
         name: str,
         settings: StackSettings,
         namespace: pulumi.Input[str],
+        port_names: Mapping[str, Mapping[int, str]],
         hls_claim: PersistentVolumeClaim | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """hls_claim: claim of the volume that HLS is written to, None without HLS."""
+        """port_names: of ports that keep their live name, by Service. hls_claim: claim of the volume that HLS is
+        written to, None without HLS."""
         super().__init__("srs:origin:OriginCluster", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         labels = {"app": ORIGIN}
         publish = settings.publish_service
         published = publish is not None and publish.app == ORIGIN
 
-        ports: list[ServicePortArgsDict] = [
-            {"name": "rtmp", "port": RTMP_PORT, "target_port": "rtmp", "protocol": "TCP"},
-            {"name": "api", "port": API_PORT, "target_port": "api", "protocol": "TCP"},
-        ]
+        def ports(service: str, **numbers: int) -> list[ServicePortArgsDict]:
+            # The ports' numbers: pods that others have created have no named ports.
+            names = port_names.get(service, {})
+            return [
+                {"name": names.get(port, name), "port": port, "target_port": port, "protocol": "TCP"}
+                for name, port in numbers.items()
+            ]
+
         headless = Service(
             ORIGIN_HEADLESS_SERVICE,
             metadata=metadata(ORIGIN_HEADLESS_SERVICE, namespace, labels),
-            spec={"cluster_ip": "None", "selector": labels, "ports": ports},
+            spec={
+                "cluster_ip": "None",
+                "selector": labels,
+                "ports": ports(ORIGIN_HEADLESS_SERVICE, rtmp=RTMP_PORT, api=API_PORT),
+            },
             opts=child,
         )
         # Edges reach the origins through this one: it spreads streams, and never selects an origin that is not ready.
         Service(
             ORIGIN_SERVICE,
             metadata=metadata(ORIGIN_SERVICE, namespace, labels),
-            spec={"selector": labels, "ports": ports[:1]},
+            spec={"selector": labels, "ports": ports(ORIGIN_SERVICE, rtmp=RTMP_PORT)},
             opts=child,
         )
         account = ServiceAccount(

@@ -18,6 +18,9 @@ TrafficPolicy = Literal["Cluster", "Local"]
 Scheduler = Literal["wrr", "rr", "wlc", "sch", "tch"]
 
 PREFIX = "service.beta.kubernetes.io/alibaba-cloud-loadbalancer-"
+LEGACY_PREFIX = "service.beta.kubernetes.io/alicloud-loadbalancer-"
+"""The prefix until September 2019, which the controller still reads, and the SRS project's article has."""
+
 BACKEND_TYPE = "service.beta.kubernetes.io/backend-type"
 """The one annotation with another prefix (pkg/controller/helper/service_utils.go)."""
 

@@ -87,7 +87,7 @@ BAD_CONFIGS = [
     put("edge/replica", 4, "did you mean 'replicas'?"),
     put(f"{R6}/wieght", 4, "did you mean 'weight'?"),
     put("edge/drain/time", "1h", "did you mean 'timeout'?"),
-    put("kubernetes/colour", "red", "known are clusterDomain, clusterId, context"),
+    put("kubernetes/colour", "red", "known are adopt, clusterDomain, clusterId, context"),
     put("loadBalancer/rtmpport", 31935, "did you mean 'rtmpPort'?"),
     put("edge/min_ready", "5s", "did you mean 'minReady'?"),
     # Missing keys.

@@ -298,7 +298,7 @@ class DevStack:
 
 def config_maps(pod: Mapping[str, Any]) -> list[str]:
     """Names of the ConfigMaps that a pod mounts."""
-    return [volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume]
+    return [volume["configMap"]["name"] for volume in pod.get("volumes", []) if "configMap" in volume]
 
 
 def _plain(item: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,18 @@ def ready_edges(state: LiveState) -> dict[str, int]:
     }
 
 
+def foreign_edges(state: LiveState, own: LiveState) -> dict[str, int]:
+    """Ready edges of Deployments of others, which the edge Service selects as well.
+
+    They are no capacity for the order of an update: their owner may remove them at any time.
+    """
+    return {
+        name: deployment.get("status", {}).get("readyReplicas", 0)
+        for name, deployment in state.edges.items()
+        if name not in own.edges
+    }
+
+
 def trims(changes: tuple[WorkloadChange, ...]) -> dict[str, int]:
     """Deployments of edges that lose pods which are not ready, before anything else; their replicas after that.
 

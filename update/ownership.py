@@ -8,16 +8,17 @@ other (pulumi-kubernetes #2509, #2745, #2926).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from cluster.live import Kind, Object
-from cluster.state import LiveState
+from cluster.state import LiveState, Objects
 from model.names import FIELD_MANAGER, STACK_ANNOTATION
 from model.objects import declared_objects
 from model.problems import Problem
 from model.settings.stack import StackSettings
+from model.values import plural
 
 _KUBERNETES = ("kubernetes",)
 
@@ -96,6 +97,32 @@ def binding_problems(settings: StackSettings, state: LiveState, bound: Binding |
         )
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whom an object of others belongs to. text: in messages. by_hand: kubectl made it, and nothing else manages it."""
+
+    text: str
+    by_hand: bool = False
+
+
+@dataclass(frozen=True)
+class ForeignObject:
+    """An object of somebody else under one of the stack's names. adopted: whether the stack takes it over."""
+
+    kind: Kind
+    name: str
+    owner: Owner
+    adopted: bool
+
+
+def foreign_objects(settings: StackSettings, state: LiveState, stack: str) -> Iterator[ForeignObject]:
+    """The objects under the stack's names that belong to somebody else."""
+    for kind, name in declared_objects(settings):
+        live = state.get(cast("Kind", kind), name)
+        if live is not None and (owner := foreign_owner(live, stack)):
+            yield ForeignObject(cast("Kind", kind), name, owner, settings.kubernetes.adopt and owner.by_hand)
+
+
 def namespace_problems(settings: StackSettings, state: LiveState, stack: str) -> Iterator[Problem]:
     """A namespace that the config expects and that is missing, or that it creates and that is not the stack's."""
     name = settings.kubernetes.namespace
@@ -108,25 +135,55 @@ def namespace_problems(settings: StackSettings, state: LiveState, stack: str) ->
         yield Problem(
             path,
             True,
-            f"cannot create namespace {name}: it exists and belongs to {owner}. Set createNamespace: false, which uses "
-            "it and never deletes it, or choose another namespace",
+            f"cannot create namespace {name}, which exists ({owner.text}). Set createNamespace: false, which uses it "
+            "and never deletes it, or choose another namespace",
         )
 
 
-def object_problems(settings: StackSettings, state: LiveState, stack: str) -> Iterator[Problem]:
-    """Objects under the stack's names that belong to somebody else; they are never modified."""
-    for kind, name in declared_objects(settings):
-        live = state.get(cast("Kind", kind), name)
-        if live is not None and (owner := foreign_owner(live, stack)):
-            yield Problem(
-                (*_KUBERNETES, "namespace"),
-                settings.kubernetes.namespace,
-                f"already has a {kind} {name}, which belongs to {owner} and would be overwritten. Choose another "
-                "namespace, or move its users and delete it first",
-            )
+def object_problems(settings: StackSettings, found: Sequence[ForeignObject]) -> Iterator[Problem]:
+    """Objects of others that must not be modified."""
+    foreign = [item for item in found if not item.adopted]
+    if not foreign:
+        return
+    alternative = (
+        "kubernetes.adopt: true takes over objects that were created with kubectl; read docs/migration.md first. Or "
+        "choose another namespace"
+        if all(item.owner.by_hand for item in foreign)
+        else "Choose another namespace, or move their users and delete them first"
+    )
+    yield Problem(
+        (*_KUBERNETES, "namespace"),
+        settings.kubernetes.namespace,
+        f"already has {plural(len(foreign), 'object')} under the stack's names that would be overwritten: "
+        f"{object_list(foreign)}. {alternative}",
+    )
 
 
-def foreign_owner(live: Object, stack: str) -> str | None:
+def object_list(objects: Sequence[ForeignObject]) -> str:
+    """Objects grouped by owner: `Service a, Service b (created with kubectl); Service c (of stack x/y/z)`."""
+    by_owner: dict[str, list[str]] = {}
+    for item in objects:
+        by_owner.setdefault(item.owner.text, []).append(f"{item.kind} {item.name}")
+    return "; ".join(f"{', '.join(names)} ({owner})" for owner, names in by_owner.items())
+
+
+def own_state(settings: StackSettings, state: LiveState, stack: str) -> LiveState:
+    """The live state without the objects of others. What the stack takes over remains, as do autoscalers, and
+    ReplicaSets, which belong to a Deployment."""
+    declared = set(declared_objects(settings))
+    objects: dict[Kind, Objects] = {}
+    for kind, items in state.objects.items():
+        objects[kind] = {
+            name: item
+            for name, item in items.items()
+            if kind in ("HorizontalPodAutoscaler", "ReplicaSet")
+            or (kind, name) in declared
+            or not foreign_owner(item, stack)
+        }
+    return replace(state, objects=objects)
+
+
+def foreign_owner(live: Object, stack: str) -> Owner | None:
     """Whom a live object belongs to; None if it is this stack's.
 
     Objects of versions that wrote no annotation are recognized by their field manager.
@@ -134,13 +191,36 @@ def foreign_owner(live: Object, stack: str) -> str | None:
     metadata = live["metadata"]
     annotations: dict[str, str] = metadata.get("annotations") or {}
     if owner := annotations.get(STACK_ANNOTATION):
-        return None if owner == stack else f"stack {owner}"
+        return None if owner == stack else Owner(f"of stack {owner}")
     if annotations.get("pulumi.com/patchFieldManager") == FIELD_MANAGER:
         return None
     if release := annotations.get("meta.helm.sh/release-name"):
-        return f"Helm release {release}"
-    managers = sorted({entry.get("manager", "") for entry in metadata.get("managedFields", [])})
+        return Owner(f"of Helm release {release}")
     labels: dict[str, str] = metadata.get("labels") or {}
     if manager := labels.get("app.kubernetes.io/managed-by"):
-        return f"an application that is managed by {manager}"
-    return f"an object that was created with {', '.join(managers)}" if managers else "another application"
+        return Owner(f"managed by {manager}")
+    for reference in metadata.get("ownerReferences", []):
+        return Owner(f"of {reference['kind']} {reference['name']}")
+    return _maker(metadata.get("managedFields", []))
+
+
+_KUBECTL = ("kubectl", "before-first-apply")
+"""Field managers of kubectl, by prefix."""
+
+_CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+"""They set fields of objects that others have made, such as the volume of a claim."""
+
+
+def _maker(managed_fields: Sequence[Object]) -> Owner:
+    """Who made an object, by its field managers.
+
+    Only those that set its spec, if it has one: a cloud controller, for example, adds labels and finalizers.
+    """
+    entries = [entry for entry in managed_fields if not entry.get("subresource")]
+    of_spec = [entry for entry in entries if "f:spec" in entry.get("fieldsV1", {})]
+    managers = {str(entry.get("manager")) for entry in of_spec or entries} - set(_CONTROLLERS)
+    if not managers:
+        return Owner("of another application")
+    if all(manager.startswith(_KUBECTL) for manager in managers):
+        return Owner("created with kubectl", by_hand=True)
+    return Owner(f"managed by {', '.join(sorted(managers))}")

@@ -5,7 +5,7 @@ Pure: settings and live state in, plan out. The program carries it out (`update/
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,10 +18,18 @@ from model.problems import Problem
 from model.settings.stack import StackSettings
 from model.values import format_duration, plural
 from model.workloads import Workload
+from update.adoption import adoption_problems, adoption_warnings, port_names
 from update.autoscaling import autoscaler_problems, autoscaler_warnings
 from update.load_balancers import load_balancer_problems, removed_services
-from update.order import Step, steps, trims
-from update.ownership import Binding, binding_problems, namespace_problems, object_problems
+from update.order import Step, foreign_edges, ready_edges, steps, trims
+from update.ownership import (
+    Binding,
+    binding_problems,
+    foreign_objects,
+    namespace_problems,
+    object_problems,
+    own_state,
+)
 from update.workload_changes import WorkloadChange, workload_changes
 
 MAX_DEVIATION = 10
@@ -35,6 +43,8 @@ class UpdatePlan:
     rejections: what cannot be done safely; nothing is changed if there are any. warnings: consequences, a line each.
     changes: of each workload. trims: see `update.order.trims`. steps: in order; after the last one, all declared
     workloads but the paused ones are awaited. paused: workloads that nothing waits for. binding: of the stack.
+    ready_edges: by release, before the update. foreign_edges: ready edges of others behind the same Service, by
+    Deployment. port_names: see `update.adoption.port_names`.
     """
 
     binding: Binding
@@ -44,6 +54,9 @@ class UpdatePlan:
     trims: dict[str, int] = field(default_factory=dict[str, int])
     steps: tuple[Step, ...] = ()
     paused: tuple[Workload, ...] = ()
+    ready_edges: Mapping[str, int] = field(default_factory=dict[str, int])
+    foreign_edges: Mapping[str, int] = field(default_factory=dict[str, int])
+    port_names: Mapping[str, Mapping[int, str]] = field(default_factory=dict[str, Mapping[int, str]])
 
 
 def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding | None) -> UpdatePlan:
@@ -52,22 +65,28 @@ def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding |
     stack: organization/project/stack. bound: the binding of the last update, None before the first one.
     """
     problems = list(binding_problems(settings, state, bound))
+    foreign = list(foreign_objects(settings, state, stack))
     if state.known and not problems:
         problems += namespace_problems(settings, state, stack)
-        problems += object_problems(settings, state, stack)
+        problems += object_problems(settings, foreign)
+        problems += adoption_problems(settings, state, foreign)
     if problems:  # the live objects are not this stack's, and say nothing about it
         return UpdatePlan(bound or Binding.of(settings, state), tuple(problems))
-    changes = workload_changes(settings, state)
+    own = own_state(settings, state, stack)
+    changes = workload_changes(settings, own)
     return UpdatePlan(
         binding=Binding.of(settings, state, bound),
-        rejections=tuple(_rejections(settings, state, changes)),
-        warnings=tuple(_warnings(settings, state, changes)),
+        rejections=tuple(_rejections(settings, own, changes)),
+        warnings=(*adoption_warnings(settings, state, foreign), *_warnings(settings, own, changes)),
         changes=changes,
         trims=trims(changes),
-        steps=tuple(steps(settings, state)),
+        steps=tuple(steps(settings, own)),
         paused=tuple(
             workloads.edges(settings, name) for name, release in settings.edge.releases.items() if release.paused
         ),
+        ready_edges=ready_edges(own),
+        foreign_edges=foreign_edges(state, own),
+        port_names=port_names(settings, own),
     )
 
 

@@ -8,7 +8,6 @@ from cluster.state import LiveState
 from model.config import ConfigError
 from model.settings.stack import StackSettings
 from model.values import format_duration, plural
-from update.order import ready_edges
 from update.plan import UpdatePlan
 from update.workload_changes import WorkloadChange
 
@@ -37,8 +36,12 @@ def text(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> str:
             ]
         )
     lines = [f"Update plan for namespace {settings.kubernetes.namespace}:", *_connections(plan, state)]
+    lines += [
+        f"  Deployment {name} of others is not changed: {plural(ready, 'ready edge')} behind the same Service"
+        for name, ready in plan.foreign_edges.items()
+    ]
     for change in plan.changes:
-        lines += _workload(change, settings, state)
+        lines += _workload(change, settings, plan)
     lines += [f"  warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
 
@@ -63,7 +66,7 @@ def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict
                 "release": change.workload.release,
                 "action": change.action,
                 "replicas": {"before": change.before, "after": change.after, "ready": change.ready},
-                **_share(change, settings, state),
+                **_share(change, settings, plan),
                 "terminatedPods": change.terminated,
                 "droppedPods": change.dropped,
                 "gracePeriodSeconds": change.grace_seconds,
@@ -73,6 +76,7 @@ def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict
             }
             for change in plan.changes
         ],
+        "foreignEdges": dict(plan.foreign_edges),
         "terminatingPods": len(state.terminating),
         "peakEdgePods": peak_edge_pods(plan, state),
         "publishersDropped": publishers_dropped(plan),
@@ -117,14 +121,14 @@ def _connections(plan: UpdatePlan, state: LiveState) -> Iterator[str]:
         yield "  Each origin drops its publishers once; they reconnect."
 
 
-def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState) -> Iterator[str]:
+def _workload(change: WorkloadChange, settings: StackSettings, plan: UpdatePlan) -> Iterator[str]:
     noun = "edge" if change.workload.release is not None else "replica"
     replicas = plural(change.after, noun)
     if change.action == "delete":
         replicas = plural(change.before, noun)
     elif change.before != change.after and change.action != "create":
         replicas = f"{change.before} -> {replicas}"
-    share = _share(change, settings, state)
+    share = _share(change, settings, plan)
     shares = ""
     if share:
         before, after = share["sharePercent"]["before"], share["sharePercent"]["after"]
@@ -134,12 +138,14 @@ def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState)
     yield from (f"      {line}" for line in change.conf_diff)
 
 
-def _share(change: WorkloadChange, settings: StackSettings, state: LiveState) -> dict[str, Any]:
+def _share(change: WorkloadChange, settings: StackSettings, plan: UpdatePlan) -> dict[str, Any]:
+    """The share of a release in the new viewers, of whom edges of others receive some as well."""
     release = change.workload.release
     if release is None:
         return {}
-    ready = ready_edges(state)
-    total = sum(ready.values())
-    before = round(100 * ready.get(release, 0) / total) if total else 0
-    share = settings.edge.shares.get(release)
-    return {"sharePercent": {"before": before, "after": round(share.actual) if share else 0}}
+    foreign = sum(plan.foreign_edges.values())
+    ready = sum(plan.ready_edges.values()) + foreign
+    before = round(100 * plan.ready_edges.get(release, 0) / ready) if ready else 0
+    total = sum(share.replicas for share in settings.edge.shares.values()) + foreign
+    after = round(100 * change.after / total) if total else 0
+    return {"sharePercent": {"before": before, "after": after}}

@@ -49,7 +49,14 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
     if settings.images.registry:
         registry_secret(settings.images.registry, namespace, opts)
     load_balancers = [
-        LoadBalancer(service.name, service, namespace, f"{settings.kubernetes.namespace}-{service.name}", opts)
+        LoadBalancer(
+            service.name,
+            service,
+            namespace,
+            f"{settings.kubernetes.namespace}-{service.name}",
+            plan.port_names.get(service.name, {}),
+            opts,
+        )
         for service in settings.exposed_services
     ]
     # Before any pod changes: a release cannot become ready behind a load balancer that was never created.
@@ -62,7 +69,7 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
     }
     for key, value in outputs.items():
         pulumi.export(key, value)
-    declare = _declarations(settings, namespace, load_balancers[0], opts)
+    declare = _declarations(settings, namespace, load_balancers[0], plan.port_names, opts)
     await _run_steps(plan, live, declare)
 
 
@@ -74,6 +81,7 @@ def _declarations(
     settings: StackSettings,
     namespace: pulumi.Input[str],
     load_balancer: LoadBalancer,
+    port_names: Mapping[str, Mapping[int, str]],
     opts: pulumi.ResourceOptions,
 ) -> Declarations:
     fleet = EdgeFleet("srs-edge", settings, namespace, opts)
@@ -84,7 +92,7 @@ def _declarations(
         claim = hls.claim
         declarations[workloads.hls(settings).name] = lambda: hls.deployment
     declarations[workloads.demo(settings).name] = lambda: DemoStream(DEMO, settings, namespace, opts).deployment
-    declarations[ORIGIN] = lambda: OriginCluster(ORIGIN, settings, namespace, claim, opts).stateful_set
+    declarations[ORIGIN] = lambda: OriginCluster(ORIGIN, settings, namespace, port_names, claim, opts).stateful_set
     for release in settings.edge.releases:
         declarations[workloads.edges(settings, release).name] = partial(_edges, fleet, release)
     return declarations

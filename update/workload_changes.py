@@ -95,7 +95,7 @@ def _deleted(workload: Workload, live: Object, settings: StackSettings) -> Workl
         ready,
         terminated=ready,
         dropped=ready if cannot_drain(live["spec"]["template"], settings) else 0,
-        grace_seconds=_grace(live),
+        grace_seconds=grace_seconds(live),
     )
 
 
@@ -105,7 +105,7 @@ def _change(
     after = int(desired["spec"]["replicas"])
     live = state.get(workload.kind, workload.name)
     if live is None:
-        return WorkloadChange(workload, "create", 0, after)
+        return _created(workload, after, state)
     changes = apply_changes(desired, live)
     template = [change for change in changes if change.path[:2] == ("spec", "template")]
     outdated = outdated_pods(live, applied(live, template)["spec"]["template"], state, settings)
@@ -133,9 +133,39 @@ def _change(
         max(dropped, outdated.dropped) if action == "roll" else dropped,
         reasons,
         conf_diff,
-        _grace(live),
+        grace_seconds(live),
         tuple(str(change) for change in changes),
     )
+
+
+def _created(workload: Workload, after: int, state: LiveState) -> WorkloadChange:
+    """A new workload; it replaces pods that are left of a deleted one (`--cascade=orphan`)."""
+    pods = [pod for pod in state.pods if _left_of(pod, workload)]
+    if not pods:
+        return WorkloadChange(workload, "create", 0, after)
+    return WorkloadChange(
+        workload,
+        "roll",
+        len(pods),
+        after,
+        ready=len(pods),
+        terminated=len(pods),
+        reasons=(f"{plural(len(pods), 'pod')} of a deleted {workload.kind} {workload.name}, which will be replaced",),
+        grace_seconds=max(_pod_grace(pod["spec"]) for pod in pods),
+    )
+
+
+def _left_of(pod: Object, workload: Workload) -> bool:
+    """Whether a new workload replaces a pod: a StatefulSet takes over pods by their labels and names, a Deployment the
+    ReplicaSets, of which the pods are."""
+    metadata = pod["metadata"]
+    key, _, value = workload.selector.partition("=")
+    if metadata["labels"].get(key) != value:
+        return False
+    if workload.kind == "StatefulSet":
+        return not metadata.get("ownerReferences") and metadata["name"].rpartition("-")[0] == workload.name
+    owners = [owner["name"].rpartition("-")[0] for owner in metadata.get("ownerReferences", [])]
+    return workload.name in owners
 
 
 def _reason(change: Change, conf_changes: bool) -> str:
@@ -169,6 +199,10 @@ def _ready(live: Object) -> int:
     return int(live.get("status", {}).get("readyReplicas", 0))
 
 
-def _grace(live: Object) -> int:
-    pod: dict[str, Any] = live["spec"]["template"]["spec"]
+def grace_seconds(live: Object) -> int:
+    """The grace period of a workload's pods."""
+    return _pod_grace(live["spec"]["template"]["spec"])
+
+
+def _pod_grace(pod: dict[str, Any]) -> int:
     return int(cast("int", pod.get("terminationGracePeriodSeconds", 30)))

@@ -33,6 +33,11 @@ class KubernetesSettings(Settings):
     create_namespace: StrictBool = Field(
         default=True, description="Whether the stack creates (and deletes) the namespace or expects it to exist."
     )
+    adopt: StrictBool = Field(
+        default=False,
+        description="Takes over Services and the claim of HLS that were created with kubectl under the stack's names "
+        "(docs/migration.md). Remove it after the first update.",
+    )
     cluster_domain: NonEmpty = Field(default="cluster.local", description="DNS domain of the cluster.")
     namespace_timeout: Duration = Field(
         default=timedelta(minutes=1),

@@ -104,7 +104,8 @@ def fake_images(tools: Tools, folder: Path) -> Path:
         Image(f"{SRS}:encoder", ["/bin/sh"], SRS_HOME),
         Image("nginxinc/nginx-unprivileged:1.28.0", ["/usr/sbin/nginx"]),
         *(
-            Image(f"{SRS}:v{version}", ["./objs/srs"], SRS_HOME, {"FAKESRS_VERSION": version})
+            # The command of the images before 4.0.168.
+            Image(f"{SRS}:v{version}", ["./objs/srs", "-c", "conf/srs.conf"], SRS_HOME, {"FAKESRS_VERSION": version})
             for version in FAKESRS_VERSIONS
         ),
     ]

@@ -4,13 +4,15 @@ The rejected edits share one running stack. Each test restores the config; nothi
 """
 
 import copy
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stack import DevStack, release
+from stack import ROOT, DevStack, release
 from testbed.cluster import EmbeddedCluster
 
 
@@ -86,11 +88,12 @@ def test_another_stack_cannot_take_over_the_namespace(unchanged: DevStack, tmp_p
     second.config["kubernetes"]["namespace"] = unchanged.namespace
     update = second.update()
     assert not update.ok
-    assert "belongs to stack organization/srs/dev. Set createNamespace: false" in update.output
-    second.config["kubernetes"]["createNamespace"] = False
+    assert "which exists (of stack organization/srs/dev). Set createNamespace: false" in update.output
+    second.config["kubernetes"] |= {"createNamespace": False, "adopt": True}
     update = second.update()
     assert not update.ok
-    assert "already has a StatefulSet srs-origin, which belongs to stack organization/srs/dev" in update.output
+    assert "StatefulSet srs-origin" in update.output
+    assert "(of stack organization/srs/dev). Choose another namespace" in update.output
 
 
 def test_an_autoscaler_on_a_release_is_rejected_or_respected(unchanged: DevStack) -> None:
@@ -162,6 +165,69 @@ def test_a_namespace_of_others_is_used_but_never_owned(stack: DevStack) -> None:
     stack.must_update()
     assert stack.destroy().ok
     assert stack.get("configmap", "theirs")["data"] == {"a": "b"}
+
+
+NGINX = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nginx-origin-deploy}
+spec:
+  selector: {matchLabels: {app: nginx-origin}}
+  template:
+    metadata: {labels: {app: nginx-origin}}
+    spec: {containers: [{name: nginx, image: nginx, ports: [{containerPort: 80}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: srs-http-service}
+spec: {selector: {app: nginx-origin}, ports: [{port: 80, targetPort: 80}]}
+"""
+
+
+def test_the_articles_objects_are_taken_over_on_request_only(stack: DevStack, tmp_path: Path) -> None:
+    stack.kubectl("create", "namespace", stack.namespace)
+    article = (ROOT / "tests/e2e/article.yaml").read_text()
+    article = re.sub("nodePort: .*", "", article).replace("NodePort", "ClusterIP")  # node ports are the cluster's
+    (tmp_path / "article.yaml").write_text(f"{article}---{NGINX}")
+    stack.kubectl("apply", "-f", str(tmp_path / "article.yaml"))
+    for workload in ("statefulset/srs-origin", "deploy/srs-edge-r5-deploy", "deploy/srs-edge-r6-deploy"):
+        stack.kubectl("rollout", "status", workload, "--timeout=60s")
+    snapshot, pods = stack.snapshot(), stack.pod_names("")
+
+    stack.config["kubernetes"]["createNamespace"] = False
+    stack.config["origin"]["replicas"] = 3
+    stack.config["hls"] = {"enabled": True, "storageClass": "testbed-rwx", "size": "1Gi"}
+    stack.releases(r5=release("v4.0.5", 1))
+    assert (
+        "already has 5 objects under the stack's names that would be overwritten: Service srs-edge-service, Service "
+        "socs, StatefulSet srs-origin, Deployment srs-edge-r5-deploy, Deployment nginx-origin-deploy (created with "
+        "kubectl). kubernetes.adopt: true takes over"
+    ) in stack.update().output
+    stack.config["kubernetes"]["adopt"] = True
+    rejected = stack.update().output
+    for message in ("cannot take over StatefulSet srs-origin", "Use another release name", "Deployment nginx-origin"):
+        assert message in rejected
+    assert stack.snapshot() == snapshot
+    assert stack.pod_names("") == pods
+
+    hls = (ROOT / "docs/migration.md").read_text().partition("## HLS")[2]
+    for command in re.findall(r"\$ kubectl -n live (.*)", hls):
+        stack.kubectl(*shlex.split(command))
+    stack.kubectl("delete", "statefulset", "srs-origin", "--cascade=orphan")
+    stack.releases(r7=release("v4.0.6", 1))
+    service = stack.get("service", "srs-edge-service")
+    adopted = stack.must_update()
+    assert "takes over Service srs-edge-service, Service socs (created with kubectl)" in adopted.output
+    assert stack.get("service", "srs-edge-service")["metadata"]["uid"] == service["metadata"]["uid"]
+    assert stack.get("service", "srs-edge-service")["spec"] == service["spec"], "also the names of its ports"
+    assert {name for name in pods if "edge" in name} < stack.endpoints()
+    assert stack.pods("app=srs-origin")[0]["metadata"]["ownerReferences"][0]["kind"] == "StatefulSet"
+    (nginx,) = stack.get("endpointslices", "-l", "kubernetes.io/service-name=srs-http-service")["items"]
+    assert [port["port"] for port in nginx["ports"]] == [8080]
+
+    again = stack.must_update()
+    assert again.changes == {}, again.output
+    assert "kubernetes.adopt has nothing left to take over" in again.output
 
 
 def test_hls_can_be_disabled_and_enabled_without_losing_the_recordings(stack: DevStack) -> None:

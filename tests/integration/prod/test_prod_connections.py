@@ -1,8 +1,11 @@
 """A change of the load balancer drops nobody, or is rejected with a safe alternative; releases wait for its address."""
 
 import copy
+import json
 from typing import Any
 
+from cluster.state import address
+from integration.prod.fake_cloud_controller import PREFIX
 from integration.prod.prod_stack import CLB, ProdStack
 from stack import eventually, release
 
@@ -13,6 +16,30 @@ def existing(prod: ProdStack, address_type: str = "intranet") -> str:
     """The id of a CLB that the stack did not create."""
     clb = prod.api.add_clb({"AddressType": address_type, "RegionId": "cn-beijing", "LoadBalancerName": "by-hand"})
     return str(clb["LoadBalancerId"])
+
+
+def create_article_service(prod: ProdStack, clb: str) -> str:
+    """The article's edge Service with a CLB of the operator, in a namespace of his; return its UID."""
+    prod.kubectl("create", "namespace", prod.namespace)
+    annotations = {"address-type": "intranet", "force-override-listeners": "true", "id": clb}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "srs-edge-service",
+            "annotations": {f"{PREFIX}{key}": value for key, value in annotations.items()},
+        },
+        "spec": {
+            "type": "LoadBalancer",
+            "selector": {"app": "srs-edge"},
+            "ports": [{"name": f"srs-edge-service-{port}", "port": port, "targetPort": port} for port in (1935, 8080)],
+        },
+    }
+    manifest = prod.folder / "service.json"
+    manifest.write_text(json.dumps(service))
+    prod.kubectl("apply", "-f", str(manifest))
+    eventually(lambda: address(prod.get("service", "srs-edge-service")))
+    return str(prod.get("service", "srs-edge-service")["metadata"]["uid"])
 
 
 def services(prod: ProdStack) -> dict[str, str]:
@@ -58,11 +85,20 @@ def test_another_kind_of_load_balancer_is_a_second_service_until_the_first_is_re
 def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStack) -> None:
     first, second = existing(prod), existing(prod)
     by_id: dict[str, Any] = {"kind": "slb", "addressType": "intranet", "id": first, "protect": False}
+    uid = create_article_service(prod, first)
+    prod.config["kubernetes"] |= {"createNamespace": False, "adopt": True}
+    prod.config["loadBalancer"] = by_id | {"id": second}
+    rejected = prod.update()
+    assert f"srs:loadBalancer.id: '{second}' cannot be changed on Service srs-edge-service, where" in rejected.output
+    assert "Use the live one. Or leave this Service as it is" in rejected.output
+
     prod.config["loadBalancer"] = by_id
     prod.must_update()
+    del prod.config["kubernetes"]["adopt"]
+    assert prod.get("service", "srs-edge-service")["metadata"]["uid"] == uid, "it was taken over"
     assert not [call for call in prod.api.calls if call.changes], "an existing CLB belongs to the operator"
-    address = prod.api.clbs[first]["Address"]
-    assert prod.stack.outputs()["urls"].value["flv"] == f"http://{address}:8080/live/livestream.flv"
+    ip = prod.api.clbs[first]["Address"]
+    assert prod.stack.outputs()["urls"].value["flv"] == f"http://{ip}:8080/live/livestream.flv"
     pods = prod.pod_names()
 
     prod.config["loadBalancer"] = by_id | {"id": second}

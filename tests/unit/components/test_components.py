@@ -55,13 +55,14 @@ def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
         if settings.images.registry:
             registry_secret(settings.images.registry, "live", opts)
         load_balancers = [
-            LoadBalancer(service.name, service, "live", f"live-{service.name}") for service in settings.exposed_services
+            LoadBalancer(service.name, service, "live", f"live-{service.name}", {})
+            for service in settings.exposed_services
         ]
         fleet = EdgeFleet("srs-edge", settings, "live")
         for release in settings.edge.releases:
             assert fleet.release(release) is fleet.release(release)
         hls = Hls("nginx-origin", settings, "live", load_balancers[0]) if settings.hls.enabled else None
-        OriginCluster("srs-origin", settings, "live", hls.claim if hls else None)
+        OriginCluster("srs-origin", settings, "live", {"socs": {1935: "socs-1935-1935"}}, hls.claim if hls else None)
         if settings.demo.enabled:
             DemoStream("srs-demo", settings, "live")
 
@@ -114,6 +115,16 @@ def test_the_api_is_on_no_service_for_viewers(declared: Any) -> None:
     rules = declared["NetworkPolicy", "srs-edge"]["spec"]["ingress"]
     (api,) = [rule for rule in rules if {"port": 1985, "protocol": "TCP"} in rule["ports"]]
     assert api["from"] == [{"podSelector": {}}]
+
+
+def test_services_reach_pods_of_others_by_port_and_keep_live_port_names(declared: Any) -> None:
+    ports = declared["Service", "socs"]["spec"]["ports"] + declared["Service", "srs-edge-service"]["spec"]["ports"]
+    assert [(port["name"], port["port"], port["targetPort"]) for port in ports] == [
+        ("socs-1935-1935", 1935, 1935),
+        ("api", 1985, 1985),
+        ("rtmp", 1935, 1935),
+        ("http", 8080, 8080),
+    ]
 
 
 def test_each_release_has_its_own_selector_and_the_shared_label(declared: Any) -> None:

@@ -97,27 +97,18 @@ def test_a_binding_survives_the_stack_outputs() -> None:
 @pytest.mark.parametrize(
     ("namespace", "owner"),
     [
-        ({"metadata": {"name": "live"}}, "another application"),
-        ({"metadata": metadata("live", **{"srs/stack": "organization/srs/other"})}, "stack organization/srs/other"),
-        ({"metadata": {"name": "live", "annotations": {"meta.helm.sh/release-name": "x"}}}, "Helm release x"),
+        ({"metadata": {"name": "live"}}, "of another application"),
+        ({"metadata": metadata("live", **{"srs/stack": "organization/srs/other"})}, "of stack organization/srs/other"),
+        ({"metadata": {"name": "live", "annotations": {"meta.helm.sh/release-name": "x"}}}, "of Helm release x"),
     ],
 )
 def test_a_namespace_of_others_is_never_owned(namespace: Any, owner: str) -> None:
     state = LiveState("uid", namespace)
     message = only(planned(kubernetes(), state))
     assert "createNamespace: true cannot create namespace live" in message
-    assert f"belongs to {owner}. Set createNamespace: false" in message
+    assert f"which exists ({owner}). Set createNamespace: false" in message
     assert not planned(kubernetes(createNamespace=False), state).rejections
     assert "needs namespace live to exist" in only(planned(kubernetes(createNamespace=False), nothing()))
-
-
-def test_objects_of_others_are_never_overwritten() -> None:
-    state = state_after(kubernetes())
-    hand_made = state.objects["StatefulSet"]["srs-origin"]
-    hand_made["metadata"]["annotations"] = {}
-    hand_made["metadata"]["managedFields"] = [{"manager": "kubectl-client-side-apply"}]
-    message = only(planned(kubernetes(), state))
-    assert "already has a StatefulSet srs-origin, which belongs to an object that was created with kube" in message
 
 
 def test_objects_of_an_earlier_version_belong_to_the_stack() -> None:
