@@ -137,8 +137,8 @@ def test_origins_are_taken_over_after_their_stateful_set_was_deleted_without_the
     assert report.publishers_dropped(update)
     lines = report.text(update, desired(), state).splitlines()
     assert "  Each origin drops its publishers once; they reconnect." in lines
-    index = lines.index("  origins: rolls, 3 replicas")
-    assert lines[index + 1] == "    because of 3 pods of a deleted StatefulSet srs-origin, which will be replaced"
+    index = lines.index("  origins: rolling update, 3 replicas")
+    assert lines[index + 1] == "    3 pods of a deleted StatefulSet srs-origin, which will be replaced"
 
 
 def taken_over() -> LiveState:
