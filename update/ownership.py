@@ -9,7 +9,7 @@ other (pulumi-kubernetes #2509, #2745, #2926).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from cluster.live import Kind, Object
@@ -124,6 +124,22 @@ def object_problems(settings: StackSettings, state: LiveState, stack: str) -> It
                 f"already has a {kind} {name}, which belongs to {owner} and would be overwritten. Choose another "
                 "namespace, or move its users and delete it first",
             )
+
+
+def without_foreign(state: LiveState, stack: str) -> LiveState:
+    """The state without the objects of others, which an update must not count, scale or announce as deleted.
+
+    Such as edges that were applied by hand next to the stack's. Autoscalers stay: they are never the stack's.
+    """
+    objects = {
+        kind: {
+            name: item
+            for name, item in items.items()
+            if kind in ("HorizontalPodAutoscaler", "ReplicaSet") or foreign_owner(item, stack) is None
+        }
+        for kind, items in state.objects.items()
+    }
+    return replace(state, objects=objects)
 
 
 def foreign_owner(live: Object, stack: str) -> str | None:

@@ -21,7 +21,7 @@ from model.workloads import Workload
 from update.autoscaling import autoscaler_problems, autoscaler_warnings
 from update.load_balancers import load_balancer_problems, removed_services
 from update.order import Step, steps, trims
-from update.ownership import Binding, binding_problems, namespace_problems, object_problems
+from update.ownership import Binding, binding_problems, namespace_problems, object_problems, without_foreign
 from update.workload_changes import WorkloadChange, workload_changes
 
 MAX_DEVIATION = 10
@@ -57,6 +57,7 @@ def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding |
         problems += object_problems(settings, state, stack)
     if problems:  # the live objects are not this stack's, and say nothing about it
         return UpdatePlan(bound or Binding.of(settings, state), tuple(problems))
+    state = without_foreign(state, stack)
     changes = workload_changes(settings, state)
     return UpdatePlan(
         binding=Binding.of(settings, state, bound),

@@ -8,7 +8,6 @@ from cluster.state import LiveState
 from model.config import ConfigError
 from model.settings.stack import StackSettings
 from model.values import format_duration, plural
-from update.order import ready_edges
 from update.plan import UpdatePlan
 from update.workload_changes import WorkloadChange
 
@@ -38,7 +37,7 @@ def text(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> str:
         )
     lines = [f"Update plan for namespace {settings.kubernetes.namespace}:", *_connections(plan, state)]
     for change in plan.changes:
-        lines += _workload(change, settings, state)
+        lines += _workload(change, plan, settings)
     lines += [f"  warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
 
@@ -63,7 +62,7 @@ def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict
                 "release": change.workload.release,
                 "action": change.action,
                 "replicas": {"before": change.before, "after": change.after, "ready": change.ready},
-                **_share(change, settings, state),
+                **_share(change, plan, settings),
                 "terminatedPods": change.terminated,
                 "droppedPods": change.dropped,
                 "gracePeriodSeconds": change.grace_seconds,
@@ -117,14 +116,14 @@ def _connections(plan: UpdatePlan, state: LiveState) -> Iterator[str]:
         yield "  Each origin drops its publishers once; they reconnect."
 
 
-def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState) -> Iterator[str]:
+def _workload(change: WorkloadChange, plan: UpdatePlan, settings: StackSettings) -> Iterator[str]:
     noun = "edge" if change.workload.release is not None else "replica"
     replicas = plural(change.after, noun)
     if change.action == "delete":
         replicas = plural(change.before, noun)
     elif change.before != change.after and change.action != "create":
         replicas = f"{change.before} -> {replicas}"
-    share = _share(change, settings, state)
+    share = _share(change, plan, settings)
     shares = ""
     if share:
         before, after = share["sharePercent"]["before"], share["sharePercent"]["after"]
@@ -134,12 +133,11 @@ def _workload(change: WorkloadChange, settings: StackSettings, state: LiveState)
     yield from (f"      {line}" for line in change.conf_diff)
 
 
-def _share(change: WorkloadChange, settings: StackSettings, state: LiveState) -> dict[str, Any]:
+def _share(change: WorkloadChange, plan: UpdatePlan, settings: StackSettings) -> dict[str, Any]:
     release = change.workload.release
     if release is None:
         return {}
-    ready = ready_edges(state)
-    total = sum(ready.values())
-    before = round(100 * ready.get(release, 0) / total) if total else 0
+    total = sum(other.ready for other in plan.changes if other.workload.release is not None)
+    before = round(100 * change.ready / total) if total else 0
     share = settings.edge.shares.get(release)
     return {"sharePercent": {"before": before, "after": round(share.actual) if share else 0}}

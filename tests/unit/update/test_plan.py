@@ -1,6 +1,7 @@
 """What a plan rejects and warns about, and the order of its steps."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,6 +119,21 @@ def test_objects_of_others_are_never_overwritten() -> None:
     hand_made["metadata"]["managedFields"] = [{"manager": "kubectl-client-side-apply"}]
     message = only(planned(kubernetes(), state))
     assert "already has a StatefulSet srs-origin, which belongs to an object that was created with kube" in message
+
+
+def test_workloads_of_others_are_no_releases() -> None:
+    """Such as the article's edges, applied by hand under another name; they crash."""
+    state = state_after(kubernetes(), ready={"r6": 0})
+    expected = planned(kubernetes(), state)
+    spec = {"replicas": 3, "template": {"metadata": {"labels": {"app": "srs-edge"}}, "spec": {}}}
+    theirs = workload("srs-edge-blue-deploy", spec, ready=1)
+    theirs["metadata"]["annotations"] = {}
+    objects = {**state.objects, "Deployment": {**state.objects["Deployment"], "srs-edge-blue-deploy": theirs}}
+    state = replace(state, objects=objects)
+    update = planned(kubernetes(), state)
+    assert update == expected, "nothing of others is scaled, announced as deleted, or counted as ready edges"
+    shares = [item.get("sharePercent") for item in report.as_json(update, kubernetes(), state)["workloads"]]
+    assert shares[:2] == [{"before": 100, "after": 75}, {"before": 0, "after": 25}]
 
 
 def test_objects_of_an_earlier_version_belong_to_the_stack() -> None:
