@@ -313,6 +313,7 @@ def test_a_rollback_keeps_the_pods_of_the_revision_that_it_restores() -> None:
     revision(state, settings(), ready=3)
     change = change_of(planned(settings(), state))
     assert (change.action, change.terminated) == ("roll", 0), "the pod of the bad revision serves nobody"
+    assert change.peak == 4, "and it needs capacity until it has ended"
     assert change.reasons[0] == "image ossrs/srs:v4.0.271 -> ossrs/srs:v4.0.5"
 
 
@@ -322,6 +323,14 @@ def test_pods_that_are_not_ready_have_no_connections_to_drain() -> None:
     update = planned(without, state)
     assert change_of(update, "r6").terminated == 0
     assert "will drain" not in report.text(update, without, state)
+
+
+def test_pods_that_are_not_ready_count_for_the_peak() -> None:
+    """Both the crashing pod and the one that replaces it need capacity."""
+    state = state_after(settings(edge__releases={"r5": R5, "r6": R6}), ready={"r6": 0})
+    update = planned(settings(edge__releases={"r5": R5, "r6": R6 | {"image": "ossrs/srs:v4.0.271"}}), state)
+    assert (change_of(update, "r6").terminated, change_of(update, "r6").peak) == (0, 2)
+    assert report.peak_edge_pods(update, state) == 5
 
 
 def test_the_running_version_decides_whether_connections_are_dropped() -> None:
