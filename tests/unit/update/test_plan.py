@@ -54,6 +54,36 @@ def test_paused_is_accepted_on_a_release_that_keeps_its_replicas() -> None:
     assert not any(edge.release == "r5" for step in update.steps for edge in step.awaited)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "rejected"),
+    [
+        ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 1, "r7": 5}, False),  # r7 is awaited
+        ({"r5": 3, "r6": 1}, {"r5": 2, "r6": 1}, True),
+        ({"r5": 4, "r6": 1}, {"r5": 3, "r6": 1}, True),
+        ({"r4": 1, "r5": 3, "r6": 1}, {"r5": 3, "r6": 1}, True),  # r4 is removed
+        ({"r5": 3, "r6": 1}, {"r5": 3, "r6": 1}, False),
+    ],
+)
+def test_a_paused_release_that_is_not_ready_replaces_no_edge(
+    before: dict[str, int], after: dict[str, int], rejected: bool
+) -> None:
+    def with_weights(weights: dict[str, int]) -> dict[str, Any]:
+        releases = {name: R5 | {"weight": weight} for name, weight in weights.items()}
+        return {"edge__replicas": sum(weights.values()), "edge__releases": releases}
+
+    state = state_after(settings(**with_weights(before)), ready={"r6": 0})
+    pausing = with_weights(after)
+    pausing["edge__releases"]["r6"]["paused"] = True
+    if not rejected:
+        assert not planned(settings(**pausing), state).rejections
+        return
+    lost = "r4" if "r4" in before else "r5"
+    assert only(planned(settings(**pausing), state)) == (
+        "srs:edge.releases.r6.paused: true must be false while only 0 of 1 edges are ready: ready edges of "
+        f"{lost} would be removed before others replace them"
+    )
+
+
 # Another cluster, another namespace, objects of others.
 
 BOUND = Binding("c1", "uid", "live", True)
