@@ -6,6 +6,9 @@ BIN := .venv/bin
 # The integration tests mostly wait; on two cores three workers are the fastest.
 INTEGRATION_WORKERS ?= 3
 
+# The number of sequences of `make test-edits`; about 20 seconds each.
+EDIT_SEQUENCES ?= 200
+
 # The kind of the nodes of a new embedded cluster: simulated, or containerd (they run containers; Linux and root).
 NODE ?=
 
@@ -13,8 +16,8 @@ NODE ?=
 PLAYERS ?= 200
 CONNECTS ?= 100
 
-.PHONY: help up demo shell down test lint format test-unit test-go test-integration test-e2e report bench docs previews lock \
-    clean-tools
+.PHONY: help up demo shell down test lint format test-unit test-go test-integration test-edits test-e2e \
+    report bench docs previews lock clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -63,6 +66,11 @@ test-go: .venv/installed  ## vet and test the Go programs of the testbed
 test-integration: .venv/installed  ## test with Pulumi's engine on the embedded cluster
 	$(BIN)/python -m testbed tools --cloud
 	$(BIN)/python -m pytest tests/integration -n $(INTEGRATION_WORKERS)
+
+test-edits: .venv/installed  ## test EDIT_SEQUENCES (200) sequences of edits, manual changes and events (EDIT_SEED: other ones)
+	$(BIN)/python -m testbed tools
+	EDIT_SEQUENCES=$(EDIT_SEQUENCES) $(BIN)/python -m pytest tests/integration/test_edit_sequences.py \
+	    -n $(INTEGRATION_WORKERS) -rP
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools

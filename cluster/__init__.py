@@ -1,1 +1,1 @@
-"""Reads the live cluster, through the program's kubeconfig. Nothing here changes anything there."""
+"""Reads the live cluster, through the program's kubeconfig. Nothing but `LiveCluster.scale` and `resume` changes it."""

@@ -1,4 +1,4 @@
-"""A client for one namespace of the live cluster; it reads, plays, and only scales."""
+"""A client for one namespace of the live cluster; it reads, plays, and only scales and resumes Deployments."""
 
 import json
 from collections.abc import Mapping
@@ -125,9 +125,17 @@ class LiveCluster:
         return self._get(f"{self._core}/services/{name}")
 
     def scale(self, deployment: str, replicas: int) -> None:
-        """Set the replicas of a Deployment. Raises UnreachableError. The only method that changes anything."""
+        """Set the replicas of a Deployment. Raises UnreachableError."""
         path = f"{self._apps}/deployments/{deployment}/scale"
         self._request("PATCH", path, {}, {"spec": {"replicas": replicas}})
+
+    def resume(self, deployment: str) -> bool:
+        """Resume a Deployment (`kubectl rollout resume`); False if it was not paused. Raises UnreachableError."""
+        live = self.deployment(deployment)
+        if live is None or not live["spec"].get("paused"):
+            return False
+        self._request("PATCH", f"{self._apps}/deployments/{deployment}", {}, {"spec": {"paused": False}})
+        return True
 
     def replica_sets(self, selector: str) -> list[Object]:
         """The ReplicaSets with these labels."""

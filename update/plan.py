@@ -16,7 +16,7 @@ from model import workloads
 from model.names import HLS_CLAIM, edge_deployment
 from model.problems import Problem
 from model.settings.stack import StackSettings
-from model.values import format_duration, plural
+from model.values import format_duration, natural_key, plural
 from model.workloads import Workload
 from update.adoption import adoption_problems, adoption_warnings, port_names
 from update.autoscaling import autoscaler_problems, autoscaler_warnings
@@ -92,6 +92,7 @@ def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding |
 
 def _rejections(settings: StackSettings, state: LiveState, changes: tuple[WorkloadChange, ...]) -> Iterator[Problem]:
     yield from _paused_problems(settings, state)
+    yield from _paused_order_problems(settings, state)
     yield from load_balancer_problems(settings, state)
     yield from _claim_problems(settings, state)
     yield from autoscaler_problems(settings, state)
@@ -113,6 +114,27 @@ def _paused_problems(settings: StackSettings, state: LiveState) -> Iterator[Prob
                 True,
                 f"must not be combined with a change of the release's replicas (now {live}, desired {desired}): "
                 "Kubernetes would distribute the change over the old and the new pods; make one change after the other",
+            )
+
+
+def _paused_order_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    """Ready edges that would be removed while a paused release, which nothing waits for, cannot replace them."""
+    desired = {release: share.replicas for release, share in settings.edge.shares.items()}
+    ready = ready_edges(state)
+    missing = {
+        name: desired[name] - ready.get(name, 0)
+        for name, release in settings.edge.releases.items()
+        if release.paused and desired[name] > ready.get(name, 0)
+    }
+    losing = [name for name in ready if ready[name] > desired.get(name, 0)]
+    after = sum(desired.values()) - sum(missing.values())
+    if losing and after < min(sum(ready.values()), sum(desired.values())):
+        for name in missing:
+            yield Problem(
+                ("edge", "releases", name, "paused"),
+                True,
+                f"must be false while only {ready.get(name, 0)} of {desired[name]} edges are ready: ready edges of "
+                f"{', '.join(sorted(losing, key=natural_key))} would be removed before others replace them",
             )
 
 

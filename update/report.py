@@ -84,11 +84,8 @@ def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict
 
 
 def peak_edge_pods(plan: UpdatePlan, state: LiveState) -> int:
-    """The largest number of edge pods at the same time: new ones beside all that drain."""
-    edges = [change for change in plan.changes if change.workload.release is not None]
-    return len(state.terminating) + sum(
-        change.terminated + change.after if change.rolls else max(change.before, change.after) for change in edges
-    )
+    """The largest number of edge pods at the same time: new ones, those that drain, and those that are not ready."""
+    return len(state.terminating) + sum(change.peak for change in plan.changes if change.workload.release is not None)
 
 
 def publishers_dropped(plan: UpdatePlan) -> bool:

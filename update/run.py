@@ -1,13 +1,14 @@
 """Carries out an update plan: declares resources step by step and waits for what must be ready."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pulumi
 import pulumi_kubernetes as k8s
 
-from cluster.live import LiveCluster, Object
+from cluster.live import LiveCluster, Object, UnreachableError
 from cluster.state import LiveState, address
 from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
@@ -131,6 +132,8 @@ async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomRes
 
     async def wait(workload: Workload, resource: pulumi.CustomResource) -> None:
         await resource.id.future()  # until the engine has applied it
+        if workload.kind == "Deployment":
+            await _resume(live, workload, resource)
         on_progress = partial(pulumi.log.info, resource=resource, ephemeral=True)
         if reason := await wait_for_rollout(live, workload, on_progress):
             unchecked[workload] = reason
@@ -156,6 +159,17 @@ async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomRes
             "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
         )
     return unchecked
+
+
+async def _resume(live: LiveCluster, workload: Workload, resource: pulumi.CustomResource) -> None:
+    """Resume a Deployment that was paused by hand.
+
+    The provider does not see it: it compares only fields that its last inputs have, without those that are false
+    (pulumi-kubernetes, provider/pkg/provider/provider.go, `normalizeInputs` and `pruneLiveState`).
+    """
+    with contextlib.suppress(UnreachableError):  # the wait reports it
+        if await asyncio.to_thread(live.resume, workload.name):
+            pulumi.log.info(f"{workload.title} was paused by hand, and is resumed", resource)
 
 
 async def _wait_for_addresses(

@@ -24,7 +24,8 @@ class WorkloadChange:
     """What an update does to a workload.
 
     action: `roll` replaces its pods, `update` changes the object without touching pods. before, after: desired
-    replicas. ready: pods that are ready now. terminated: those of them that this update terminates.
+    replicas. peak: the largest number of its pods at the same time, ready or not, without those that terminate.
+    ready: pods that are ready now. terminated: those of them that this update terminates.
     dropped: those of these that cannot drain, because of the SRS version that they run. reasons: why it rolls, a line
     each. conf_diff: unified diff of its srs.conf, line by line. grace_seconds: the grace period of its running pods.
     """
@@ -33,6 +34,7 @@ class WorkloadChange:
     action: Action
     before: int
     after: int
+    peak: int
     ready: int = 0
     terminated: int = 0
     dropped: int = 0
@@ -92,6 +94,7 @@ def _deleted(workload: Workload, live: Object, settings: StackSettings) -> Workl
         "delete",
         _replicas(live),
         0,
+        max(_replicas(live), _pods(live)),
         ready,
         terminated=ready,
         dropped=ready if cannot_drain(live["spec"]["template"], settings) else 0,
@@ -128,6 +131,7 @@ def _change(
         action,
         before,
         after,
+        max(_pods(live), outdated.pods + after if action == "roll" else max(before, after)),
         ready,
         max(removed, outdated.ready) if action == "roll" else removed,
         max(dropped, outdated.dropped) if action == "roll" else dropped,
@@ -142,12 +146,13 @@ def _created(workload: Workload, after: int, state: LiveState) -> WorkloadChange
     """A new workload; it replaces pods that are left of a deleted one (`--cascade=orphan`)."""
     pods = [pod for pod in state.pods if _left_of(pod, workload)]
     if not pods:
-        return WorkloadChange(workload, "create", 0, after)
+        return WorkloadChange(workload, "create", 0, after, peak=after)
     return WorkloadChange(
         workload,
         "roll",
         len(pods),
         after,
+        peak=len(pods) + after,
         ready=len(pods),
         terminated=len(pods),
         reasons=(f"{plural(len(pods), 'pod')} of a deleted {workload.kind} {workload.name}, which will be replaced",),
@@ -193,6 +198,10 @@ def _conf_diff(before: str, after: str) -> Iterator[str]:
 
 def _replicas(live: Object) -> int:
     return int(live["spec"].get("replicas", 1))
+
+
+def _pods(live: Object) -> int:
+    return int(live.get("status", {}).get("replicas", 0))
 
 
 def _ready(live: Object) -> int:

@@ -42,7 +42,8 @@ def an_interrupted_update(stack: DevStack) -> None:
 
 
 def manual_changes(stack: DevStack) -> None:
-    stack.kubectl("scale", "deploy/srs-edge-r5-deploy", "--replicas=1")
+    stack.kubectl("rollout", "pause", "deploy/srs-edge-r5-deploy")
+    stack.kubectl("scale", "deploy/srs-edge-r6-deploy", "--replicas=1")
     stack.kubectl("set", "image", "deploy/srs-edge-r6-deploy", "srs=ossrs/srs:v4.0.100")
     stack.kubectl("set", "env", "deploy/srs-edge-r6-deploy", "DEBUG=1")
     stack.kubectl("label", "service/srs-edge-service", "app.kubernetes.io/part-of=other", "--overwrite")

@@ -1,6 +1,7 @@
 """What a plan rejects and warns about, and the order of its steps."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,36 @@ def test_paused_is_accepted_on_a_release_that_keeps_its_replicas() -> None:
     assert not update.rejections
     assert [edge.release for edge in update.paused] == ["r5"]
     assert not any(edge.release == "r5" for step in update.steps for edge in step.awaited)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rejected"),
+    [
+        ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 1, "r7": 5}, False),  # r7 is awaited
+        ({"r5": 3, "r6": 1}, {"r5": 2, "r6": 1}, True),
+        ({"r5": 4, "r6": 1}, {"r5": 3, "r6": 1}, True),
+        ({"r4": 1, "r5": 3, "r6": 1}, {"r5": 3, "r6": 1}, True),  # r4 is removed
+        ({"r5": 3, "r6": 1}, {"r5": 3, "r6": 1}, False),
+    ],
+)
+def test_a_paused_release_that_is_not_ready_replaces_no_edge(
+    before: dict[str, int], after: dict[str, int], rejected: bool
+) -> None:
+    def with_weights(weights: dict[str, int]) -> dict[str, Any]:
+        releases = {name: R5 | {"weight": weight} for name, weight in weights.items()}
+        return {"edge__replicas": sum(weights.values()), "edge__releases": releases}
+
+    state = state_after(settings(**with_weights(before)), ready={"r6": 0})
+    pausing = with_weights(after)
+    pausing["edge__releases"]["r6"]["paused"] = True
+    if not rejected:
+        assert not planned(settings(**pausing), state).rejections
+        return
+    lost = "r4" if "r4" in before else "r5"
+    assert only(planned(settings(**pausing), state)) == (
+        "srs:edge.releases.r6.paused: true must be false while only 0 of 1 edges are ready: ready edges of "
+        f"{lost} would be removed before others replace them"
+    )
 
 
 # Another cluster, another namespace, objects of others.
@@ -109,6 +140,21 @@ def test_a_namespace_of_others_is_never_owned(namespace: Any, owner: str) -> Non
     assert f"which exists ({owner}). Set createNamespace: false" in message
     assert not planned(kubernetes(createNamespace=False), state).rejections
     assert "needs namespace live to exist" in only(planned(kubernetes(createNamespace=False), nothing()))
+
+
+def test_workloads_of_others_are_no_releases() -> None:
+    """Such as the article's edges, applied by hand under another name; they crash."""
+    state = state_after(kubernetes(), ready={"r6": 0})
+    expected = planned(kubernetes(), state)
+    spec = {"replicas": 3, "template": {"metadata": {"labels": {"app": "srs-edge"}}, "spec": {}}}
+    theirs = workload("srs-edge-blue-deploy", spec, ready=1)
+    theirs["metadata"]["annotations"] = {}
+    objects = {**state.objects, "Deployment": {**state.objects["Deployment"], "srs-edge-blue-deploy": theirs}}
+    state = replace(state, objects=objects)
+    update = planned(kubernetes(), state)
+    assert replace(update, foreign_edges={}) == expected, "nothing of others is scaled, or announced as deleted"
+    shares = [item.get("sharePercent") for item in report.as_json(update, kubernetes(), state)["workloads"]]
+    assert shares[:2] == [{"before": 75, "after": 60}, {"before": 0, "after": 20}], "but viewers reach theirs, too"
 
 
 def test_objects_of_an_earlier_version_belong_to_the_stack() -> None:
@@ -288,6 +334,7 @@ def test_a_rollback_keeps_the_pods_of_the_revision_that_it_restores() -> None:
     revision(state, settings(), ready=3)
     change = change_of(planned(settings(), state))
     assert (change.action, change.terminated) == ("roll", 0), "the pod of the bad revision serves nobody"
+    assert change.peak == 4, "and it needs capacity until it has ended"
     assert change.reasons[0] == "image ossrs/srs:v4.0.271 -> ossrs/srs:v4.0.5"
 
 
@@ -297,6 +344,14 @@ def test_pods_that_are_not_ready_have_no_connections_to_drain() -> None:
     update = planned(without, state)
     assert change_of(update, "r6").terminated == 0
     assert "will drain" not in report.text(update, without, state)
+
+
+def test_pods_that_are_not_ready_count_for_the_peak() -> None:
+    """Both the crashing pod and the one that replaces it need capacity."""
+    state = state_after(settings(edge__releases={"r5": R5, "r6": R6}), ready={"r6": 0})
+    update = planned(settings(edge__releases={"r5": R5, "r6": R6 | {"image": "ossrs/srs:v4.0.271"}}), state)
+    assert (change_of(update, "r6").terminated, change_of(update, "r6").peak) == (0, 2)
+    assert report.peak_edge_pods(update, state) == 5
 
 
 def test_the_running_version_decides_whether_connections_are_dropped() -> None:
