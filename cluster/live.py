@@ -1,4 +1,4 @@
-"""A client for one namespace of the live cluster; it reads, and only scales and resumes Deployments."""
+"""A client for one namespace of the live cluster; it reads, plays, and only scales and resumes Deployments."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ from kubernetes import config
 from kubernetes.client import Configuration
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
+from websocket import WebSocketBadStatusException, WebSocketException
 
+from cluster.port_forward import PortForward
 from model.settings.kubernetes import KubernetesSettings
 
 Object = dict[str, Any]
@@ -143,13 +145,27 @@ class LiveCluster:
         """The pods with these labels, including terminating ones."""
         return self._list(f"{self._core}/pods", selector)
 
-    def log(self, pod: str, lines: int) -> str:
-        """The last lines of a pod's log with the kubelet's timestamps; empty if it cannot be read."""
+    def log(self, pod: str, lines: int) -> str | None:
+        """The last lines of a pod's log with the kubelet's timestamps; None if it cannot be read."""
         try:
             body = self._read(f"{self._core}/pods/{pod}/log", tailLines=str(lines), timestamps="true")
         except UnreachableError:
-            return ""
-        return (body or b"").decode(errors="replace")
+            return None
+        return None if body is None else body.decode(errors="replace")
+
+    def port_forward(self, pod: str, port: int) -> PortForward:
+        """Connect to a port of a pod, through its kubelet. Raises UnreachableError."""
+        path = f"{self._core}/pods/{pod}/portforward"
+        query = [("ports", str(port))]
+        _, url, headers, *_ = self._api.param_serialize("GET", path, query_params=query, auth_settings=["BearerToken"])
+        try:
+            return PortForward(self.configuration, url, headers, CONNECT_TIMEOUT)
+        except WebSocketBadStatusException as error:
+            if error.status_code == 403:
+                raise ForbiddenError(f"the user of the kubeconfig must be allowed to get and create {path}") from error
+            raise UnreachableError(f"the API server answered {error.status_code} to GET {path}") from error
+        except (WebSocketException, OSError) as error:
+            raise UnreachableError(f"no connection to port {port} of pod {pod}: {error}") from error
 
     def warnings(self, name: str) -> list[str]:
         """The messages of the warning events of a pod or a Service, oldest first."""

@@ -6,7 +6,7 @@ scheduled. The rules for "complete" are those of `kubectl rollout status`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.live import LiveCluster, Object
 from cluster.terminating import is_terminating
@@ -32,6 +32,7 @@ class RolloutStatus:
 
     available, desired: pods of the new revision. complete: nothing is left to wait for.
     reasons: why pods are not ready, a line each. stuck: names of pods that rarely recover.
+    ready: names of the ready pods of the new revision; of edge releases also if it is complete.
     """
 
     complete: bool
@@ -39,6 +40,7 @@ class RolloutStatus:
     desired: int
     reasons: tuple[str, ...] = ()
     stuck: frozenset[str] = frozenset()
+    ready: tuple[str, ...] = ()
 
 
 def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
@@ -48,6 +50,8 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
         if stateful_set is None:
             return RolloutStatus(False, 0, 1, (f"{workload.kind} {workload.name} does not exist",))
         status = stateful_set_status(stateful_set)
+        if status.complete:
+            return status
         revision = f"controller-revision-hash={stateful_set.get('status', {}).get('updateRevision')}"
         creator = workload.name
     else:
@@ -55,12 +59,16 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
         if deployment is None:
             return RolloutStatus(False, 0, 1, (f"{workload.kind} {workload.name} does not exist",))
         status = deployment_status(deployment)
-        newest = None if status.complete else _newest(deployment, live.replica_sets(workload.selector))
+        if status.complete and (workload.release is None or not status.desired):
+            return status
+        # Before the controller has seen the change, the newest ReplicaSet is the one of the old revision.
+        newest = _newest(deployment, live.replica_sets(workload.selector)) if _is_observed(deployment) else None
         revision = f"pod-template-hash={newest['metadata']['labels']['pod-template-hash']}" if newest else ""
         creator = newest["metadata"]["name"] if newest else workload.name
-    if status.complete:
-        return status
     pods = [pod for pod in live.pods(f"{workload.selector},{revision}") if not is_terminating(pod)] if revision else []
+    ready = tuple(sorted(pod["metadata"]["name"] for pod in pods if pod_reason(pod) is None))
+    if status.complete:
+        return replace(status, ready=ready)
     if workload.kind == "StatefulSet":  # a pod has the name of its predecessor, and must wait for it
         pods += [pod for pod in live.pods(workload.selector) if is_terminating(pod)]
     reasons = {pod["metadata"]["name"]: reason for pod in pods if (reason := pod_reason(pod))}
@@ -68,7 +76,6 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
         if reason.startswith("ContainerCreating") and (warnings := live.warnings(pod_name)):
             reasons[pod_name] = f"{reason}: {warnings[-1]}"
     # Of a Deployment, `availableReplicas` includes pods of older revisions.
-    ready = sum(not is_terminating(pod) and pod_reason(pod) is None for pod in pods)
     failures = list(status.reasons)
     if not failures and len(pods) < status.desired:
         # Why pods are not created, such as a quota or an admission webhook: StatefulSets report it only in events
@@ -76,11 +83,17 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
         failures = [f"FailedCreate: {event}" for event in live.warnings(creator)[-1:] if "create" in event]
     return RolloutStatus(
         False,
-        min(status.available, ready),
+        min(status.available, len(ready)),
         status.desired,
         (*failures, *(f"pod {pod_name}: {reason}" for pod_name, reason in sorted(reasons.items()))),
         frozenset(pod_name for pod_name, reason in reasons.items() if reason.split(":")[0] in STUCK_REASONS),
+        ready,
     )
+
+
+def _is_observed(workload: Object) -> bool:
+    """Whether the controller has seen the last change of a workload."""
+    return bool(workload.get("status", {}).get("observedGeneration", 0) >= workload["metadata"]["generation"])
 
 
 def deployment_status(deployment: Object) -> RolloutStatus:
@@ -88,7 +101,7 @@ def deployment_status(deployment: Object) -> RolloutStatus:
     desired = deployment["spec"].get("replicas", 1)
     status = deployment.get("status", {})
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-    observed = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    observed = _is_observed(deployment)
     complete = observed and updated == desired == status.get("replicas", 0) == available
     failures = tuple(
         f"{condition.get('reason')}: {condition.get('message')}"
@@ -102,7 +115,7 @@ def stateful_set_status(stateful_set: Object) -> RolloutStatus:
     """Progress of a StatefulSet, by its own status."""
     desired = stateful_set["spec"].get("replicas", 1)
     status = stateful_set.get("status", {})
-    observed = status.get("observedGeneration", 0) >= stateful_set["metadata"]["generation"]
+    observed = _is_observed(stateful_set)
     current = status.get("currentRevision") == status.get("updateRevision")
     updated = status.get("updatedReplicas", desired if current else 0)
     available = status.get("availableReplicas", 0)

@@ -49,7 +49,7 @@ def open_connections(live: LiveCluster, pods: Sequence[Object]) -> dict[str, str
     connections: dict[str, str] = {}
     for pod in pods[:MAX_PODS_SHOWN]:
         name = pod["metadata"]["name"]
-        if status := logged_connections(live.log(name, _LOG_LINES)):
+        if status := logged_connections(live.log(name, _LOG_LINES) or ""):
             connections[name] = status
     return connections
 

@@ -75,14 +75,14 @@ def srs_container(
         "resources": resources(settings),
         "security_context": CONTAINER_SECURITY,
         "readiness_probe": {
-            **_api_probe(period=2, failures=15, timeout=2),
+            **_probe(period=2, failures=15, timeout=2),
             "initial_delay_seconds": seconds(warm_up),
         },
         # SRS resolves names blocking, in its only thread: with slow cluster DNS all edges miss probes at the same
         # time, and restarting them would drop all connections. The probe has its own grace period, because
         # otherwise a liveness restart takes the pod's grace period of hours (kubernetes/kubernetes #64715).
         "liveness_probe": {
-            **_api_probe(period=30, failures=10, timeout=10),
+            **_probe(period=30, failures=10, timeout=10),
             "termination_grace_period_seconds": 5,
         },
         "termination_message_policy": "FallbackToLogsOnError",
@@ -94,10 +94,11 @@ def srs_container(
     }
 
 
-def _api_probe(period: int, failures: int, timeout: int) -> ProbeArgsDict:
-    # /api/v1/versions exactly: SRS answers 200 to any unknown path below /api/v1.
+def _probe(period: int, failures: int, timeout: int) -> ProbeArgsDict:
+    # No request: at max_connections SRS accepts each connection and closes it at once, on all ports (ossrs/srs #4409).
+    # Full edges would become not ready one after the other, and their liveness probes would drop all viewers.
     return {
-        "http_get": {"path": "/api/v1/versions", "port": "api"},
+        "tcp_socket": {"port": "api"},
         "period_seconds": period,
         "failure_threshold": failures,
         "timeout_seconds": timeout,

@@ -199,7 +199,7 @@ class EmbeddedCluster:
 
     def _control_plane(self) -> ControlPlane:
         ports: dict[str, int] = json.loads(self._ports_file.read_text()) if self._ports_file.exists() else {}
-        return ControlPlane(self.state, Pki(self.state / "certs"), ports, kubelets=self.kind == "containerd")
+        return ControlPlane(self.state, Pki(self.state / "certs"), ports)
 
     @property
     def _ports_file(self) -> Path:

@@ -33,15 +33,11 @@ _STAGES = Path(__file__).parent / "nodes"
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """What the command lines depend on: the state folder, the certificates, and the port of each component.
-
-    kubelets: whether nodes have kubelets, which the API server reaches through `egress_socket`.
-    """
+    """What the command lines depend on: the state folder, the certificates, and the port of each component."""
 
     state: Path
     pki: Pki
     ports: Mapping[str, int]
-    kubelets: bool = False
 
     @property
     def server(self) -> str:
@@ -59,7 +55,11 @@ class ControlPlane:
 
     @property
     def egress_socket(self) -> Path:
-        """The socket of the proxy through which the API server reaches kubelets."""
+        """The socket of the proxy through which the API server reaches kubelets and pods.
+
+        Simulated nodes have neither, and nothing listens there: the API server never connects to their addresses, and
+        a request for the log of a simulated pod fails at once.
+        """
         return self.state / "egress.sock"
 
 
@@ -144,17 +144,11 @@ def kube_apiserver(plane: ControlPlane) -> list[str]:
         f"--service-cluster-ip-range={SERVICE_CIDR}",
         # By default it waits 70 s when it is stopped, so that load balancers notice; there are none.
         "--shutdown-delay-duration=0s",
-        *(_kubelet_client(plane) if plane.kubelets else []),
-        "--profiling=false",
-    ]
-
-
-def _kubelet_client(plane: ControlPlane) -> list[str]:
-    return [
         f"--egress-selector-config-file={plane.config / 'egress.yaml'}",
         "--kubelet-preferred-address-types=InternalIP",
-        f"--kubelet-client-certificate={plane.pki.crt(ADMIN.name)}",
-        f"--kubelet-client-key={plane.pki.key(ADMIN.name)}",
+        f"--kubelet-client-certificate={pki.crt(ADMIN.name)}",
+        f"--kubelet-client-key={pki.key(ADMIN.name)}",
+        "--profiling=false",
     ]
 
 

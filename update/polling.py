@@ -9,9 +9,11 @@ from datetime import timedelta
 from typing import TypeVar
 
 from cluster.live import LiveCluster, UnreachableError
+from cluster.origin_check import NOT_CHECKED, OriginAccess, OriginCheck
 from cluster.rollout_status import RolloutStatus, rollout_status
 from cluster.state import address
 from cluster.terminating import SYNC_PERIOD, terminating_namespace
+from model.names import ORIGIN
 from model.values import format_duration
 from model.workloads import Workload
 
@@ -77,32 +79,44 @@ async def poll(
         await asyncio.sleep(interval)
 
 
-async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: Callable[[str], None]) -> RolloutStatus:
-    """Wait until a rollout is complete.
+async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: Callable[[str], None]) -> str:
+    """Wait until a rollout is complete, and until one of the new edges has reached an origin.
 
-    Raises RolloutError at the workload's timeout, or earlier when the same pod has been stuck for a minute and no pod
-    of the new revision is available.
+    Returns why it cannot be found out whether the edges reach an origin; empty if they do.
+    Raises RolloutError at the workload's timeout, or earlier: when the same pod has been stuck for a minute and no pod
+    of the new revision is available, or when the new edges have reached no origin for a minute.
     """
     stuck_since: dict[str, timedelta] = {}
+    check = OriginCheck(live)
 
-    def observe(elapsed: timedelta) -> RolloutStatus | Pending:
+    def observe(elapsed: timedelta) -> str | Pending:
         nonlocal stuck_since
+        access = NOT_CHECKED
         try:
             status = rollout_status(live, workload)
+            if workload.release is not None and status.desired:
+                access = check.observe(status.ready)
         except UnreachableError as error:
             status = RolloutStatus(False, 0, 1, (str(error),))
-        if status.complete:
-            return status
-        stuck_since = {pod: stuck_since.get(pod, elapsed) for pod in status.stuck}
-        # One stuck pod among available ones may be on a bad node, and is given the whole timeout.
-        stuck = not status.available and any(elapsed - since >= STUCK_TIMEOUT for since in stuck_since.values())
+        if status.complete and access.is_final:
+            return "; ".join(access.message)
+        stuck = status.stuck | (frozenset({ORIGIN}) if access.result == "failed" else frozenset[str]())
+        stuck_since = {name: stuck_since.get(name, elapsed) for name in stuck}
+        stuck_long = {name for name, since in stuck_since.items() if elapsed - since >= STUCK_TIMEOUT}
         return Pending(
-            f"{status.available} of {status.desired} ready" + "".join(f"; {reason}" for reason in status.reasons[:1]),
-            _rollout_error(workload, status, min(elapsed, workload.timeout)),
-            elapsed >= workload.timeout or stuck,
+            f"{status.available} of {status.desired} ready"
+            + "".join(f"; {reason}" for reason in (*status.reasons, *access.message)[:1]),
+            _rollout_error(workload, status, access, min(elapsed, workload.timeout)),
+            elapsed >= workload.timeout
+            or ORIGIN in stuck_long
+            # One stuck pod among available ones may be on a bad node, and is given the whole timeout.
+            or (bool(stuck_long) and not status.available),
         )
 
-    return await poll(observe, on_progress, RolloutError)
+    try:
+        return await poll(observe, on_progress, RolloutError)
+    finally:
+        check.close()
 
 
 async def wait_for_address(
@@ -162,10 +176,14 @@ async def wait_for_namespace(
     await poll(observe, on_progress, NamespaceTerminatingError, interval=2.0)
 
 
-def _rollout_error(workload: Workload, status: RolloutStatus, elapsed: timedelta) -> str:
+def _rollout_error(workload: Workload, status: RolloutStatus, access: OriginAccess, elapsed: timedelta) -> str:
     rounded = format_duration(timedelta(seconds=round(elapsed.total_seconds())))
-    head = (
-        f"{workload.title} ({workload.kind} {workload.name}) is not ready after {rounded}: "
-        f"{status.available} of {status.desired} pods of the new revision are available"
-    )
-    return "\n".join([head, *(f"  {reason}" for reason in status.reasons)])
+    title = f"{workload.title} ({workload.kind} {workload.name})"
+    if access.result == "failed" or status.complete:
+        head = f"{title} plays nothing after {rounded}: no new edge has reached an origin"
+    else:
+        head = (
+            f"{title} is not ready after {rounded}: "
+            f"{status.available} of {status.desired} pods of the new revision are available"
+        )
+    return "\n".join([head, *(f"  {reason}" for reason in (*access.message, *status.reasons))])

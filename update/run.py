@@ -107,23 +107,32 @@ async def _run_steps(plan: UpdatePlan, live: LiveCluster, declarations: Declarat
                 )
         await _wait(live, {workload: declared[workload] for workload in step.awaited})
     unpaused = {workload: resource for workload, resource in declared.items() if workload not in plan.paused}
-    await _wait(live, unpaused)
+    for workload, reason in (await _wait(live, unpaused)).items():
+        pulumi.log.info(
+            f"{workload.title}: not checked whether its edges reach an origin: {reason}", declared[workload]
+        )
 
 
-async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomResource]) -> None:
-    """Wait until workloads are ready; a preview does not wait."""
+async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomResource]) -> dict[Workload, str]:
+    """Wait until workloads are ready; a preview does not wait.
+
+    Returns why edges could not be checked.
+    """
+    unchecked: dict[Workload, str] = {}
     if pulumi.runtime.is_dry_run():
-        return
+        return unchecked
 
     async def wait(workload: Workload, resource: pulumi.CustomResource) -> None:
         await resource.id.future()  # until the engine has applied it
         if workload.kind == "Deployment":
             await _resume(live, workload, resource)
-        await wait_for_rollout(live, workload, partial(pulumi.log.info, resource=resource, ephemeral=True))
+        on_progress = partial(pulumi.log.info, resource=resource, ephemeral=True)
+        if reason := await wait_for_rollout(live, workload, on_progress):
+            unchecked[workload] = reason
 
     waits = {asyncio.ensure_future(wait(*item)): item for item in resources.items()}
     if not waits:
-        return
+        return unchecked
     done, running = await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
     for task in running:  # the first failure ends the update: what else is not ready yet stays as it is
         task.cancel()
@@ -141,6 +150,7 @@ async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomRes
             f"not ready: {', '.join(failed)}. Later steps did not run, and no ready pod was removed. "
             "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
         )
+    return unchecked
 
 
 async def _resume(live: LiveCluster, workload: Workload, resource: pulumi.CustomResource) -> None:

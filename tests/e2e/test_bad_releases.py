@@ -1,4 +1,4 @@
-"""A bad release affects nobody: the update fails with the pod's own reason, and every connection stays open."""
+"""A bad release fails the update with the pod's own reason, and every connection stays open."""
 
 import copy
 import threading
@@ -76,4 +76,32 @@ def test_a_release_that_crashes_affects_nobody_and_the_rollback_needs_no_new_pod
             stack.must_update()
             assert stack.endpoints() == serving
     assert_undisturbed(viewers.record)
+    assert viewers.minimum_ready >= EDGES
+
+
+def test_edges_that_are_ready_and_play_nothing_fail_the_update(
+    stack: LiveStack, audience: Audience, old: str, new: str
+) -> None:
+    """A canary that is ready and serves no stream"""
+    stack.config["edge"]["rolloutTimeout"] = "25s"
+    stack.config["kubernetes"]["clusterDomain"] = "cluster.wrong"
+    failed = stack.update()
+    assert not failed.ok
+    assert "no new edge has reached an origin" in failed.output
+    assert ".svc.cluster.wrong:1935 to=5000ms : get address info" in failed.output
+    assert "check srs:kubernetes.clusterDomain" in failed.output
+    del stack.config["kubernetes"]["clusterDomain"]
+    stack.config["edge"]["rolloutTimeout"] = "90s"
+    assert "not checked" not in stack.must_update().output
+    good, serving = copy.deepcopy(stack.config), stack.endpoints()
+    with audience() as viewers:
+        stack.config["edge"]["rolloutTimeout"] = "25s"
+        as_canary(stack, old, new, srs={"vhostDirectives": "enabled off;"})
+        failed = stack.update()
+        assert not failed.ok
+        assert "SRS answers 'HTTP/1.1 404 Not Found' to every HTTP-FLV player" in failed.output
+        assert serving <= stack.endpoints()
+        stack.config = good
+        stack.must_update()
+    assert viewers.record.dropped == [], viewers.record.dropped[:5]
     assert viewers.minimum_ready >= EDGES

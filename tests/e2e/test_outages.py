@@ -106,6 +106,24 @@ def test_a_killed_edge_drops_only_its_own_connections(stack: LiveStack, audience
     assert viewers.minimum_ready >= EDGES - 1
 
 
+def test_full_edges_keep_their_viewers(stack: LiveStack, size: Size) -> None:
+    """More players than maxConnections allows try to connect, and an update adds edges"""
+    stack.config["edge"]["releases"]["r5"]["srs"] = {"maxConnections": size.players // 2}
+    stack.must_update()
+    crowd = Size(size.players * 2, 0)  # more than the remaining capacity of the edges
+    with stack.watched_endpoints() as ready, Viewers(stack.cluster, Size(size.players, 0)) as viewers:
+        with Viewers(stack.cluster, crowd, publish=False, settle=False) as others:
+            time.sleep(OUTAGE)
+            assert others.record.failed, "the edges are full"
+            stack.config["edge"]["replicas"] = EDGES + 1
+            stack.must_update()
+            time.sleep(5)
+            assert others.record.dropped == []
+        assert min(ready) >= EDGES
+    assert_undisturbed(viewers.record, samples=False)
+    assert {pod["status"]["containerStatuses"][0]["restartCount"] for pod in stack.pods()} == {0}
+
+
 def test_a_restart_of_kubelet_and_containerd_drops_nobody(stack: LiveStack, audience: Audience, new: str) -> None:
     """kubelet and containerd of all nodes are restarted while a removed release drains"""
     stack.must_update()

@@ -89,11 +89,14 @@ class Viewers:
     """Keeps connections open while the block runs.
 
     reopen: whether dropped connections are opened again. publish: whether there is an encoder of the stream; without
-    it, players play the stream of another encoder.
+    it, players play the stream of another encoder. settle: whether the block begins when all players have media.
     """
 
-    def __init__(self, cluster: EmbeddedCluster, size: Size, reopen: bool = True, publish: bool = True) -> None:
+    def __init__(
+        self, cluster: EmbeddedCluster, size: Size, reopen: bool = True, publish: bool = True, settle: bool = True
+    ) -> None:
         self.size = size
+        self._settle = settle
         self.record = Record()
         self.minimum_ready = 0
         """The minimum of the edge Service's ready endpoints; set at the end of the block."""
@@ -122,7 +125,8 @@ class Viewers:
         )
         self._reader.start()
         try:
-            self.wait(lambda: bool(self.record.of("ready")), READY_SECONDS, "all players have media")
+            if self._settle:
+                self.wait(lambda: bool(self.record.of("ready")), READY_SECONDS, "all players have media")
         except BaseException:
             self.end()
             raise

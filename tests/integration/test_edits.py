@@ -60,7 +60,7 @@ def smaller_volume(stack: DevStack) -> None:
     [
         (other_namespace, "srs:kubernetes.namespace: 'somewhere-else' must stay"),
         (other_cluster_id, "srs:kubernetes.clusterId: 'corrected' must stay 'testbed'"),
-        (namespace_not_created, "srs:kubernetes.createNamespace: False must stay true"),
+        (namespace_not_created, "srs:kubernetes.createNamespace: false must stay true"),
         (other_storage_class, "srs:hls.storageClass: 'other' must stay 'testbed-rwx'"),
         (smaller_volume, "srs:hls.size: '1Gi' must be at least 2Gi"),
     ],
@@ -170,7 +170,7 @@ def test_hls_can_be_disabled_and_enabled_without_losing_the_recordings(stack: De
     claim = stack.get("pvc", "srs-hls")["metadata"]["uid"]
     enabled = copy.deepcopy(stack.config)
     stack.config["hls"] = {"enabled": False}
-    assert "claim srs-hls with the recordings stays" in stack.preview().output
+    assert "claim srs-hls stays with its recordings" in stack.preview().output
     stack.must_update()
     assert stack.get("pvc", "srs-hls")["metadata"]["uid"] == claim
     stack.config = enabled
@@ -196,7 +196,7 @@ def test_a_rollback_under_a_quota_is_not_blocked_by_pods_of_the_bad_release(stac
     stack.config["edge"] |= {"replicas": 6, "rolloutTimeout": "60s"}  # needs what the bad release holds
     stack.releases(r5=release("v4.0.5", 1))
     update = stack.must_update()
-    assert "removing pods of srs-edge-r6-deploy that are not ready" in update.output
+    assert "removing pods of Deployment srs-edge-r6-deploy that are not ready" in update.output
     assert serving <= stack.endpoints()
     assert len(stack.endpoints()) == 6
 

@@ -92,11 +92,11 @@ def test_a_pause_that_contradicts_the_config_is_rejected(stack: DevStack) -> Non
     stack.releases(r5=release("v4.0.5", 1), r6=release("v4.0.6", 1, paused=True))
     rejected = stack.update()
     assert not rejected.ok
-    assert "srs:edge.releases.r6.paused: True must be false on a release that does not exist yet" in rejected.output
+    assert "srs:edge.releases.r6.paused: true must be false on a release that does not exist yet" in rejected.output
 
     stack.releases(r5=release("v4.0.5", 1, paused=True))
     stack.config["edge"]["replicas"] = 3
     rejected = stack.update()
     assert not rejected.ok
-    assert "srs:edge.releases.r5.paused: True must not be combined with a change of" in rejected.output
+    assert "srs:edge.releases.r5.paused: true must not be combined with a change of" in rejected.output
     assert stack.snapshot() == before

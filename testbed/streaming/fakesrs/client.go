@@ -92,6 +92,9 @@ func (c *client) connect(command rtmp.Command) error {
 	if err != nil {
 		return fmt.Errorf("invalid tcUrl: %w", err)
 	}
+	if s.vhostOff {
+		return errors.New("vhost disabled")
+	}
 	c.app = strings.Trim(address.Path, "/")
 	if err := c.WindowAckSize(windowAckSize); err != nil {
 		return err

@@ -140,6 +140,7 @@ type settings struct {
 	origins       []string // of an edge
 	originCluster bool
 	coworkers     []string // of an origin
+	vhostOff      bool     // every client is rejected
 	httpFLV       bool
 }
 
@@ -158,6 +159,7 @@ func newSettings(root *directive) settings {
 		forceGraceQuit: root.get("force_grace_quit").on(),
 		graceStartWait: root.get("grace_start_wait").milliseconds(2300),
 		graceFinalWait: root.get("grace_final_wait").milliseconds(3200),
+		vhostOff:       root.get("vhost", "enabled").arg("on") != "on",
 		httpFLV:        root.get("vhost", "http_remux", "enabled").on(),
 	}
 	cluster := root.get("vhost", "cluster")

@@ -86,24 +86,28 @@ func (src *source) pull(ctx context.Context) error {
 		}
 		redirect, err = src.ingest(ctx, address)
 		if redirect == "" {
-			return fmt.Errorf("pull %s/%s from %s: %w", src.app, src.name, address, err)
+			return err
 		}
 		s.log.Printf("RTMP redirect %s/%s from %s to %s", src.app, src.name, address, redirect)
 	}
 }
 
 // ingest takes media from an origin until the connection ends. redirect is the origin that it names instead of itself.
+// The program reads the messages in the log (cluster/origin_check.py): they are those of SRS.
 func (src *source) ingest(ctx context.Context, address string) (redirect string, err error) {
 	s := src.server
+	stream := fmt.Sprintf("rtmp://%s/%s/%s", address, src.app, src.name)
 	up, err := s.dialOrigin(ctx, address, src.app, pullConnect, pullAnswer)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("code=1018 : connect upstream : edge pull %s failed, cto=%dms, sto=%dms. : connect : %w",
+			stream, pullConnect.Milliseconds(), pullAnswer.Milliseconds(), err)
 	}
 	defer up.Close()
 	defer context.AfterFunc(ctx, func() { up.Close() })()
 	if err := up.Play(src.name); err != nil {
-		return "", err
+		return "", fmt.Errorf("code=1018 : connect upstream : edge pull %s stream failed : %w", stream, err)
 	}
+	s.log.Printf("edge-pull publish url %s, stream=%s as %s", stream, src.name, src.name)
 	up.NetConn().(*conn).timeouts(pullSilence, pullAnswer)
 	for {
 		m, err := up.ReadMessage()

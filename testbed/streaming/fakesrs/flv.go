@@ -14,7 +14,7 @@ import (
 func (s *server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	path, isFLV := strings.CutSuffix(strings.Trim(r.URL.Path, "/"), ".flv")
 	app, name, found := strings.Cut(path, "/")
-	if !isFLV || !found || !s.httpFLV {
+	if !isFLV || !found || !s.httpFLV || s.vhostOff {
 		http.NotFound(w, r)
 		return
 	}

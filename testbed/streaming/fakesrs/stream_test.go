@@ -43,8 +43,13 @@ func TestEdgeFollowsRedirectToTheOriginThatHasTheStream(t *testing.T) {
 	edge := startEdge(t, v406, origins...)
 	publish(t, origins[1].rtmp, "x")
 	play(t, edge.rtmp, "x").awaitMedia(t, 20, 5*time.Second)
-	if !strings.Contains(edge.log.String(), "RTMP redirect live/x from "+origins[0].rtmp+" to "+origins[1].rtmp) {
-		t.Errorf("no redirect:\n%s", edge.log)
+	for _, line := range []string{
+		"edge-pull publish url rtmp://" + origins[0].rtmp + "/live/x, stream=x as x",
+		"RTMP redirect live/x from " + origins[0].rtmp + " to " + origins[1].rtmp,
+	} {
+		if !strings.Contains(edge.log.String(), line) {
+			t.Errorf("no %q:\n%s", line, edge.log)
+		}
 	}
 
 	// The next player gets what its decoder needs, and the edge's own version.
@@ -213,6 +218,19 @@ func TestFLV(t *testing.T) {
 	}
 }
 
+// HTTP-FLV as measured on SRS 4.0.5 and 4.0.271, RTMP by its source (SrsRtmpConn::check_vhost).
+func TestAVhostThatIsOffRejectsEveryClient(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, v406, "", "enabled off; http_remux { enabled on; }")
+	if got, _ := get(t, "http://"+n.http+"/live/x.flv"); got != 404 {
+		t.Errorf("HTTP-FLV: %d", got)
+	}
+	if client, err := dial(n.rtmp); err == nil {
+		client.Close()
+		t.Error("RTMP: it connects")
+	}
+}
+
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	n := startOrigins(t, v406, 1)[0]
@@ -284,7 +302,10 @@ func TestEdgeWithoutOriginsServes(t *testing.T) {
 		return nil, fmt.Errorf("no name server")
 	}}
 	p := play(t, edge.rtmp, "x")
-	await(t, time.Second, "attempt", func() bool { return strings.Contains(edge.log.String(), "EdgeIngester: Ignore error") })
+	// The message of SRS 4.0.6; the program reads it (cluster/origin_check.py).
+	message := "EdgeIngester: Ignore error, code=1018 : connect upstream : edge pull rtmp://nowhere.invalid:1935/live/x failed, " +
+		"cto=5000ms, sto=500ms. : connect : tcp: connect nowhere.invalid:1935 to=5000ms : get address info"
+	await(t, time.Second, "attempt", func() bool { return strings.Contains(edge.log.String(), message) })
 	if status, _ := get(t, "http://"+edge.api+"/api/v1/versions"); status != 200 || !p.alive() {
 		t.Errorf("the API answers %d, the player is connected: %v", status, p.alive())
 	}

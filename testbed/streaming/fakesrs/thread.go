@@ -2,6 +2,7 @@ package fakesrs
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -79,7 +80,7 @@ func (s *server) lookup(host string) (string, error) {
 	return addresses[0], nil
 }
 
-// dial looks the name in host:port up and connects.
+// dial looks the name in host:port up and connects; its errors are those of SRS (srs_tcp_connect).
 func (s *server) dial(ctx context.Context, address string, timeout time.Duration) (*conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -87,12 +88,12 @@ func (s *server) dial(ctx context.Context, address string, timeout time.Duration
 	}
 	ip, err := s.lookup(host)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("tcp: connect %s to=%dms : get address info", address, timeout.Milliseconds())
 	}
 	dialer := net.Dialer{Timeout: timeout}
 	c, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(ip, port))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("tcp: connect %s to=%dms : connect to %s", address, timeout.Milliseconds(), address)
 	}
 	s.thread.pass()
 	return &conn{Conn: c, thread: &s.thread}, nil

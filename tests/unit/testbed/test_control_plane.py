@@ -43,11 +43,9 @@ def test_kwok_listens_on_loopback(plane: ControlPlane) -> None:
     assert flags("kwok", plane)["server-address"] == f"127.0.0.1:{NUMBERS['kwok']}"
 
 
-def test_the_api_server_reaches_kubelets_through_the_socket_only_if_there_are_any(plane: ControlPlane) -> None:
+def test_the_api_server_reaches_kubelets_and_pods_through_the_socket_only(plane: ControlPlane) -> None:
     write_configs(plane)
-    assert "egress-selector-config-file" not in flags("kube-apiserver", plane)
-    with_kubelets = ControlPlane(plane.state, plane.pki, NUMBERS, kubelets=True)
-    file = Path(flags("kube-apiserver", with_kubelets)["egress-selector-config-file"])
+    file = Path(flags("kube-apiserver", plane)["egress-selector-config-file"])
     (selection,) = yaml.safe_load(file.read_text())["egressSelections"]
     assert selection["connection"]["transport"] == {"uds": {"udsName": str(plane.egress_socket)}}
 

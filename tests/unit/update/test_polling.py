@@ -9,18 +9,22 @@ from typing import Any, cast
 import pytest
 
 from cluster.live import LiveCluster, UnreachableError
+from cluster.origin_check import OriginAccess
 from cluster.terminating import SYNC_PERIOD
 from model.workloads import Workload
 from update import polling
 from update.polling import NamespaceTerminatingError, RolloutError, wait_for_namespace, wait_for_rollout
 
+REACHED = "2026-11-25T15:48:12Z [Trace][8180][-548] edge change from 100 to state 101 (pull).\n"
+
 
 class Cluster:
-    """One Deployment of one pod, in the state that `state` returns for each read."""
+    """One Deployment of one pod, in the state that `state` returns for each read. log: of the pod once it is ready."""
 
-    def __init__(self, state: Callable[[int], str]) -> None:
+    def __init__(self, state: Callable[[int], str], log: str | None = None) -> None:
         self.state = state
         self.reads = 0
+        self._log = log
 
     def deployment(self, _name: str) -> dict[str, Any]:
         self.reads += 1
@@ -48,8 +52,19 @@ class Cluster:
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         assert selector == "run=srs-edge-r6,pod-template-hash=hash10", "the pods of the newest revision"
+        if self.state(self.reads) == "ready":
+            return [{"metadata": {"name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}]
         waiting = {"reason": self.state(self.reads), "message": "m"}
         return [{"metadata": {"name": "p"}, "status": {"containerStatuses": [{"state": {"waiting": waiting}}]}}]
+
+    def log(self, _pod: str, _lines: int) -> str | None:
+        return self._log
+
+    def stateful_set(self, _name: str) -> dict[str, Any]:
+        return {"status": {"readyReplicas": 1}}
+
+    def port_forward(self, _pod: str, _port: int) -> Any:
+        raise UnreachableError("no connection")
 
     def warnings(self, name: str) -> list[str]:
         assert name == "p"
@@ -63,21 +78,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(cluster: Cluster, timeout: float) -> list[str]:
+    """The lines of progress, and then why the edges were not checked."""
     lines: list[str] = []
     workload = Workload(
-        "Deployment", "srs-edge-r6-deploy", "run=srs-edge-r6", "edge release r6", timedelta(seconds=timeout)
+        "Deployment", "srs-edge-r6-deploy", "run=srs-edge-r6", "edge release r6", timedelta(seconds=timeout), "r6"
     )
-    asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append))
-    return lines
+    reason = asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append))
+    return [*lines, reason] if reason else lines
 
 
 def test_a_complete_rollout_ends_the_wait_and_only_changes_are_reported() -> None:
-    lines = run(Cluster(lambda read: "ready" if read > 5 else "PodInitializing"), timeout=10)
+    lines = run(Cluster(lambda read: "ready" if read > 5 else "PodInitializing", log=REACHED), timeout=10)
     assert lines == ["0 of 1 ready; pod p: PodInitializing: m", ""]
 
 
 def test_an_api_server_that_is_unreachable_for_a_moment_is_not_a_failure() -> None:
-    assert run(Cluster(lambda read: "ready" if read > 2 else "unreachable"), timeout=10)[-1] == ""
+    assert run(Cluster(lambda read: "ready" if read > 2 else "unreachable", log=REACHED), timeout=10)[-1] == ""
 
 
 def test_the_error_at_the_timeout_contains_the_reason() -> None:
@@ -100,6 +116,32 @@ def test_a_stuck_pod_ends_the_wait_before_the_timeout() -> None:
 def test_a_pod_that_recovers_from_time_to_time_is_not_stuck() -> None:
     with pytest.raises(RolloutError, match="after 1s"):
         run(Cluster(lambda read: "ImagePullBackOff" if read % 5 else "ContainerCreating"), timeout=1)
+
+
+def test_edges_that_reach_no_origin_end_the_wait_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = OriginAccess("failed", ("pod p: edge pull rtmp://o failed", "check srs:kubernetes.clusterDomain"))
+    monkeypatch.setattr(polling.OriginCheck, "observe", lambda *_: failed)
+    start = time.monotonic()
+    with pytest.raises(RolloutError) as error:
+        run(Cluster(lambda _: "ready"), timeout=60)
+    assert time.monotonic() - start < 10
+    head, *reasons = str(error.value).splitlines()
+    assert head.startswith("edge release r6 (Deployment srs-edge-r6-deploy) plays nothing after ")
+    assert head.endswith(": no new edge has reached an origin")
+    assert reasons == ["  pod p: edge pull rtmp://o failed", "  check srs:kubernetes.clusterDomain"]
+
+
+def test_edges_without_an_origin_that_is_ready_are_given_the_whole_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    pending = OriginAccess("pending", ("no origin is ready",))
+    monkeypatch.setattr(polling.OriginCheck, "observe", lambda *_: pending)
+    with pytest.raises(RolloutError, match=r"after 1s: .*\n  no origin is ready"):
+        run(Cluster(lambda _: "ready"), timeout=1)
+
+
+def test_edges_that_cannot_be_checked_complete_at_once_with_the_reason() -> None:
+    cluster = Cluster(lambda _: "ready", log=None)
+    assert run(cluster, timeout=10) == ["the log of pod p cannot be read"]
+    assert cluster.reads == 1
 
 
 POD = {"metadata": {"name": "p0", "deletionTimestamp": "2026-01-01T12:00:00Z"}}
