@@ -416,6 +416,7 @@ LEFT_OUT = {
 def edits(draw: Draw, config: Config) -> Changes:
     """One to three legal edits at once."""
     changes: Changes = ()
+    before = config
     for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
         if draw(st.booleans()):
             key = draw(st.sampled_from(sorted(VALUES)))
@@ -427,10 +428,10 @@ def edits(draw: Draw, config: Config) -> Changes:
         after = changed(config, more)
         if more and after != config and is_legal(after):
             config, changes = after, (*changes, *more)
-    if not changes:
+    if config == before:  # nothing, or an edit and its opposite
         counts = [count for count in (4, 3, 6, 7) if count != config["edge"]["replicas"]]
         changes = next(change for n in counts if is_legal(changed(config, change := (("edge.replicas", n),))))
-        config = changed(config, changes)
+        config = changed(before, changes)
     # Short where the update must fail, and long enough otherwise.
     bad = cannot_become_ready(config)
     for key in ("edge", "origin"):
