@@ -26,6 +26,9 @@ _ABSORBED = ("kubectl", "before-first-apply", "pulumi-kubernetes", "pulumi-resou
 _USER_KEYS = {"labels", "annotations", "match_labels", "node_selector", "requests", "limits"}
 """Fields whose keys are data."""
 
+EARLIER = "an earlier update"
+"""Stands for our own field manager in `Change.manager`."""
+
 Path = tuple[str, ...]
 
 
@@ -45,7 +48,7 @@ class Change:
         """The change in one line."""
         name = ".".join(self.path)
         if self.manager:
-            return f"{name}: removed (set by {self.manager})"
+            return f"{name}: removed" if self.manager == EARLIER else f"{name}: removed (set by {self.manager})"
         if self.before is None and isinstance(self.after, Mapping):
             return f"{name}: added"
         return f"{name}: {_short(self.before)} -> {_short(self.after)}"
@@ -164,7 +167,7 @@ def _removed_fields(desired: Object, live: Object, managers: tuple[str, ...], *o
         if absorbed and entry.get("operation") in operations and not entry.get("subresource"):
             for path in _missing(entry.get("fieldsV1", {}), desired, ()):
                 if path[0] == "spec":  # labels and annotations of the object itself are not compared
-                    yield Change(path, "", None, "an earlier update" if manager == FIELD_MANAGER else manager)
+                    yield Change(path, "", None, EARLIER if manager == FIELD_MANAGER else manager)
 
 
 def _missing(fields: Mapping[str, Any], desired: Any, path: Path) -> Iterator[Path]:

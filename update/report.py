@@ -9,7 +9,7 @@ from model.config import ConfigError
 from model.settings.stack import StackSettings
 from model.values import format_duration, plural
 from update.plan import UpdatePlan
-from update.workload_changes import WorkloadChange
+from update.workload_changes import CONF_CHANGES, WorkloadChange
 
 ACTIONS = {
     "create": "create",
@@ -131,8 +131,10 @@ def _workload(change: WorkloadChange, settings: StackSettings, plan: UpdatePlan)
         before, after = share["sharePercent"]["before"], share["sharePercent"]["after"]
         shares = f", {before} % -> {after} % of new viewers" if before != after else f", {after} % of new viewers"
     yield f"  {change.workload.title}: {ACTIONS[change.action]}, {replicas}{shares}"
-    yield from (f"    {reason}" for reason in change.reasons)
-    yield from (f"      {line}" for line in change.conf_diff)
+    for reason in change.reasons:
+        yield f"    {reason}"
+        if reason == CONF_CHANGES:
+            yield from (f"      {line}" for line in change.conf_diff)
 
 
 def _share(change: WorkloadChange, settings: StackSettings, plan: UpdatePlan) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, cast
 
@@ -15,6 +15,9 @@ from model.workload_specs import change_cause, demo_spec, edge_spec, hls_spec, o
 from model.workloads import Workload
 from update.apply import Change, applied, apply_changes, to_manifest
 from update.revisions import cannot_drain, outdated_pods
+
+CONF_CHANGES = "srs.conf"
+"""The reason of a rolling update whose srs.conf changes."""
 
 Action = Literal["create", "roll", "scale", "update", "delete", "none"]
 
@@ -177,11 +180,11 @@ def _reason(change: Change, conf_changes: bool) -> str:
     """Why a changed field of the pod template rolls a workload, in the operator's words."""
     path = change.path[2:]
     if change.manager:
-        return f"{'.'.join(path)} removed (set by {change.manager})"
+        return str(replace(change, path=path[1:] if path[0] == "spec" else path))
     if path[-1] == "image":
         return f"image {change.before} -> {change.after}"
     if conf_changes and "configMap" in path:
-        return "srs.conf"
+        return CONF_CHANGES
     if path == ("spec", "terminationGracePeriodSeconds"):
         return f"grace period {_duration(change.before)} -> {_duration(change.after)}"
     return str(Change(path[1:] if path[0] == "spec" else path, change.before, change.after))

@@ -75,4 +75,4 @@ def test_a_field_of_an_earlier_config_is_removed() -> None:
     selector = {"f:spec": {"f:template": {"f:spec": {"f:nodeSelector": {}}}}}
     current["metadata"]["managedFields"].append({"manager": "srs", "operation": "Apply", "fieldsV1": selector})
     (change,) = apply_changes(desired(), current)
-    assert str(change) == "spec.template.spec.nodeSelector: removed (set by an earlier update)"
+    assert str(change) == "spec.template.spec.nodeSelector: removed"
