@@ -125,7 +125,7 @@ def test_a_rollout_waits_until_the_load_balancer_has_the_new_pods(prod: ProdStac
     prod.load_balancer["backend"] = "eni"
     rejected = prod.update()
     assert not rejected.ok
-    assert "srs:edge.drain.timeout: 12h is longer than loadBalancer can keep" in rejected.output
+    assert "srs:edge.drain.timeout: 12h is longer than srs:loadBalancer can keep" in rejected.output
     assert prod.api.clbs == {}
     prod.config["edge"]["drain"] = {"deregister": "5s", "timeout": "10m"}
     prod.releases(r5=release("v4.0.5", 1))
