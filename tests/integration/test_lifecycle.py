@@ -92,7 +92,7 @@ def test_another_number_of_origins_changes_no_edge(stack: DevStack) -> None:
     edges = stack.pod_names()
     for before, after in ((1, 2), (2, 1)):
         stack.config["origin"]["replicas"] = after
-        assert f"the number of origins changes from {before} to {after}" in stack.preview().output
+        assert f"their number changes from {before} to {after}" in stack.preview().output
         stack.must_update()
         assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == after
         assert stack.pod_names() == edges
