@@ -6,7 +6,7 @@ BIN := .venv/bin
 # The integration tests mostly wait; on two cores three workers are the fastest.
 INTEGRATION_WORKERS ?= 3
 
-# The number of sequences of `make test-edits`; about 20 seconds each.
+# The number of sequences of `make test-edits`; about 30 seconds each with three workers.
 EDIT_SEQUENCES ?= 200
 
 # The kind of the nodes of a new embedded cluster: simulated, or containerd (they run containers; Linux and root).
