@@ -102,6 +102,7 @@ def test_a_killed_edge_drops_only_its_own_connections(stack: LiveStack, audience
     assert len(dropped) == 1, "of one edge"
     assert dropped.items() <= connections.items(), "all of them"
     assert len(viewers.record.dropped) < viewers.size.players
+    assert viewers.record.failed, "tests that cannot show refused connections would measure nothing"
     assert_all_connected(viewers.record)
     assert viewers.minimum_ready >= EDGES - 1
 
