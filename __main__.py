@@ -41,9 +41,9 @@ async def main() -> None:
         state = await load_state(live, settings)
         settings = keep_autoscaled_replicas(settings, state)
         update = plan(settings, state, stack_name(), bound)
-        show(update, settings, state)
         if update.rejections:
             raise ConfigError(list(update.rejections))
+        show(update, settings, state)
     except (ValueError, NamespaceTerminatingError, UnreachableError) as error:
         write_plan(*report.failure(error))
         raise pulumi.RunError(str(error)) from None
@@ -84,12 +84,10 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
 
 def show(update: UpdatePlan, settings: StackSettings, state: LiveState) -> None:
     """Write the plan to the file, and print it in a preview; the warnings are printed in an update, too."""
-    text = report.text(update, settings, state)
-    write_plan(text, report.as_json(update, settings, state))
-    if update.rejections:
-        return
-    if pulumi.runtime.is_dry_run() and PLAN_FILE not in os.environ:
-        pulumi.log.info(text)
+    if PLAN_FILE in os.environ:
+        write_plan(report.text(update, settings, state), report.as_json(update, settings, state))
+    elif pulumi.runtime.is_dry_run():
+        pulumi.log.info(report.text(update, settings, state))
         return
     for warning in update.warnings:
         pulumi.log.warn(warning)

@@ -1,7 +1,7 @@
 """A client for one namespace of the live cluster; it reads, plays, and only scales and resumes Deployments."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -223,6 +223,17 @@ class LiveCluster:
         if response.status != 200:
             raise UnreachableError(f"the API server answered {response.status} {response.reason} to {method} {path}")
         return body
+
+
+def ready_replicas(workload: Object) -> int:
+    """The ready pods of a workload, by its status."""
+    return int(workload.get("status", {}).get("readyReplicas", 0))
+
+
+def owned_by(owner: Object, objects: Iterable[Object]) -> list[Object]:
+    """The objects that have this owner."""
+    uid = owner["metadata"].get("uid")
+    return [item for item in objects if any(own["uid"] == uid for own in item["metadata"].get("ownerReferences", []))]
 
 
 def by_name(objects: list[Object]) -> dict[str, Object]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from cluster.live import ForbiddenError, LiveCluster, UnreachableError
+from cluster.live import ForbiddenError, LiveCluster, UnreachableError, ready_replicas
 from cluster.port_forward import PortForward
 from model.names import HTTP_PORT, ORIGIN
 
@@ -130,7 +130,7 @@ class OriginCheck:
 
     def _is_any_origin_ready(self) -> bool:
         origins = self._live.stateful_set(ORIGIN)
-        return origins is not None and origins.get("status", {}).get("readyReplicas", 0) > 0
+        return origins is not None and ready_replicas(origins) > 0
 
     def close(self) -> None:
         """End the player."""

@@ -8,7 +8,7 @@ scheduled. The rules for "complete" are those of `kubectl rollout status`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cluster.live import LiveCluster, Object
+from cluster.live import LiveCluster, Object, owned_by
 from cluster.terminating import is_terminating
 from model.values import plural
 from model.workloads import Workload
@@ -156,12 +156,7 @@ def _container_reason(container: Object) -> str | None:
 
 def _newest(deployment: Object, replica_sets: Sequence[Object]) -> Object | None:
     """The newest ReplicaSet of a Deployment, None if there is none yet."""
-    uid = deployment["metadata"]["uid"]
-    owned = [
-        replica_set
-        for replica_set in replica_sets
-        if any(owner["uid"] == uid for owner in replica_set["metadata"].get("ownerReferences", []))
-    ]
+    owned = owned_by(deployment, replica_sets)
     return max(
         owned,
         key=lambda replica_set: int(replica_set["metadata"]["annotations"].get("deployment.kubernetes.io/revision", 0)),

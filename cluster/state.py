@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from cluster.live import KINDS, Kind, LiveCluster, Object
+from cluster.live import KINDS, Kind, LiveCluster, Object, owned_by
 from cluster.terminating import is_terminating
 from model.names import EDGE_APP, HLS_CLAIM, ORIGIN
 
@@ -58,12 +58,7 @@ class LiveState:
 
     def replica_sets(self, deployment: Object) -> list[Object]:
         """The ReplicaSets of a Deployment."""
-        uid = deployment["metadata"].get("uid")
-        return [
-            replica_set
-            for replica_set in self.objects.get("ReplicaSet", {}).values()
-            if any(owner["uid"] == uid for owner in replica_set["metadata"].get("ownerReferences", []))
-        ]
+        return owned_by(deployment, self.objects.get("ReplicaSet", {}).values())
 
     @property
     def origins(self) -> Object | None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from model import alibaba
 from model.names import EDGE_APP, HTTP_PORT, RTMP_PORT
-from model.problems import Problem
+from model.problems import Problem, config_path
 from model.settings.load_balancer import AnyLoadBalancer, CloudLoadBalancer, NodePortLoadBalancer, SlbLoadBalancer
 from model.values import format_duration, seconds
 
@@ -31,7 +31,7 @@ class ExposedService:
     @property
     def config_key(self) -> str:
         """The key as messages name it."""
-        return f"srs:{'.'.join(self.key)}"
+        return config_path(self.key)
 
     @property
     def identity(self) -> str:

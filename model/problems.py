@@ -24,7 +24,7 @@ class Problem:
 
     def __str__(self) -> str:
         secret = any(_SECRET.search(str(part)) for part in self.path)
-        return f"{_dotted(self.path)}: {REDACTED if secret else _shown(self.value)} {self.allowed}"
+        return f"{config_path(self.path)}: {REDACTED if secret else _shown(self.value)} {self.allowed}"
 
 
 REDACTED = "[secret]"
@@ -172,7 +172,8 @@ def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
     )
 
 
-def _dotted(path: tuple[str | int, ...]) -> str:
+def config_path(path: tuple[str | int, ...]) -> str:
+    """A path as messages name it: `srs:edge.releases.r5`."""
     text = ""
     for part in path:
         if isinstance(part, int):

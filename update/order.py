@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from cluster.live import ready_replicas
 from cluster.state import LiveState
 from model import workloads
 from model.settings.stack import StackSettings
@@ -60,10 +61,7 @@ def edge_order(desired: Mapping[str, int], ready: Mapping[str, int]) -> tuple[li
 
 def ready_edges(state: LiveState) -> dict[str, int]:
     """Ready edges of each release, also of those that the config removes."""
-    return {
-        workloads.release_of(name): deployment.get("status", {}).get("readyReplicas", 0)
-        for name, deployment in state.edges.items()
-    }
+    return {workloads.release_of(name): ready_replicas(deployment) for name, deployment in state.edges.items()}
 
 
 def foreign_edges(state: LiveState, own: LiveState) -> dict[str, int]:
@@ -71,11 +69,7 @@ def foreign_edges(state: LiveState, own: LiveState) -> dict[str, int]:
 
     They are no capacity for the order of an update: their owner may remove them at any time.
     """
-    return {
-        name: deployment.get("status", {}).get("readyReplicas", 0)
-        for name, deployment in state.edges.items()
-        if name not in own.edges
-    }
+    return {name: ready_replicas(deployment) for name, deployment in state.edges.items() if name not in own.edges}
 
 
 def trims(changes: tuple[WorkloadChange, ...]) -> dict[str, int]:

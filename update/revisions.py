@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, cast
 
-from cluster.live import Object
+from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
 from model.settings.stack import StackSettings
 from model.srs_version import capabilities, parse_version
 from model.values import parse_image
+from model.workloads import Workload
 
 _HASH_LABEL = "pod-template-hash"
 """The label that a Deployment adds to the template of its ReplicaSets."""
@@ -27,13 +28,15 @@ class Outdated:
     current: bool
 
 
-def outdated_pods(live: Object, template: Object, state: LiveState, settings: StackSettings) -> Outdated:
+def outdated_pods(
+    workload: Workload, live: Object, template: Object, state: LiveState, settings: StackSettings
+) -> Outdated:
     """The pods of a workload whose revision is not the desired one.
 
     template: the pod template of the live workload after the update. A Deployment uses an older ReplicaSet with the
     same template again (Kubernetes docs, "Rolling Back a Deployment"), so its pods are not replaced.
     """
-    if live.get("kind") == "StatefulSet" or "serviceName" in live["spec"]:
+    if workload.kind == "StatefulSet":
         return _of_stateful_set(live, template)
     pods = ready = dropped = 0
     current = False
@@ -43,7 +46,7 @@ def outdated_pods(live: Object, template: Object, state: LiveState, settings: St
             current = current or replicas > 0
             continue
         pods += replicas
-        ready_here = replica_set.get("status", {}).get("readyReplicas", 0)
+        ready_here = ready_replicas(replica_set)
         ready += ready_here
         dropped += ready_here if cannot_drain(replica_set["spec"]["template"], settings) else 0
     return Outdated(pods, ready, dropped, current)
@@ -51,7 +54,7 @@ def outdated_pods(live: Object, template: Object, state: LiveState, settings: St
 
 def _of_stateful_set(live: Object, template: Object) -> Outdated:
     status = live.get("status", {})
-    replicas, ready = status.get("replicas", 0), status.get("readyReplicas", 0)
+    replicas, ready = status.get("replicas", 0), ready_replicas(live)
     if template != live["spec"]["template"]:
         return Outdated(replicas, ready, 0, current=False)
     rolling = status.get("currentRevision") != status.get("updateRevision")

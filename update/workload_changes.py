@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from cluster.live import Object
+from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
 from model import workloads
 from model.settings.stack import StackSettings
@@ -91,7 +91,7 @@ def _removed(settings: StackSettings, state: LiveState) -> Iterator[WorkloadChan
 
 
 def _deleted(workload: Workload, live: Object, settings: StackSettings) -> WorkloadChange:
-    ready = _ready(live)
+    ready = ready_replicas(live)
     return WorkloadChange(
         workload,
         "delete",
@@ -114,8 +114,8 @@ def _change(
         return _created(workload, after, state)
     changes = apply_changes(desired, live)
     template = [change for change in changes if change.path[:2] == ("spec", "template")]
-    outdated = outdated_pods(live, applied(live, template)["spec"]["template"], state, settings)
-    before, ready = _replicas(live), _ready(live)
+    outdated = outdated_pods(workload, live, applied(live, template)["spec"]["template"], state, settings)
+    before, ready = _replicas(live), ready_replicas(live)
     action: Action = "none"
     if not desired["spec"].get("paused") and before and (outdated.pods or (template and not outdated.current)):
         action = "roll"
@@ -179,15 +179,16 @@ def _left_of(pod: Object, workload: Workload) -> bool:
 def _reason(change: Change, conf_changes: bool) -> str:
     """Why a changed field of the pod template rolls a workload, in the operator's words."""
     path = change.path[2:]
+    field_change = str(replace(change, path=path[1:] if path[0] == "spec" else path))
     if change.manager:
-        return str(replace(change, path=path[1:] if path[0] == "spec" else path))
+        return field_change
     if path[-1] == "image":
         return f"image {change.before} -> {change.after}"
     if conf_changes and "configMap" in path:
         return CONF_CHANGES
     if path == ("spec", "terminationGracePeriodSeconds"):
         return f"grace period {_duration(change.before)} -> {_duration(change.after)}"
-    return str(Change(path[1:] if path[0] == "spec" else path, change.before, change.after))
+    return field_change
 
 
 def _duration(grace: Any) -> str:
@@ -205,10 +206,6 @@ def _replicas(live: Object) -> int:
 
 def _pods(live: Object) -> int:
     return int(live.get("status", {}).get("replicas", 0))
-
-
-def _ready(live: Object) -> int:
-    return int(live.get("status", {}).get("readyReplicas", 0))
 
 
 def grace_seconds(live: Object) -> int:
