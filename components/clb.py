@@ -36,6 +36,7 @@ class Clb(pulumi.ComponentResource):
             load_balancer_spec=settings.spec,
             internet_charge_type=None if intranet else settings.internet_charge_type,
             bandwidth=settings.bandwidth if by_bandwidth else None,
+            resource_group_id=settings.resource_group_id,
             delete_protection="on" if settings.delete_protection else "off",
             modification_protection_status="ConsoleProtection" if settings.modification_protection else "NonProtection",
             modification_protection_reason="managed by pulumi" if settings.modification_protection else None,
@@ -64,6 +65,7 @@ def _eip(
         internet_charge_type=eip.charge_type,
         payment_type="PayAsYouGo",
         deletion_protection=settings.delete_protection,
+        resource_group_id=settings.resource_group_id,
         tags=dict(settings.tags),
         opts=opts,
     )

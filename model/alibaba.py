@@ -102,6 +102,104 @@ def tag_problems(tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield key, "must have a key of 1 to 64 characters without `http://`, beginning with neither aliyun nor acs:"
 
 
+def annotation_problem(key: str, keys: Mapping[str, str]) -> str | None:
+    """Why an annotation must not be added to a Service with a load balancer; None if it may be.
+
+    keys: the annotations that config keys of this kind of load balancer decide about, and these keys. The controller
+    also reads the legacy prefix (annotation/annotations.go, `Get`).
+    """
+    if key == BACKEND_TYPE:
+        return "is decided by the key backend"
+    if key in _OTHER_CONTROLLER:
+        return "must not be set: the controller would no longer manage the Service (service_utils.go, `NeedCLB`)"
+    prefix = next((prefix for prefix in (PREFIX, LEGACY_PREFIX) if key.startswith(prefix)), None)
+    if prefix is None:
+        return None
+    name = key.removeprefix(prefix)
+    if config_key := keys.get(name):
+        return f"is decided by {config_key}"
+    return _HARMFUL.get(name)
+
+
+_OTHER_CONTROLLER = (
+    "service.beta.kubernetes.io/class",
+    f"{PREFIX}type",
+    f"{PREFIX}tunnel-type",
+)
+"""With them the controller ignores a Service, or gives it another kind of load balancer (service_utils.go)."""
+
+_SHARED_KEYS = {
+    "address-type": "the key addressType",
+    "backend-label": "the key backendNodes",
+    "scheduler": "the key scheduler",
+    "connection-drain": "the key connectionDrain",
+    "connection-drain-timeout": "the key connectionDrain",
+    **dict.fromkeys(
+        (
+            "health-check-switch",
+            "health-check-flag",
+            "health-check-type",
+            "health-check-interval",
+            "health-check-connect-timeout",
+            "health-check-connect-port",
+            "healthy-threshold",
+            "unhealthy-threshold",
+        ),
+        "the key healthCheck",
+    ),
+}
+
+CLB_KEYS: Mapping[str, str] = {
+    **_SHARED_KEYS,
+    "id": "the stack, or the key id",
+    "force-override-listeners": "the stack",
+    "name": "the key name",
+    "vswitch-id": "the key vswitchId",
+    "instance-charge-type": "the key instanceChargeType",
+    "spec": "the key spec",
+    "charge-type": "the key internetChargeType",
+    "bandwidth": "the key bandwidth",
+    "external-ip-type": "the key eip",
+    "delete-protection": "the key deleteProtection",
+    "modification-protection": "the key modificationProtection",
+    "established-timeout": "the key establishedTimeout",
+    "persistence-timeout": "the key persistenceTimeout",
+    "additional-resource-tags": "the key tags",
+    "resource-group-id": "the key resourceGroupId",
+    # What the controller only compares on a CLB that it did not create (clbv1/loadbalancer.go, `Update`).
+    **dict.fromkeys(("master-zoneid", "slave-zoneid", "ip-version", "network-type", "ip"), "the CLB itself"),
+}
+"""Annotations about a CLB, without their prefix, and who decides about them."""
+
+NLB_KEYS: Mapping[str, str] = {
+    **_SHARED_KEYS,
+    "id": "the controller, which creates the NLB",
+    "zone-maps": "the key zoneMaps",
+    "idle-timeout": "the key idleTimeout",
+    "additional-resource-tags": "the key tags",
+}
+"""The same about an NLB."""
+
+_HARMFUL = {
+    "remove-unscheduled-backend": "must not be set: cordoning a node would drop all connections through it "
+    "(backend.go, `needExcludeFromLB`)",
+    "proxy-protocol": "must not be set: SRS does not understand the PROXY protocol",
+    "protocol-port": "must not be set: listeners are TCP, RTMP needs it",
+    "forward-port": "must not be set: listeners are TCP, RTMP needs it",
+    "vgroup-port": "must not be set: backends of other server groups would receive the viewers' connections",
+    "listener-port-range": "must not be set: it opens more ports than those of the Service",
+}
+"""Annotations that break a promise, with the reason (clbv1/listeners.go, vgroups.go, nlbv2/listeners.go)."""
+
+SAFE_ANNOTATIONS = ("acl-status", "acl-type", "acl-id")
+"""Annotations without their prefix that may change on a Service in use: they drop those whom they are to exclude."""
+
+
+def is_safe_annotation(key: str) -> bool:
+    """Whether an annotation may change on a Service in use. The controller reads no annotation of another prefix."""
+    return not key.startswith("service.beta.kubernetes.io/") or key.removeprefix(PREFIX) in SAFE_ANNOTATIONS
+
+
 def readiness_gate(service: str) -> str:
     """The pod condition that the controller sets once the pod is a backend of the Service's load balancer.
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from model.alibaba import PREFIX
+from model.problems import config_path
 from model.values import yaml_text
 
 Config = dict[str, Any]
@@ -188,6 +190,18 @@ def without(key: str, of: Config) -> Config:
     return {name: value for name, value in of.items() if name != key}
 
 
+def annotated(name: str, allowed: str, base: Config = SLB, key: str = "loadBalancer") -> BadCase:
+    """A load balancer of Alibaba Cloud with one annotation more."""
+
+    def apply(config: Config) -> None:
+        current: Config = config.get(key) or {}
+        config[key] = copy.deepcopy(current if base.items() <= current.items() else base)
+        config[key].setdefault("annotations", {})[name] = "on"
+
+    shown = name if " " in name else "on"  # the key itself is wrong
+    return BadCase(config_path((key, "annotations", name)).removeprefix("srs:"), f"'{shown}'", allowed, apply)
+
+
 FORMER = "formerLoadBalancer"
 DRAIN = "edge.drain.timeout"
 NOT_OURS = "kubernetes.do.not.delete"
@@ -254,6 +268,19 @@ BAD_CLOUD_CONFIGS = [
     cloud({"tags": {REUSED: "x"}}, "the stack sets it", at=f'tags["{REUSED}"]', shown="'x'"),
     cloud({"tags": TAGS}, "must be at most 9 tags", shown=yaml_text(TAGS)),
     cloud({"tags": {"a": "1,2"}}, "must contain neither ',' nor '='", NLB, FORMER),
+    cloud({"resourceGroupId": "default"}, "must be the id of a resource group"),
+    # Annotations that the stack sets, or that break a promise.
+    annotated("external dns", "must be the key of an annotation"),
+    annotated("srs/stack", "the stack sets it"),
+    annotated("pulumi.com/skipAwait", "the stack sets it", NLB, FORMER),
+    annotated("service.beta.kubernetes.io/backend-type", "is decided by the key backend"),
+    annotated(f"{PREFIX}connection-drain-timeout", "is decided by the key connectionDrain"),
+    annotated(f"{PREFIX}bandwidth", "is decided by the key bandwidth"),
+    annotated(f"{PREFIX}additional-resource-tags", "is decided by the key tags", NLB, FORMER),
+    annotated("service.beta.kubernetes.io/alicloud-loadbalancer-id", "is decided by the stack, or the key id"),
+    annotated("service.beta.kubernetes.io/class", "the controller would no longer manage the Service"),
+    annotated(f"{PREFIX}remove-unscheduled-backend", "cordoning a node would drop all connections"),
+    annotated(f"{PREFIX}proxy-protocol", "SRS does not understand the PROXY protocol", NLB, FORMER),
     # Rules between keys.
     cloud({"spec": "slb.s2.small"}, "has no effect with PayByCLCU"),
     cloud({"instanceChargeType": "PayBySpec"}, "must be set with PayBySpec", at="spec", shown=ABSENT),

@@ -41,6 +41,9 @@ def _matching(pattern: str, description: str) -> AfterValidator:
 
 ClbId = Annotated[StrictStr, _matching(r"lb-[a-z0-9]{4,}", "the id of a CLB, such as lb-2ze1x2y3z4")]
 VswitchId = Annotated[StrictStr, _matching(r"vsw-[a-z0-9]{4,}", "the id of a vswitch, such as vsw-2ze1x2y3z4")]
+ResourceGroupId = Annotated[
+    StrictStr, _matching(r"rg-[a-z0-9]{4,}", "the id of a resource group, such as rg-acfmz7u4wxy")
+]
 Zone = Annotated[StrictStr, _matching(r"[a-z]{2,3}(-[a-z0-9]+)+", "a zone, such as cn-beijing-h")]
 ClbName = Annotated[
     StrictStr, _matching(r"[\w.-]{1,80}", "a name of at most 80 letters, digits, '-', '.' and '_', such as srs-edge")
@@ -57,6 +60,16 @@ _MAX = f"`{seconds(alibaba.MAX_CONNECTION_TIMEOUT)}s`"
 ConnectionTimeout = Annotated[Duration, _between(timedelta(seconds=10), alibaba.MAX_CONNECTION_TIMEOUT)]
 
 
+AnnotationKey = Annotated[
+    StrictStr,
+    _matching(
+        r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?",
+        "the key of an annotation, such as example.com/key",
+    ),
+]
+"""Kubernetes docs, "Annotations", "Syntax and character set"."""
+
+
 class ServiceSettings(Settings):
     """What all kinds have."""
 
@@ -65,6 +78,28 @@ class ServiceSettings(Settings):
         description="Name of the Service; default: `srs-edge-service`, for publishing `srs-publish-service`. "
         "A load balancer that replaces another one needs its own name.",
     )
+    annotations: dict[AnnotationKey, StrictStr] = Field(
+        default_factory=dict,
+        description="More annotations of the Service, for what its controller supports and no key of the stack config "
+        "sets. An annotation that the stack sets is rejected.",
+    )
+
+    def annotation_problem(self, key: str) -> str | None:
+        """Why an annotation must not be added, by the rules of this kind; None if it may be."""
+        del key
+        return None
+
+    @model_validator(mode="after")
+    def _annotations_are_not_ours(self) -> Self:
+        problems: list[Problem] = []
+        for key, value in self.annotations.items():
+            if key.startswith(("srs/", "pulumi.com/")):
+                problems.append(Problem(("annotations", key), value, "must not be set: the stack sets it"))
+            elif reason := self.annotation_problem(key):
+                problems.append(Problem(("annotations", key), value, reason))
+        if problems:
+            raise RuleError(problems)
+        return self
 
 
 class NoLoadBalancer(ServiceSettings):
@@ -237,6 +272,9 @@ class SlbLoadBalancer(CloudLoadBalancer):
     bandwidth: Annotated[int, Field(strict=True, ge=1, le=5120)] | None = Field(
         default=None, description="Bandwidth in Mbit/s, with PayByBandwidth."
     )
+    resource_group_id: ResourceGroupId | None = Field(
+        default=None, description="Resource group of the CLB and its EIP. It cannot be changed later."
+    )
     eip: EipSettings | None = Field(default=None, description="An elastic IP address for an `intranet` CLB.")
     delete_protection: StrictBool = Field(
         default=True, description="Whether the API refuses to delete the CLB (and its EIP); Pulumi then does so, too."
@@ -252,6 +290,10 @@ class SlbLoadBalancer(CloudLoadBalancer):
         default=timedelta(0),
         description="How long a client's address is kept on its backend, at most `3600s`; `0s`: not at all.",
     )
+
+    def annotation_problem(self, key: str) -> str | None:
+        """See `alibaba.annotation_problem`."""
+        return alibaba.annotation_problem(key, alibaba.CLB_KEYS)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -322,6 +364,7 @@ _ONLY_FOR_NEW_CLB = (
     "spec",
     "internet_charge_type",
     "bandwidth",
+    "resource_group_id",
     "eip",
     "tags",
     "delete_protection",
@@ -343,6 +386,10 @@ class NlbLoadBalancer(CloudLoadBalancer):
         default=alibaba.MAX_CONNECTION_TIMEOUT,
         description=f"How long a connection without data is kept, `10s` to {_MAX}.",
     )
+
+    def annotation_problem(self, key: str) -> str | None:
+        """See `alibaba.annotation_problem`."""
+        return alibaba.annotation_problem(key, alibaba.NLB_KEYS)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -366,7 +413,11 @@ LoadBalancerSettings = Annotated[AnyLoadBalancer, Field(discriminator="kind")]
 
 
 def annotations(load_balancer: AnyLoadBalancer) -> dict[str, str]:
-    """Annotations of the Service for a load balancer of Alibaba Cloud, except a CLB's id; none for other kinds."""
+    """Annotations of the Service except a CLB's id: those of the config, and those that other keys decide about."""
+    return {**load_balancer.annotations, **_controller_annotations(load_balancer)}
+
+
+def _controller_annotations(load_balancer: AnyLoadBalancer) -> dict[str, str]:
     match load_balancer:
         case SlbLoadBalancer():
             return alibaba.clb_annotations(

@@ -218,14 +218,14 @@ def test_a_clb_with_an_elastic_address() -> None:
 
 def test_a_clb_on_the_internet_by_spec_and_bandwidth() -> None:
     settings = {"kind": "slb", "addressType": "internet", "instanceChargeType": "PayBySpec", "spec": "slb.s2.small"}
-    clb = declare(loadBalancer=settings | {"internetChargeType": "PayByBandwidth", "bandwidth": 200})[
-        "ApplicationLoadBalancer", "srs-edge-service-clb"
-    ]
+    more = {"internetChargeType": "PayByBandwidth", "bandwidth": 200, "resourceGroupId": "rg-acfm0001"}
+    clb = declare(loadBalancer=settings | more)["ApplicationLoadBalancer", "srs-edge-service-clb"]
     assert (clb["loadBalancerSpec"], clb["internetChargeType"], clb["bandwidth"]) == (
         "slb.s2.small",
         "PayByBandwidth",
         200,
     )
+    assert clb["resourceGroupId"] == "rg-acfm0001"
     assert "vswitchId" not in clb
 
 

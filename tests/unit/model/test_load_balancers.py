@@ -194,6 +194,25 @@ def test_annotations_of_an_nlb() -> None:
     assert f"{P}id" not in found
 
 
+@pytest.mark.parametrize("kind", [SLB, NLB, GOOD["loadBalancer"], {"kind": "none"}], ids=lambda kind: kind["kind"])
+def test_a_service_has_the_annotations_of_the_config_besides_the_stacks(kind: dict[str, Any]) -> None:
+    more = {"external-dns.alpha.kubernetes.io/hostname": "live.example.com", f"{P}acl-id": "acl-2ze0001"}
+    plain = annotations(read(kind).load_balancer)
+    assert annotations(read(kind | {"annotations": more}).load_balancer) == plain | more
+
+
+def test_the_controller_is_not_given_two_answers() -> None:
+    """Every annotation that a key decides about is rejected where the operator sets it as well."""
+    eip = SLB | {"eip": {"bandwidth": 50}}
+    for kind in (eip, SLB | {"backend": "eni"}, NLB | {"tags": {"a": "1"}}):
+        for key in annotations(read(kind, {"timeout": "10m"}).load_balancer):
+            with pytest.raises(ConfigError, match="is decided by"):
+                read(kind | {"annotations": {key: "other"}}, {"timeout": "10m"})
+    # What only an NLB, or only a CLB, has a key for.
+    read(NLB | {"annotations": {f"{P}name": "srs", f"{P}bandwidth-package-id": "cbwp-2ze0001"}})
+    read(SLB | {"annotations": {f"{P}zone-maps": "ignored"}})
+
+
 def test_the_annotations_depend_on_nothing_but_the_config() -> None:
     assert list(annotations(read(NLB).load_balancer).items()) == list(annotations(read(NLB).load_balancer).items())
     assert read(SLB).edge_service.identity == read(SLB | {"scheduler": "rr", "tags": {"x": "y"}}).edge_service.identity
