@@ -266,6 +266,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "loadBalancer(nodePort).rtmpPort": st.sampled_from([32000, 32002]),
     "loadBalancer(nodePort).httpPort": st.sampled_from([32001, 32003]),
     "loadBalancer(nodePort).host": st.sampled_from(["live.example.com", "127.0.0.1", REMOVE]),
+    "loadBalancer(nodePort).annotations": st.sampled_from([{"example.com/a": "1"}, {"example.com/b": ""}, REMOVE]),
     "publish.to": st.sampled_from(["edges", "origins", REMOVE]),
     "images.pullSecrets": st.sampled_from([["a"], ["a", "b"], REMOVE]),
     "hls.nodeSelector": NODE_SELECTORS,
