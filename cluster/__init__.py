@@ -1,1 +1,1 @@
-"""Reads the live cluster, through the program's kubeconfig. Nothing but `LiveCluster.scale` and `resume` changes it."""
+"""Reads the live cluster, through the program's kubeconfig. Only `LiveCluster.scale` and `replace` change it."""

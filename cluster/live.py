@@ -1,4 +1,4 @@
-"""A client for one namespace of the live cluster; it reads, plays, and only scales and resumes Deployments."""
+"""A client for one namespace of the live cluster; it reads, plays, and only scales and corrects workloads."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError
 from websocket import WebSocketBadStatusException, WebSocketException
 
 from cluster.port_forward import PortForward
+from model.names import FIELD_MANAGER
 from model.settings.kubernetes import KubernetesSettings
 
 Object = dict[str, Any]
@@ -129,13 +130,11 @@ class LiveCluster:
         path = f"{self._apps}/deployments/{deployment}/scale"
         self._request("PATCH", path, {}, {"spec": {"replicas": replicas}})
 
-    def resume(self, deployment: str) -> bool:
-        """Resume a Deployment (`kubectl rollout resume`); False if it was not paused. Raises UnreachableError."""
-        live = self.deployment(deployment)
-        if live is None or not live["spec"].get("paused"):
-            return False
-        self._request("PATCH", f"{self._apps}/deployments/{deployment}", {}, {"spec": {"paused": False}})
-        return True
+    def replace(self, workload: Object) -> None:
+        """Replace a Deployment or StatefulSet, whatever its current version is. Raises UnreachableError."""
+        metadata = {key: value for key, value in workload["metadata"].items() if key != "resourceVersion"}
+        path = f"{self._apps}/{workload['kind'].lower()}s/{metadata['name']}"
+        self._request("PUT", path, {"fieldManager": FIELD_MANAGER}, workload | {"metadata": metadata})
 
     def replica_sets(self, selector: str) -> list[Object]:
         """The ReplicaSets with these labels."""
@@ -194,8 +193,8 @@ class LiveCluster:
         """Read a path, None if it does not exist."""
         return self._request("GET", path, query)
 
-    def _request(self, method: str, path: str, query: Mapping[str, str], patch: Object | None = None) -> bytes | None:
-        """Send a request; None if the object does not exist. patch: a JSON merge patch.
+    def _request(self, method: str, path: str, query: Mapping[str, str], content: Object | None = None) -> bytes | None:
+        """Send a request; None if the object does not exist. content: a whole object, or of PATCH a JSON merge patch.
 
         Not by the client's typed API: its import takes most of a second in every run.
         """
@@ -203,8 +202,8 @@ class LiveCluster:
             method,
             path,
             query_params=list(query.items()),
-            header_params={"Content-Type": "application/merge-patch+json"} if patch else {},
-            body=patch,
+            header_params={"Content-Type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json"},
+            body=content,
             auth_settings=["BearerToken"],
         )
         try:

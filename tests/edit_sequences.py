@@ -489,6 +489,9 @@ def manual_changes(draw: Draw, config: Config) -> Step:
         ("set", "image", deployment, "srs=ossrs/srs:v4.0.100"),
         ("set", "env", draw(st.sampled_from([deployment, "statefulset/srs-origin"])), "DEBUG=1"),
         ("set", "resources", deployment, "--requests=cpu=300m"),
+        ("patch", deployment, "-p", '{"spec": {"minReadySeconds": 3}}'),
+        ("patch", "statefulset/srs-origin", "-p", '{"spec": {"minReadySeconds": 3}}'),
+        ("patch", deployment, "-p", '{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7}}}}'),
         ("label", "service/srs-edge-service", "app.kubernetes.io/part-of=other", "--overwrite"),
         ("annotate", deployment, "srs/stack-"),
         ("delete", draw(st.sampled_from(objects))),
@@ -533,15 +536,15 @@ class Model:
 
 @st.composite
 def sequences(draw: Draw, steps: int) -> list[Step]:
-    """Sequences of at most so many steps, with an update in every second one at least."""
+    """Sequences of at most so many steps, with an update after every manual change or event."""
     model = Model()
     sequence: list[Step] = []
-    kinds = [Edit, Edit, Edit, Interrupted, Interrupted, Rejected, Revert, Autoscaler, Kubectl, Kubectl, Kubectl]
+    kinds = [Edit, Edit, Edit, Interrupted, Interrupted, Rejected, Revert, Autoscaler, *[Kubectl] * 6]
     steps = draw(st.sampled_from([1, steps, steps, max(1, steps - 1)]))  # hypothesis begins with the first one
     while len(sequence) < steps:
         kind = draw(st.sampled_from(kinds))
-        is_first_or_last = not sequence or len(sequence) == steps - 1
-        if kind is Kubectl and (is_first_or_last or not isinstance(sequence[-1], Edit | Interrupted | Revert)):
+        after_update = not sequence or isinstance(sequence[-1], Edit | Interrupted | Revert)
+        if kind is Kubectl and (len(sequence) == steps - 1 or not after_update):
             kind = Edit
         if kind is Revert and model.config == model.good:
             kind = Edit

@@ -81,6 +81,15 @@ def apply_changes(desired: Object, live: Object) -> list[Change]:
     return [*changes, *own, *_removed_fields(desired, live, _ABSORBED, "Update", "Apply")]
 
 
+def unseen_changes(changes: Sequence[Change]) -> list[Change]:
+    """The changes that are no reason for an apply by the provider, and that remain if there is no other one.
+
+    It compares only fields that its last inputs have, without those that are empty, zero or false (pulumi-kubernetes,
+    provider/pkg/provider/provider.go, `normalizeInputs` and `pruneLiveState`).
+    """
+    return [change for change in changes if not change.manager and not change.after]
+
+
 def applied(live: Object, changes: Sequence[Change]) -> Object:
     """The live object after these changes; without the API server's defaults for what they add."""
     result = copy.deepcopy(live)

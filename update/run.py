@@ -22,6 +22,7 @@ from model.names import DEMO, HLS, ORIGIN
 from model.settings.load_balancer import CloudLoadBalancer
 from model.settings.stack import StackSettings
 from model.workloads import Workload
+from update.apply import Change, applied
 from update.plan import UpdatePlan
 from update.polling import AddressError, RolloutError, wait_for_address, wait_for_rollout
 
@@ -105,6 +106,7 @@ def _edges(fleet: EdgeFleet, release: str) -> pulumi.CustomResource:
 
 async def _run_steps(plan: UpdatePlan, live: LiveCluster, declarations: Declarations) -> None:
     declared: dict[Workload, pulumi.CustomResource] = {}
+    corrections = {change.workload: change.unseen for change in plan.changes if change.unseen}
     for step in plan.steps:
         for workload in step.declare:
             declared[workload] = declarations[workload.name]()
@@ -113,18 +115,22 @@ async def _run_steps(plan: UpdatePlan, live: LiveCluster, declarations: Declarat
                     f"{workload.title} is paused: its rolling update continues when paused is false",
                     declared[workload],
                 )
-        await _wait(live, {workload: declared[workload] for workload in step.awaited})
+        await _wait(live, {workload: declared[workload] for workload in step.awaited}, corrections)
     unpaused = {workload: resource for workload, resource in declared.items() if workload not in plan.paused}
-    for workload, reason in (await _wait(live, unpaused)).items():
+    for workload, reason in (await _wait(live, unpaused, corrections)).items():
         pulumi.log.info(
             f"{workload.title}: not checked whether its edges reach an origin: {reason}", declared[workload]
         )
 
 
-async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomResource]) -> dict[Workload, str]:
+async def _wait(
+    live: LiveCluster,
+    resources: Mapping[Workload, pulumi.CustomResource],
+    corrections: Mapping[Workload, tuple[Change, ...]],
+) -> dict[Workload, str]:
     """Wait until workloads are ready; a preview does not wait.
 
-    Returns why edges could not be checked.
+    corrections: changes that the provider does not see. Returns why edges could not be checked.
     """
     unchecked: dict[Workload, str] = {}
     if pulumi.runtime.is_dry_run():
@@ -132,8 +138,7 @@ async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomRes
 
     async def wait(workload: Workload, resource: pulumi.CustomResource) -> None:
         await resource.id.future()  # until the engine has applied it
-        if workload.kind == "Deployment":
-            await _resume(live, workload, resource)
+        await _correct(live, workload, corrections.get(workload, ()))
         on_progress = partial(pulumi.log.info, resource=resource, ephemeral=True)
         if reason := await wait_for_rollout(live, workload, on_progress):
             unchecked[workload] = reason
@@ -161,15 +166,13 @@ async def _wait(live: LiveCluster, resources: Mapping[Workload, pulumi.CustomRes
     return unchecked
 
 
-async def _resume(live: LiveCluster, workload: Workload, resource: pulumi.CustomResource) -> None:
-    """Resume a Deployment that was paused by hand.
-
-    The provider does not see it: it compares only fields that its last inputs have, without those that are false
-    (pulumi-kubernetes, provider/pkg/provider/provider.go, `normalizeInputs` and `pruneLiveState`).
-    """
-    with contextlib.suppress(UnreachableError):  # the wait reports it
-        if await asyncio.to_thread(live.resume, workload.name):
-            pulumi.log.info(f"{workload.title} was paused by hand, and is resumed", resource)
+async def _correct(live: LiveCluster, workload: Workload, changes: Sequence[Change]) -> None:
+    """Make the changes that the provider does not see, such as the end of a pause that was made by hand."""
+    if changes:
+        with contextlib.suppress(UnreachableError):  # the wait reports it
+            read = live.deployment if workload.kind == "Deployment" else live.stateful_set
+            if current := await asyncio.to_thread(read, workload.name):
+                await asyncio.to_thread(live.replace, applied(current, changes))
 
 
 async def _wait_for_addresses(

@@ -13,7 +13,7 @@ from model.settings.stack import StackSettings
 from model.values import format_duration, natural_key, plural
 from model.workload_specs import change_cause, demo_spec, edge_spec, hls_spec, origin_spec
 from model.workloads import Workload
-from update.apply import Change, applied, apply_changes, to_manifest
+from update.apply import Change, applied, apply_changes, to_manifest, unseen_changes
 from update.revisions import cannot_drain, outdated_pods
 
 CONF_CHANGES = "srs.conf"
@@ -46,6 +46,8 @@ class WorkloadChange:
     grace_seconds: int = 0
     fields: tuple[str, ...] = field(default=())
     """All changed fields, a line each."""
+    unseen: tuple[Change, ...] = ()
+    """Those that the provider does not see (`update.apply.unseen_changes`)."""
 
     @property
     def rolls(self) -> bool:
@@ -142,6 +144,7 @@ def _change(
         conf_diff,
         grace_seconds(live),
         tuple(str(change) for change in changes),
+        tuple(unseen_changes(changes)),
     )
 
 
