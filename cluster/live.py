@@ -1,4 +1,4 @@
-"""A client for one namespace of the live cluster; it reads, plays, and only scales and corrects workloads."""
+"""A client for one namespace of the live cluster; it reads, plays, and scales, pauses and corrects workloads."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -129,6 +129,10 @@ class LiveCluster:
         """Set the replicas of a Deployment. Raises UnreachableError."""
         path = f"{self._apps}/deployments/{deployment}/scale"
         self._request("PATCH", path, {}, {"spec": {"replicas": replicas}})
+
+    def pause(self, deployment: str, paused: bool) -> None:
+        """Pause or resume a Deployment (`kubectl rollout pause`). Raises UnreachableError."""
+        self._request("PATCH", f"{self._apps}/deployments/{deployment}", {}, {"spec": {"paused": paused}})
 
     def replace(self, workload: Object) -> None:
         """Replace a Deployment or StatefulSet, whatever its current version is. Raises UnreachableError."""

@@ -128,6 +128,11 @@ class OriginCheck:
             return OriginAccess("pending", ("no origin is ready", *access.message))
         return access
 
+    @property
+    def is_final(self) -> bool:
+        """Whether there is nothing left to observe."""
+        return self._final is not None
+
     def _is_any_origin_ready(self) -> bool:
         origins = self._live.stateful_set(ORIGIN)
         return origins is not None and ready_replicas(origins) > 0

@@ -33,6 +33,7 @@ class RolloutStatus:
     available, desired: pods of the new revision. complete: nothing is left to wait for.
     reasons: why pods are not ready, a line each. stuck: names of pods that rarely recover.
     ready: names of the ready pods of the new revision; of edge releases also if it is complete.
+    replaces: number of pods of earlier revisions, which it replaces; of Deployments only. paused: of Deployments only.
     """
 
     complete: bool
@@ -41,6 +42,8 @@ class RolloutStatus:
     reasons: tuple[str, ...] = ()
     stuck: frozenset[str] = frozenset()
     ready: tuple[str, ...] = ()
+    replaces: int = 0
+    paused: bool = False
 
 
 def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
@@ -81,13 +84,12 @@ def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
         # Why pods are not created, such as a quota or an admission webhook: StatefulSets report it only in events
         # (kubernetes/kubernetes #108837).
         failures = [f"FailedCreate: {event}" for event in live.warnings(creator)[-1:] if "create" in event]
-    return RolloutStatus(
-        False,
-        min(status.available, len(ready)),
-        status.desired,
-        (*failures, *(f"pod {pod_name}: {reason}" for pod_name, reason in sorted(reasons.items()))),
-        frozenset(pod_name for pod_name, reason in reasons.items() if reason.split(":")[0] in STUCK_REASONS),
-        ready,
+    return replace(
+        status,
+        available=min(status.available, len(ready)),
+        reasons=(*failures, *(f"pod {pod_name}: {reason}" for pod_name, reason in sorted(reasons.items()))),
+        stuck=frozenset(pod_name for pod_name, reason in reasons.items() if reason.split(":")[0] in STUCK_REASONS),
+        ready=ready,
     )
 
 
@@ -108,7 +110,14 @@ def deployment_status(deployment: Object) -> RolloutStatus:
         for condition in status.get("conditions", [])
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True"
     )
-    return RolloutStatus(complete, min(updated, available) if observed else 0, desired, failures)
+    return RolloutStatus(
+        complete,
+        min(updated, available) if observed else 0,
+        desired,
+        failures,
+        replaces=status.get("replicas", 0) - updated if observed else 0,
+        paused=bool(deployment["spec"].get("paused")),
+    )
 
 
 def stateful_set_status(stateful_set: Object) -> RolloutStatus:

@@ -14,7 +14,7 @@ from cluster.rollout_status import RolloutStatus, rollout_status
 from cluster.state import address
 from cluster.terminating import SYNC_PERIOD, terminating_namespace
 from model.names import ORIGIN
-from model.values import format_duration
+from model.values import format_duration, plural
 from model.workloads import Workload
 
 POLL_INTERVAL = 0.5
@@ -82,6 +82,8 @@ async def poll(
 async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: Callable[[str], None]) -> str:
     """Wait until a rollout is complete, and until one of the new edges has reached an origin.
 
+    From the first ready new edge until then the Deployment is paused: it replaces no more edges, and stays so if the
+    wait fails.
     Returns why it cannot be found out whether the edges reach an origin; empty if they do.
     Raises RolloutError at the workload's timeout, or earlier: when the same pod has been stuck for a minute and no pod
     of the new revision is available, or when the new edges have reached no origin for a minute.
@@ -95,7 +97,11 @@ async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: C
         try:
             status = rollout_status(live, workload)
             if workload.release is not None and status.desired:
+                if status.ready and status.replaces and not status.paused and not check.is_final:
+                    live.pause(workload.name, True)
                 access = check.observe(status.ready)
+                if status.paused and access.is_final:
+                    live.pause(workload.name, False)
         except UnreachableError as error:
             status = RolloutStatus(False, 0, 1, (str(error),))
         if status.complete and access.is_final:
@@ -181,6 +187,11 @@ def _rollout_error(workload: Workload, status: RolloutStatus, access: OriginAcce
     title = f"{workload.title} ({workload.kind} {workload.name})"
     if access.result == "failed" or status.complete:
         head = f"{title} plays nothing after {rounded}: no new edge has reached an origin"
+        if status.paused:
+            head += (
+                f". Its rolling update is paused, and {plural(status.replaces, 'edge')} of the earlier revision still "
+                f"{'serves' if status.replaces == 1 else 'serve'}"
+            )
     else:
         head = (
             f"{title} is not ready after {rounded}: "

@@ -22,10 +22,7 @@ ACTIONS = {
 
 
 def text(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> str:
-    """The plan: connections first, then each workload with its reasons, then warnings; or the rejections."""
-    if plan.rejections:
-        head = f"This update is rejected ({plural(len(plan.rejections), 'problem')}); nothing will be changed."
-        return "\n".join([head, *(f"  - {problem}" for problem in plan.rejections)])
+    """A plan without rejections: connections first, then each workload with its reasons, then warnings."""
     if not state.known:
         return "\n".join(
             [
@@ -53,10 +50,10 @@ def failure(error: Exception) -> tuple[str, dict[str, Any]]:
 
 
 def as_json(plan: UpdatePlan, settings: StackSettings, state: LiveState) -> dict[str, Any]:
-    """The plan as JSON: numbers in per cent, edges, pods and seconds."""
+    """A plan without rejections as JSON: numbers in per cent, edges, pods and seconds."""
     return {
         "unreachable": state.unreachable,
-        "rejections": [str(problem) for problem in plan.rejections],
+        "rejections": [],
         "warnings": list(plan.warnings),
         "namespace": settings.kubernetes.namespace,
         "workloads": [

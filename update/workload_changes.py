@@ -27,7 +27,9 @@ class WorkloadChange:
     """What an update does to a workload.
 
     action: `roll` replaces its pods, `update` changes the object without touching pods. before, after: desired
-    replicas. peak: the largest number of its pods at the same time, ready or not, without those that terminate.
+    replicas. peak: the largest number of its pods at the same time, ready or not, without those that terminate already.
+    A Deployment that rolls and scales up at once scales up its old ReplicaSet first (kubernetes,
+    pkg/controller/deployment/sync.go, `isScalingEvent` and `scale`).
     ready: pods that are ready now. terminated: those of them that this update terminates.
     dropped: those of these that cannot drain, because of the SRS version that they run. reasons: why it rolls, a line
     each. conf_diff: unified diff of its srs.conf, line by line. grace_seconds: the grace period of its running pods.
@@ -136,7 +138,7 @@ def _change(
         action,
         before,
         after,
-        max(_pods(live), outdated.pods + after if action == "roll" else max(before, after)),
+        max(_pods(live), outdated.pods + max(0, after - before) + after if action == "roll" else max(before, after)),
         ready,
         max(removed, outdated.ready) if action == "roll" else removed,
         max(dropped, outdated.dropped) if action == "roll" else dropped,

@@ -82,7 +82,7 @@ def test_a_release_that_crashes_affects_nobody_and_the_rollback_needs_no_new_pod
 def test_edges_that_are_ready_and_play_nothing_fail_the_update(
     stack: LiveStack, audience: Audience, old: str, new: str
 ) -> None:
-    """A canary that is ready and serves no stream"""
+    """A rolling update to edges that are ready and serve no stream"""
     stack.config["edge"]["rolloutTimeout"] = "25s"
     stack.config["kubernetes"]["clusterDomain"] = "cluster.wrong"
     failed = stack.update()
@@ -96,12 +96,14 @@ def test_edges_that_are_ready_and_play_nothing_fail_the_update(
     good, serving = copy.deepcopy(stack.config), stack.endpoints()
     with audience() as viewers:
         stack.config["edge"]["rolloutTimeout"] = "25s"
-        as_canary(stack, old, new, srs={"vhostDirectives": "enabled off;"})
+        in_place(stack, old, new, srs={"vhostDirectives": "enabled off;"})
         failed = stack.update()
         assert not failed.ok
         assert "SRS answers 'HTTP/1.1 404 Not Found' to every HTTP-FLV player" in failed.output
+        assert f"is paused, and {EDGES} edges of the earlier revision still serve" in failed.output
         assert serving <= stack.endpoints()
         stack.config = good
         stack.must_update()
+        assert serving == stack.endpoints()
     assert viewers.record.dropped == [], viewers.record.dropped[:5]
     assert viewers.minimum_ready >= EDGES

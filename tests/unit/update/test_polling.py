@@ -24,6 +24,8 @@ class Cluster:
     def __init__(self, state: Callable[[int], str], log: str | None = None) -> None:
         self.state = state
         self.reads = 0
+        self.old = 0
+        self.paused: list[bool] = []
         self._log = log
 
     def deployment(self, _name: str) -> dict[str, Any]:
@@ -33,9 +35,17 @@ class Cluster:
         ready = int(self.state(self.reads) == "ready")
         return {
             "metadata": {"generation": 1, "uid": "d"},
-            "spec": {"replicas": 1},
-            "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": ready},
+            "spec": {"replicas": 1, "paused": self.paused[-1:] == [True]},
+            "status": {
+                "observedGeneration": 1,
+                "replicas": 1 + self.old,
+                "updatedReplicas": 1,
+                "availableReplicas": ready + self.old,
+            },
         }
+
+    def pause(self, _deployment: str, paused: bool) -> None:
+        self.paused.append(paused)
 
     def replica_sets(self, _selector: str) -> list[dict[str, Any]]:
         def replica_set(revision: int) -> dict[str, Any]:
@@ -129,6 +139,23 @@ def test_edges_that_reach_no_origin_end_the_wait_after_a_minute(monkeypatch: pyt
     assert head.startswith("edge release r6 (Deployment srs-edge-r6-deploy) plays nothing after ")
     assert head.endswith(": no new edge has reached an origin")
     assert reasons == ["  pod p: edge pull rtmp://o failed", "  check srs:kubernetes.clusterDomain"]
+
+
+def test_edges_that_reach_no_origin_replace_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling.OriginCheck, "observe", lambda *_: OriginAccess("failed", ("edge pull failed",)))
+    cluster = Cluster(lambda _: "ready")
+    cluster.old = 3
+    with pytest.raises(RolloutError, match="is paused, and 3 edges of the earlier revision still serve"):
+        run(cluster, timeout=10)
+    assert cluster.paused == [True]
+
+
+def test_edges_that_reach_an_origin_replace_the_others() -> None:
+    cluster = Cluster(lambda _: "ready", log=REACHED)
+    cluster.old = 3  # and they stay
+    with pytest.raises(RolloutError, match="is not ready after 1s"):
+        run(cluster, timeout=1)
+    assert cluster.paused == [True, False]
 
 
 def test_edges_without_an_origin_that_is_ready_are_given_the_whole_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
