@@ -83,8 +83,9 @@ report: .venv/installed  ## run the end-to-end tests with PLAYERS and CONNECTS, 
 bench: .venv/installed  ## measure the first update, an update without changes, and a preview of the dev stack
 	@$(BIN)/python -m bench.stack
 
-docs: .venv/installed  ## generate the config reference from the models
+docs: .venv/installed  ## generate the references of the config and of the command `rollout`
 	$(BIN)/python -m model.reference > docs/config.md
+	$(BIN)/python -m rollout.reference > docs/rollout.md
 
 previews: .venv/installed  ## generate docs/previews.md from real previews
 	@$(BIN)/python -m report.previews

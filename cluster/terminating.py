@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from cluster.live import LiveCluster, Object
@@ -10,7 +11,7 @@ from model.values import plural
 MAX_PODS_SHOWN = 10
 """Pods that a message names; there may be hundreds."""
 
-HOW_TO_CUT = "Their open connections end by themselves until then. To drop them now: python -m rollout cut"
+HOW_TO_CUT = "Their open connections end by themselves until then. To drop them now: rollout cut"
 
 SYNC_PERIOD = timedelta(minutes=5)
 """How long an empty namespace may remain: its controller checks again after half the grace period of the pods that it
@@ -19,6 +20,18 @@ has seen, hours here, or at its next regular check (`--namespace-sync-period` of
 
 _LOG_LINES = 200
 """SRS logs the number of connections every few seconds, later every half minute; other lines are in between."""
+
+
+@dataclass(frozen=True)
+class OpenConnections:
+    """The connections that a draining SRS waits for. at: when it logged the number, in RFC 3339 without fractions."""
+
+    count: int
+    at: str
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{plural(self.count, 'connection')} open at {self.at}"
 
 
 def is_terminating(pod: Object) -> bool:
@@ -31,22 +44,21 @@ def terminating_pods(live: LiveCluster, selector: str = "") -> list[Object]:
     return sorted(filter(is_terminating, live.pods(selector)), key=_deadline)
 
 
-def terminating_message(live: LiveCluster) -> str:
+def terminating_message(live: LiveCluster, pods: Sequence[Object], connections: Mapping[str, OpenConnections]) -> str:
     """The terminating pods of the namespace with their open connections, and how to drop these."""
-    pods = terminating_pods(live)
     if not pods:
         return f"no pods are terminating in namespace {live.namespace}"
     verb = "is" if len(pods) == 1 else "are"
     head = f"{plural(len(pods), 'pod')} {verb} terminating in namespace {live.namespace}"
-    return f"{describe(head, pods, open_connections(live, pods))}\n{HOW_TO_CUT}"
+    return f"{describe(head, pods, connections)}\n{HOW_TO_CUT}"
 
 
-def open_connections(live: LiveCluster, pods: Sequence[Object]) -> dict[str, str]:
+def open_connections(live: LiveCluster, pods: Sequence[Object]) -> dict[str, OpenConnections]:
     """The open connections of the pods that a message names, by pod, from their logs.
 
     A draining SRS has closed its HTTP API; its log is the only source.
     """
-    connections: dict[str, str] = {}
+    connections: dict[str, OpenConnections] = {}
     for pod in pods[:MAX_PODS_SHOWN]:
         name = pod["metadata"]["name"]
         if status := logged_connections(live.log(name, _LOG_LINES) or ""):
@@ -54,7 +66,7 @@ def open_connections(live: LiveCluster, pods: Sequence[Object]) -> dict[str, str
     return connections
 
 
-def logged_connections(log: str) -> str | None:
+def logged_connections(log: str) -> OpenConnections | None:
     """The last number of open connections in an SRS log with the kubelet's timestamps, and its time.
 
     SRS logs `wait for 3 conns to quit` (ossrs/srs, SrsServer::gracefully_dispose); None if it has not yet.
@@ -63,10 +75,10 @@ def logged_connections(log: str) -> str | None:
     if not found:
         return None
     time, count = found[-1]
-    return f"{plural(int(count), 'connection')} open at {time}Z"
+    return OpenConnections(int(count), f"{time}Z")
 
 
-def describe(head: str, pods: Sequence[Object], connections: Mapping[str, str] | None = None) -> str:
+def describe(head: str, pods: Sequence[Object], connections: Mapping[str, OpenConnections] | None = None) -> str:
     """A message: `head`, and a line for each pod. connections: by pod."""
     if not pods:
         return head

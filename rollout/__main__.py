@@ -1,114 +1,88 @@
-"""python -m rollout: what pulumi cannot do for a stack, because it does not run the program then.
-
-    python -m rollout draining            terminating pods, their open connections, their deadlines
-    python -m rollout destroy --yes       pulumi destroy, and then what is still terminating
-    python -m rollout cut --yes           end terminating edges at once, with all their connections
-
-It uses the selected stack, or the one of --stack, and changes nothing else.
-"""
+"""rollout: the operator's command, besides pulumi. `rollout --help` lists its verbs, docs/rollout.md describes them."""
 
 import argparse
 import json
-import subprocess
+import os
 import sys
-import time
+from pathlib import Path
 
-from cluster.live import LiveCluster, UnreachableError
-from cluster.terminating import describe, open_connections, terminating_message, terminating_pods
-from model.config import ConfigError, read_kubernetes
-from model.names import EDGE_APP, edge_run
-from model.values import plural
-from rollout.cut import cut
+from cluster.live import UnreachableError
+from model.config import ConfigError
+from rollout.command import (
+    CommandFailedError,
+    CommandRejectedError,
+    Context,
+    Exit,
+    Verb,
+    project_folder,
+    selected_stack,
+)
+from rollout.commands import VERBS
+from rollout.operation import OperationError, RejectedError
+from rollout.run_state import RunStateError
+from rollout.stack_file import GitError, StackFileError
 
-CUT_TIMEOUT = 60.0
-"""Seconds for the pods to end: SRS takes up to 5, the kubelet some more."""
-
-POLL_INTERVAL = 0.5
-"""Seconds between two polls."""
+_REJECTED = (CommandRejectedError, RejectedError, ConfigError, StackFileError, RunStateError, ValueError)
+_FAILED = (CommandFailedError, OperationError, UnreachableError, GitError, OSError)
 
 
-def main() -> int:
-    """Run one command; the exit code."""
-    arguments = _parser().parse_args()
-    stack = ["--stack", arguments.stack] if arguments.stack else []
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    arguments = parser().parse_args(argv)
+    verb: Verb = arguments.verb
+    as_json: bool = getattr(arguments, "json", False)
     try:
-        live = _live(stack)
-        match arguments.command:
-            case "destroy":
-                yes = ["--yes"] if arguments.yes else []
-                if code := subprocess.run(["pulumi", "destroy", *stack, *yes], check=False).returncode:
-                    return code
-                print(terminating_message(live))
-            case "cut":
-                return cut_terminating(live, arguments.release, arguments.yes)
-            case _:
-                print(terminating_message(live))
-    except (ConfigError, ValueError, UnreachableError, subprocess.CalledProcessError) as error:
-        reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
-        print(f"error: {reason}", file=sys.stderr)
-        return 1
-    return 0
+        folder = project_folder(arguments.cwd)
+        # Paths in the stack file are relative to it.
+        os.chdir(folder)
+        name = arguments.stack or selected_stack(folder)
+        context = Context(folder, name, as_json, getattr(arguments, "yes", False))
+        return int(verb.run(context, arguments))
+    except _REJECTED as error:
+        return _error(error, Exit.REJECTED, as_json)
+    except _FAILED as error:
+        return _error(error, Exit.FAILED, as_json)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return Exit.INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rollout", description="Terminating pods of a stack.")
-    parser.add_argument("--stack", metavar="NAME", help="the stack (default: the selected one)")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser("draining", help="terminating pods, their open connections, their deadlines")
-    destroy = commands.add_parser("destroy", help="pulumi destroy, and then what is still terminating")
-    cut_command = commands.add_parser("cut", help="end terminating edges at once, with all their connections")
-    cut_command.add_argument("--release", metavar="NAME", help="only edges of this release")
-    for command in (destroy, cut_command):
-        command.add_argument("--yes", action="store_true", help="do not ask")
-    return parser
+def _error(error: Exception, code: Exit, as_json: bool) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": str(error)}))
+    return code
 
 
-def _live(stack: list[str]) -> LiveCluster:
-    """The namespace of a stack; the rest of its config may contain secrets or mistakes."""
-    command = ["pulumi", "config", "--json", *stack]
-    config = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    values = {key: entry["value"] for key, entry in config.items() if "value" in entry}
-    return LiveCluster(read_kubernetes(values))
+def parser() -> argparse.ArgumentParser:
+    """The arguments of all verbs."""
+    # Options of the stack may stand before the verb and after it.
+    defaults = {"stack": None, "cwd": Path()}
+    command = argparse.ArgumentParser(
+        prog="rollout",
+        description="Observe and change a running stack. Each change is an edit of Pulumi.<stack>.yaml and an update.",
+        parents=[_common()],
+    )
+    command.set_defaults(**defaults)
+    verbs = command.add_subparsers(dest="verb_name", required=True, metavar="verb")
+    for verb in VERBS:
+        added = verbs.add_parser(
+            verb.name, help=verb.help, description=verb.description, parents=[_common()], allow_abbrev=False
+        )
+        verb.add_arguments(added)
+        if verb.asks:
+            added.add_argument("--yes", action="store_true", help="do not ask")
+        if verb.json:
+            added.add_argument("--json", action="store_true", help="print the result as JSON")
+        added.set_defaults(verb=verb)
+    return command
 
 
-def cut_terminating(live: LiveCluster, release: str | None, yes: bool) -> int:
-    """End the terminating edges of one release or of all; the exit code."""
-    pods = terminating_pods(live, f"app={EDGE_APP}" + (f",run={edge_run(release)}" if release else ""))
-    of_release = f" of release {release}" if release else ""
-    if not pods:
-        print(f"no edges{of_release} are terminating in namespace {live.namespace}")
-        return 0
-    names = [pod["metadata"]["name"] for pod in pods]
-    edges = f"{plural(len(names), 'edge')}{of_release}"
-    head = f"{edges} {'is' if len(names) == 1 else 'are'} terminating in namespace {live.namespace}"
-    print(describe(head, pods, open_connections(live, pods)))
-    if not yes and not _confirmed("Drop all their connections now? [y/N] "):
-        print("nothing was changed")
-        return 1
-    failures = cut(live, names)
-    remaining = _wait_for_deletion(live, set(names) - failures.keys())
-    for name, reason in failures.items():
-        print(f"error: {name} could not be signalled: {reason}", file=sys.stderr)
-    for name in sorted(remaining):
-        print(f"error: {name} still exists {CUT_TIMEOUT:.0f} s after SIGINT", file=sys.stderr)
-    print(f"{len(names) - len(failures) - len(remaining)} of {plural(len(names), 'edge')} ended")
-    return 1 if failures or remaining else 0
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise ValueError("--yes is required without a terminal")
-    return input(question).strip().lower() in ("y", "yes")
-
-
-def _wait_for_deletion(live: LiveCluster, names: set[str]) -> set[str]:
-    """Wait until pods are deleted; returns those that still exist after CUT_TIMEOUT."""
-    deadline = time.monotonic() + CUT_TIMEOUT
-    while remaining := names & {pod["metadata"]["name"] for pod in live.pods()}:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(POLL_INTERVAL)
-    return remaining
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--stack", metavar="NAME", help="the stack (default: the selected one)")
+    common.add_argument("--cwd", metavar="DIR", type=Path, help="a folder of the project (default: the current one)")
+    return common
 
 
 if __name__ == "__main__":

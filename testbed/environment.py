@@ -25,7 +25,7 @@ def environment(state: Path, tools: Tools) -> dict[str, str]:
     stacks.mkdir(parents=True, exist_ok=True)
     # The virtual environment is first because a Python language host that is built from source ignores the project's
     # `virtualenv` option and runs the first python on PATH.
-    folders = [PROJECT / ".venv" / "bin", *tools.path]
+    folders = [PROJECT / ".venv" / "bin", PROJECT / "bin", *tools.path]
     return {
         "PATH": os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)]),
         "VIRTUAL_ENV": str(PROJECT / ".venv"),

@@ -50,11 +50,11 @@ class LiveStack(DevStack):
         return {name: release["actualPercent"] for name, release in releases.items()}
 
     def rollout(self, *arguments: str) -> Result:
-        """Run `python -m rollout`."""
+        """Run `rollout`."""
         assert self.stack  # created before
         self.write()
         started = time.monotonic()
-        command = [str(ROOT / ".venv/bin/python"), "-m", "rollout", "--stack", NAME, *arguments]
+        command = [str(ROOT / "bin/rollout"), *arguments, "--stack", NAME]
         done = subprocess.run(
             command, cwd=self.folder, env={**os.environ, **self.variables}, capture_output=True, text=True, check=False
         )

@@ -54,7 +54,7 @@ def test_update_refresh_destroy_and_update_again(stack: DevStack) -> None:
         assert f"{name} until {until} at the latest" in rejected.output
     assert "Traceback" not in rejected.output
 
-    assert "To drop them now: python -m rollout cut" in rejected.output
+    assert "To drop them now: rollout cut" in rejected.output
     # `rollout cut` needs containers; simulated pods have none.
     stack.kubectl("delete", "pod", "--all", "--grace-period=0", "--force")
     eventually(lambda: "NotFound" in stack.kubectl("get", "namespace", stack.namespace, check=False))

@@ -1,6 +1,6 @@
 """Messages about terminating pods and their open connections."""
 
-from cluster.terminating import describe, logged_connections
+from cluster.terminating import OpenConnections, describe, logged_connections
 
 
 def test_a_message_names_the_first_pods_and_the_last_deadline() -> None:
@@ -17,8 +17,10 @@ def test_the_log_of_a_draining_pod_contains_its_open_connections() -> None:
         "2026-01-01T10:00:09.5Z [2026-01-01 10:00:09.500][Trace][1][x] wait for 1 conns to quit\n"
         "2026-01-01T10:00:10Z [2026-01-01 10:00:10.000][Trace][1][x] client finished\n"
     )
-    assert logged_connections(log) == "1 connection open at 2026-01-01T10:00:09Z"
+    found = logged_connections(log)
+    assert found == OpenConnections(1, "2026-01-01T10:00:09Z")
+    assert str(found) == "1 connection open at 2026-01-01T10:00:09Z"
     assert logged_connections("2026-01-01T10:00:00Z [Trace] listeners closed\n") is None
     pods = [{"metadata": {"name": "p0", "deletionTimestamp": "2026-01-01T12:00:00Z"}}]
-    message = describe("1 pod terminating", pods, {"p0": "3 connections open at 2026-01-01T10:00:09Z"})
+    message = describe("1 pod terminating", pods, {"p0": OpenConnections(3, "2026-01-01T10:00:09Z")})
     assert "  p0 until 2026-01-01T12:00:00Z at the latest (3 connections open at 2026-01-01T10:00:09Z)" in message

@@ -1,11 +1,15 @@
-"""Which terminating pods `python -m rollout cut` ends, what it asks first, and what it reports."""
+"""Which terminating pods `rollout cut` ends, what it asks first, and what it reports."""
 
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from cluster.live import LiveCluster
-from rollout import __main__ as rollout
+from rollout.command import CommandRejectedError, Context
+from rollout.commands import cut as verb
 
 DEADLINE = "2026-01-01T12:00:00Z"
 
@@ -20,9 +24,9 @@ class Cluster:
         self.failing, self.remaining = failing, remaining
         self.selectors: list[str] = []
         self.seconds = 0.0
-        monkeypatch.setattr(rollout, "cut", self.cut)
-        monkeypatch.setattr(rollout.time, "sleep", self.sleep)
-        monkeypatch.setattr(rollout.time, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr(verb, "cut", self.cut)
+        monkeypatch.setattr(verb.time, "sleep", self.sleep)
+        monkeypatch.setattr(verb.time, "monotonic", lambda: self.seconds)
 
     def pods(self, selector: str = "") -> Any:
         self.selectors.append(selector)
@@ -46,7 +50,9 @@ class Cluster:
         self.seconds += seconds
 
     def run(self, release: str | None = None, yes: bool = True) -> int:
-        return rollout.cut_terminating(cast("LiveCluster", self), release, yes)
+        context = Context(Path(), "dev", yes=yes)
+        context.live = cast("LiveCluster", self)
+        return verb.run(context, argparse.Namespace(release=release))
 
 
 def test_terminating_edges_are_reported_and_ended(
@@ -55,9 +61,9 @@ def test_terminating_edges_are_reported_and_ended(
     cluster = Cluster(monkeypatch)
     assert cluster.run() == 0
     assert cluster.existing == {"r5-a": "r5"}
-    output = capsys.readouterr().out
-    assert f"r6-a until {DEADLINE} at the latest (7 connections open at 2026-01-01T10:00:00Z)" in output
-    assert output.endswith("2 of 2 edges ended\n")
+    output = capsys.readouterr()
+    assert f"r6-a until {DEADLINE} at the latest (7 connections open at 2026-01-01T10:00:00Z)" in output.err
+    assert output.out.endswith("2 of 2 edges ended\n")
 
 
 def test_a_release_without_terminating_edges_is_not_changed(
@@ -72,7 +78,7 @@ def test_a_release_without_terminating_edges_is_not_changed(
 def test_without_a_terminal_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster(monkeypatch)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
-    with pytest.raises(ValueError, match="--yes is required"):
+    with pytest.raises(CommandRejectedError, match="--yes is required"):
         cluster.run(yes=False)
     assert len(cluster.existing) == 3
 
@@ -81,8 +87,9 @@ def test_without_a_terminal_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) ->
 def test_it_asks_first(monkeypatch: pytest.MonkeyPatch, answer: str, remaining: int) -> None:
     cluster = Cluster(monkeypatch)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda _question: answer)
-    assert cluster.run(yes=False) == (0 if remaining == 1 else 1)
+    monkeypatch.setattr("sys.stdin.readline", lambda: f"{answer}\n")
+    with nullcontext() if remaining == 1 else pytest.raises(CommandRejectedError, match="not confirmed"):
+        cluster.run(yes=False)
     assert len(cluster.existing) == remaining
 
 
@@ -91,7 +98,7 @@ def test_a_pod_that_cannot_be_signalled_is_an_error(
 ) -> None:
     assert Cluster(monkeypatch, failing="r6-b").run() == 1
     output = capsys.readouterr()
-    assert output.err == "error: r6-b could not be signalled: Handshake status 403 Forbidden\n"
+    assert "error: r6-b could not be signalled: Handshake status 403 Forbidden\n" in output.err
     assert "1 of 2 edges ended" in output.out
 
 

@@ -11,8 +11,8 @@ def test_the_environment_uses_the_testbeds_kubeconfig_login_and_plugins(tmp_path
     state, home, folder = tmp_path / "state", tmp_path / "home", tmp_path / "tools"
     variables = environment(state, Tools({}, home, (folder,)))
     folders = variables["PATH"].split(os.pathsep)
-    assert folders[:2] == [str(PROJECT / ".venv" / "bin"), str(folder)]
-    assert folders[2:] == os.environ["PATH"].split(os.pathsep)
+    assert folders[:3] == [str(PROJECT / ".venv" / "bin"), str(PROJECT / "bin"), str(folder)]
+    assert folders[3:] == os.environ["PATH"].split(os.pathsep)
     assert variables["KUBECONFIG"] == str(state / "kubeconfig")
     assert variables["PULUMI_HOME"] == str(home)
     assert variables["PULUMI_BACKEND_URL"] == (state / "pulumi").as_uri()

@@ -1,0 +1,143 @@
+"""What the verbs of `rollout` share: their context, their options, their exit codes."""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cluster.live import LiveCluster
+from rollout.operation import Stack
+from rollout.stack_file import StackFile
+
+PROJECT_FILE = "Pulumi.yaml"
+
+
+class Exit(IntEnum):
+    """Exit codes of all verbs; docs/rollout.md lists them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REJECTED = 3
+    NOT_ACCEPTED = 4
+    INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """For the reference."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Exit.DONE: "done",
+    Exit.FAILED: "failed; the message has the reason, and what was changed before",
+    Exit.USAGE: "wrong arguments; nothing was changed",
+    Exit.REJECTED: "rejected, or not confirmed; nothing was changed",
+    Exit.NOT_ACCEPTED: "measured, and not acceptable",
+    Exit.INTERRUPTED: "interrupted (Ctrl-C)",
+}
+
+
+class CommandRejectedError(Exception):
+    """The command cannot be carried out, and nothing was changed; the message says why and what is possible."""
+
+
+class CommandFailedError(Exception):
+    """The command has failed; the message says what was changed before."""
+
+
+@dataclass
+class Context:
+    """A run of a verb. folder: that of Pulumi.yaml, and the current one. stack_name: its name as given.
+
+    as_json: one JSON document on standard output instead of text. yes: do not ask.
+    """
+
+    folder: Path
+    stack_name: str
+    as_json: bool = False
+    yes: bool = False
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The stack, for previews and updates."""
+        return Stack(self.folder, self.stack_name)
+
+    @cached_property
+    def live(self) -> LiveCluster:
+        """The namespace of the stack. Raises ConfigError or ValueError if the stack file does not lead to it."""
+        return LiveCluster(self.read_file().kubernetes)
+
+    def read_file(self) -> StackFile:
+        """The stack file as it is now. Raises StackFileError."""
+        return StackFile.of(self.folder, self.stack_name)
+
+    def report(self, line: str) -> None:
+        """Print progress; standard output is kept for the result."""
+        print(line, file=sys.stderr, flush=True)
+
+    def result(self, data: Any, text: str) -> None:
+        """Print the result, as JSON or as text."""
+        print(json.dumps(data, indent=1) if self.as_json else text, flush=True)
+
+    def confirm(self, question: str) -> None:
+        """Ask, unless --yes. Raises CommandRejectedError without a yes."""
+        if self.yes:
+            return
+        if not sys.stdin.isatty():
+            raise CommandRejectedError("--yes is required without a terminal")
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise CommandRejectedError("not confirmed; nothing was changed")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command.
+
+    name: as typed. help: one line. description: all that the operator should know. run: carries it out and returns
+    the exit code. add_arguments: adds its own options. exits: its exit codes besides 0, 1 and 2. json: what --json
+    prints, "" if the verb has no --json. asks: whether it has --yes.
+    """
+
+    name: str
+    help: str
+    description: str
+    run: Callable[[Context, argparse.Namespace], int]
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
+    exits: tuple[Exit, ...] = ()
+    json: str = ""
+    asks: bool = False
+
+
+def project_folder(start: Path) -> Path:
+    """The nearest folder with a Pulumi.yaml, from `start` upwards, as for pulumi. Raises CommandRejectedError."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    raise CommandRejectedError(f"no {PROJECT_FILE} in {start} or above; use --cwd")
+
+
+def selected_stack(folder: Path) -> str:
+    """The name of the stack that `pulumi stack select` has selected. Raises CommandRejectedError."""
+    try:
+        done = subprocess.run(
+            ["pulumi", "stack", "--show-name", "--non-interactive"],
+            cwd=folder,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        raise CommandRejectedError("the pulumi CLI is not on PATH (`make shell` has it)") from None
+    if done.returncode:
+        reason = done.stderr.strip().removeprefix("error: ")
+        raise CommandRejectedError(f"no stack is selected; use --stack, or `pulumi stack select`: {reason}")
+    return done.stdout.strip()

@@ -1,0 +1,11 @@
+"""The verbs of `rollout`, one module each."""
+
+from rollout.command import Verb
+from rollout.commands import cut, destroy, draining
+
+VERBS: tuple[Verb, ...] = (
+    draining.VERB,
+    cut.VERB,
+    destroy.VERB,
+)
+"""In the order of `rollout --help` and docs/rollout.md."""

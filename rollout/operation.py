@@ -1,0 +1,188 @@
+"""Previews and updates of a stack by Pulumi's Automation API, with the program's own plan and its own error text."""
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pulumi import automation as auto
+
+PLAN_FILE = "SRS_PLAN_FILE"
+"""Environment variable of the program: where it writes its plan (`__main__.py`)."""
+
+LOCK_POLL_INTERVAL = 2.0
+"""Seconds between two attempts while another update has the stack's lock."""
+
+_NOISE = re.compile(r"an unhandled error occurred: program exited|^update failed$|^preview failed$", re.MULTILINE)
+"""Errors of the engine that add nothing to those of the program."""
+
+Report = Callable[[str], None]
+"""Receives one line of progress."""
+
+
+class OperationError(RuntimeError):
+    """An update or a preview failed; the message has the reason in the program's words."""
+
+
+class RejectedError(OperationError):
+    """The program rejected the config or the edit; nothing was changed."""
+
+
+class LockedError(OperationError):
+    """Another update of the stack is running, or was killed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A preview or an update that succeeded.
+
+    plan: the program's plan as JSON (`update.report.as_json`). text: the plan as text. seconds: the duration.
+    changes: the number of objects by operation (`create`, `update`, `delete`, `same`).
+    """
+
+    plan: Mapping[str, Any]
+    text: str
+    seconds: float
+    changes: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+class _Workspace(auto.LocalWorkspace):
+    """A workspace in which using a stack does not select it for the user's own pulumi commands."""
+
+    def select_stack(self, stack_name: str) -> None:
+        pass
+
+
+class Stack:
+    """A stack of the program. folder: that of Pulumi.yaml. name: of the stack. variables: of Pulumi's environment."""
+
+    def __init__(self, folder: Path, name: str, variables: Mapping[str, str] | None = None) -> None:
+        self.folder, self.name = folder, name
+        self._variables = dict(variables or {})
+
+    def preview(self, report: Report | None = None) -> Outcome:
+        """Run `pulumi preview`. Raises OperationError."""
+        return self._run("preview", report, "")
+
+    def update(self, report: Report | None = None, message: str = "", wait: timedelta = timedelta()) -> Outcome:
+        """Run `pulumi up`. Raises OperationError.
+
+        report: receives progress. message: for the stack's history. wait: for another update to end.
+        """
+        deadline = time.monotonic() + wait.total_seconds()
+        while True:
+            try:
+                return self._run("up", report, message)
+            except LockedError:
+                if time.monotonic() > deadline:
+                    raise
+            if report:
+                report("waiting for another update of the stack to end")
+            time.sleep(LOCK_POLL_INTERVAL)
+
+    def history(self, limit: int) -> list[dict[str, Any]]:
+        """The last updates and other operations, newest first, as `pulumi stack history` reports them.
+
+        Raises OperationError.
+        """
+        try:
+            history = self._stack(self._variables).history(page_size=limit, show_secrets=False)
+        except auto.CommandError as error:
+            raise OperationError(_command_output(error)) from error
+        return [
+            {
+                "version": summary.version,
+                "kind": summary.kind,
+                "result": summary.result,
+                "startedAt": _utc(summary.start_time),
+                "seconds": (summary.end_time - summary.start_time).total_seconds() if summary.end_time else None,
+                "message": summary.message,
+                "environment": dict(summary.environment),
+                "config": {key: value.value for key, value in summary.config.items()},
+                "changes": {str(operation): count for operation, count in (summary.resource_changes or {}).items()},
+            }
+            for summary in history
+        ]
+
+    def _stack(self, variables: Mapping[str, str]) -> auto.Stack:
+        return auto.Stack.select(self.name, _Workspace(work_dir=str(self.folder), env_vars=dict(variables)))
+
+    def _run(self, command: Literal["preview", "up"], report: Report | None, message: str) -> Outcome:
+        started = time.monotonic()
+        errors: list[str] = []
+        changes: dict[str, int] = {}
+
+        def on_event(event: auto.EngineEvent) -> None:
+            if event.summary_event:
+                changes.update({str(key): value for key, value in event.summary_event.resource_changes.items()})
+            if not (diagnostic := event.diagnostic_event):
+                return
+            text = _plain(diagnostic.message)
+            if diagnostic.severity == "error":
+                errors.append(text)
+            elif report and text and diagnostic.severity in ("info", "warning"):
+                report(f"warning: {text}" if diagnostic.severity == "warning" else _titled(text, diagnostic.urn))
+
+        with tempfile.TemporaryDirectory() as temporary:
+            plan_file = Path(temporary) / "plan.json"
+            try:
+                stack = self._stack({**self._variables, PLAN_FILE: str(plan_file)})
+                run = cast("Callable[..., Any]", getattr(stack, command))
+                run(on_event=on_event, color="never", message=message or None)
+            except auto.ConcurrentUpdateError as error:
+                raise LockedError(
+                    f"another update of stack {self.name} is running. If it was killed, run `pulumi cancel` first"
+                ) from error
+            except auto.CommandError as error:
+                plan = _read_plan(plan_file)
+                text = "\n".join(line for line in dict.fromkeys(errors) if line and not _NOISE.search(line))
+                kind = RejectedError if plan.get("rejections") else OperationError
+                raise kind(text or _command_output(error)) from error
+            plan_text = plan_file.with_suffix(".txt")
+            text = plan_text.read_text().rstrip() if plan_text.exists() else ""
+            return Outcome(_read_plan(plan_file), text, time.monotonic() - started, changes)
+
+
+def selected_stack(folder: Path) -> str:
+    """The name of the stack that `pulumi stack select` has selected. Raises OperationError."""
+    try:
+        # The constructor asks the CLI for its version, and fails if there is none.
+        stack = auto.LocalWorkspace(work_dir=str(folder)).stack()
+    except (auto.CommandError, FileNotFoundError, OSError) as error:
+        raise OperationError(_command_output(error)) from error
+    if stack is None:
+        raise OperationError("no stack is selected; run `pulumi stack select`, or use --stack")
+    return stack.name
+
+
+def _read_plan(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _plain(message: str) -> str:
+    """A message without colour tags (`<{%reset%}>`)."""
+    return re.sub(r"<\{%.*?%\}>", "", message).strip()
+
+
+def _titled(text: str, urn: str | None) -> str:
+    """A message of a resource begins with its name."""
+    name = (urn or "").rpartition("::")[2]
+    return f"{name}: {text}" if name and "::pulumi:pulumi:Stack::" not in (urn or "") else text
+
+
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _command_output(error: Exception) -> str:
+    """The reason in the output of the CLI, without the automation API's frame around it."""
+    text = str(error)
+    if found := re.search(r"stderr: (.*)", text, re.DOTALL):
+        text = found[1]
+    lines = [line.removeprefix("error: ").strip() for line in text.splitlines() if line.strip()]
+    return "\n".join(lines) or "pulumi failed without a message"

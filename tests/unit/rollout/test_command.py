@@ -1,0 +1,92 @@
+"""The arguments, errors and exit codes that all verbs of `rollout` share."""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cluster.live import UnreachableError
+from model.config import ConfigError
+from model.problems import Problem
+from rollout import __main__ as rollout
+from rollout.command import CommandRejectedError, Context, Exit, Verb
+from rollout.operation import OperationError, RejectedError
+from rollout.run_state import RunState, RunStateError
+from testbed.environment import PROJECT
+
+Run = Callable[[Context, argparse.Namespace], int]
+
+
+def use(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setattr(rollout, "VERBS", (Verb("try", "tries", "Tries.", run, json="x", asks=True),))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CommandRejectedError("no"), Exit.REJECTED),
+        (RejectedError("no"), Exit.REJECTED),
+        (ConfigError([Problem(("edge",), 1, "must be a map")]), Exit.REJECTED),
+        (OperationError("no"), Exit.FAILED),
+        (UnreachableError("no"), Exit.FAILED),
+    ],
+)
+def test_each_error_has_its_exit_code_and_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    def run(_context: Context, _arguments: argparse.Namespace) -> int:
+        raise error
+
+    use(monkeypatch, run)
+    monkeypatch.chdir(PROJECT)
+    assert rollout.main(["try", "--stack", "dev", "--json"]) == code
+    output = capsys.readouterr()
+    assert output.err == f"error: {error}\n"
+    assert json.loads(output.out) == {"error": str(error)}
+
+
+@pytest.mark.parametrize("argv", [["--stack", "a", "--cwd", "model", "try"], ["try", "--cwd", "model", "--stack", "a"]])
+def test_the_stack_may_stand_before_and_after_the_verb(monkeypatch: pytest.MonkeyPatch, argv: list[str]) -> None:
+    seen: list[Context] = []
+    use(monkeypatch, lambda context, _arguments: seen.append(context) or 0)
+    monkeypatch.chdir(PROJECT)
+    assert rollout.main(argv) == 0
+    assert (seen[0].stack_name, seen[0].folder) == ("a", PROJECT), "the folder above that has Pulumi.yaml"
+
+
+def test_without_a_project_or_a_verb_nothing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rollout.main(["draining", "--cwd", str(tmp_path)]) == Exit.REJECTED
+    assert "no Pulumi.yaml" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as usage:
+        rollout.main(["--stack", "dev"])
+    assert usage.value.code == Exit.USAGE
+
+
+def test_the_script_runs_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "rollout").symlink_to(PROJECT / "bin/rollout")
+    done = subprocess.run([tmp_path / "rollout", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "draining" in done.stdout
+
+
+def test_the_state_of_a_run_survives(tmp_path: Path) -> None:
+    state = RunState(
+        release="r6",
+        steps=(10, 100),
+        index=0,
+        stack_file_before=b"a: \xff\n",
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        pid=1,
+    )
+    assert RunState.read(tmp_path, "org/srs/dev") is None
+    state.write(tmp_path, "org/srs/dev")
+    assert RunState.read(tmp_path, "org/srs/dev") == state
+    RunState.path(tmp_path, "org/srs/dev").write_text("{")
+    with pytest.raises(RunStateError, match="cannot be read"):
+        RunState.read(tmp_path, "org/srs/dev")
+    RunState.close(tmp_path, "org/srs/dev")
+    assert RunState.read(tmp_path, "org/srs/dev") is None
