@@ -6,6 +6,9 @@ BIN := .venv/bin
 # The integration tests mostly wait; on two cores three workers are the fastest.
 INTEGRATION_WORKERS ?= 3
 
+# Each worker of the end-to-end tests has a cluster of its own.
+E2E_WORKERS ?= 3
+
 # The number of sequences of `make test-edits`; about 30 seconds each with three workers.
 EDIT_SEQUENCES ?= 200
 
@@ -74,7 +77,7 @@ test-edits: .venv/installed  ## test EDIT_SEQUENCES (200) sequences of edits, ma
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest tests/e2e -n $(E2E_WORKERS) --maxschedchunk 1
 
 report: .venv/installed  ## run the end-to-end tests with PLAYERS and CONNECTS, and write the report to docs/
 	$(BIN)/python -m testbed tools

@@ -85,7 +85,7 @@ class EmbeddedCluster:
         self.state = state.resolve()
         self._tools = tools
         self._report = report
-        self._node_ports = {port: port for port in NODE_PORTS} if node_ports is None else node_ports
+        self.node_ports = {port: port for port in NODE_PORTS} if node_ports is None else node_ports
         self._processes = ProcessFolder(self.state / "pids.json", self.state / "logs")
 
     @property
@@ -243,7 +243,7 @@ class EmbeddedCluster:
         names = [*missing, "etcd-peer"] if "etcd" in missing else missing
         needed = {name: ports[name] for name in names if name in ports}
         if "forward" in missing:
-            needed |= {f"node port {node_port}": port for port, node_port in self._node_ports.items()}
+            needed |= {f"node port {node_port}": port for port, node_port in self.node_ports.items()}
         if used := ports_in_use(needed):
             raise ClusterError(
                 f"ports of this cluster are in use: {'; '.join(used)}. End that process, "
@@ -285,7 +285,7 @@ class EmbeddedCluster:
                 self._forward_ready.unlink(missing_ok=True)
                 forward = [sys.executable, "-m", "testbed.containers.forward", str(machine.init(self.machine_pid).pid)]
                 forward += [str(port), str(plane.egress_socket), str(self._forward_ready)]
-                forward += [f"{port}:{node_port}" for port, node_port in self._node_ports.items()]
+                forward += [f"{port}:{node_port}" for port, node_port in self.node_ports.items()]
                 self._processes.start("forward", forward, env=environment, cwd=self.state)
         except (MachineError, psutil.NoSuchProcess) as error:
             raise ClusterError(f"{error}\n{self._log_tail('machine')}") from None

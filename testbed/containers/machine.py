@@ -32,7 +32,12 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 HOST_FOLDERS = (Path("/var/lib/cni"), Path("/var/log"), Path("/var/lib/kubelet"))
 """Folders that components always write to; inside the machine, folders of its own are mounted there."""
 
+_CREATED = ".srs-testbed"
+"""A file in those of HOST_FOLDERS that a machine created."""
+
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_PREFIX = "srs-testbed-"
+"""The prefix of the machines' control groups."""
 
 _CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 _CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
@@ -108,7 +113,7 @@ class Machine:
         self._tools = tools
         self._pki = pki
         self._kubeconfigs = kubeconfigs
-        self._cgroup = f"srs-testbed-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+        self.control_group = f"{_PREFIX}{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
     @property
     def ready(self) -> Path:
@@ -154,11 +159,7 @@ class Machine:
         (self.folder / "kube-proxy.yaml").write_text(yaml.safe_dump(self._kube_proxy()))
         (self.folder / "resolv.conf").write_text("# Pods ask cluster DNS only.\n")
         self._create_control_groups()
-        created = [target for target in HOST_FOLDERS if not target.exists()]
-        for target in created:
-            target.mkdir()
-        if created:
-            self._created_folders.write_text(json.dumps([str(target) for target in created]))
+        self._create_host_folders()  # after the control groups, which tell other machines that the folders are in use
         (self.folder / "plan.json").write_text(json.dumps(self._plan(api_port), indent=2))
 
     def enter(self, pid: int, argv: Sequence[str]) -> list[str]:
@@ -185,32 +186,42 @@ class Machine:
     def clean_up(self) -> None:
         """Remove control groups and mount points, which remain outside of the folder when the machine has ended.
 
+        The last machine removes the mount points: the removal of a folder also removes what is mounted there.
+
         Controllers that `delegate_controllers` enabled below the root stay enabled: others may use them by now.
         """
-        if self._created_folders.exists():
-            for target in json.loads(self._created_folders.read_text()):
-                with suppress(OSError):  # another program may use it by now
-                    Path(target).rmdir()
-        for root in _control_group_roots():
-            for folder, _, _ in os.walk(root / self._cgroup, topdown=False):
+        roots = _control_group_roots()
+        for root in roots:
+            for folder, _, _ in os.walk(root / self.control_group, topdown=False):
                 Path(folder).rmdir()
-
-    @property
-    def _created_folders(self) -> Path:
-        """The list of HOST_FOLDERS that did not exist before."""
-        return self.folder / "created-folders.json"
+        if any(any(root.glob(f"{_PREFIX}*")) for root in roots):
+            return
+        for marker in (target / _CREATED for target in HOST_FOLDERS):
+            if marker.exists():
+                marker.unlink()
+                with suppress(OSError):  # another program may use it by now
+                    marker.parent.rmdir()
 
     def _create_control_groups(self) -> None:
         for root in _control_group_roots():
             for node in ALL_NODES:
-                (root / self._cgroup / node.name).mkdir(parents=True, exist_ok=True)
+                (root / self.control_group / node.name).mkdir(parents=True, exist_ok=True)
             if root == CONTROL_GROUPS:
-                delegate_controllers(root, self._cgroup)
+                delegate_controllers(root, self.control_group)
             # cpuset (version 1): a new group has neither CPUs nor memory nodes.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 if (root / file).exists():
-                    for folder in (root / self._cgroup, *(root / self._cgroup / node.name for node in ALL_NODES)):
+                    for folder in (
+                        root / self.control_group,
+                        *(root / self.control_group / node.name for node in ALL_NODES),
+                    ):
                         (folder / file).write_text((root / file).read_text())
+
+    def _create_host_folders(self) -> None:
+        for target in HOST_FOLDERS:
+            if not target.exists():
+                target.mkdir()
+                (target / _CREATED).touch()
 
     def _plan(self, api_port: int) -> dict[str, object]:
         """The input of `init`."""
@@ -300,7 +311,7 @@ state = "/run/{node.name}/containerd"
             "kind": "KubeletConfiguration",
             "cgroupDriver": "cgroupfs",
             # One per node: two kubelets that share one remove each other's pods.
-            "cgroupRoot": f"/{self._cgroup}/{node.name}",
+            "cgroupRoot": f"/{self.control_group}/{node.name}",
             "containerRuntimeEndpoint": f"unix://{self.containerd_socket(node)}",
             "address": node.address,
             "healthzPort": 10248 + 10 * node.number,

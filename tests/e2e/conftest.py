@@ -1,4 +1,8 @@
-"""A cluster whose nodes run containers, shared by all tests of the run, and a stack of the program for each test."""
+"""A cluster whose nodes run containers, shared by all tests of a worker, and a stack of the program for each test.
+
+Tests mostly wait, so several workers (`pytest -n`) make a run shorter. Each has a cluster of its own, because tests use
+fixed node ports, stop cluster DNS and restart kubelets.
+"""
 
 import os
 from collections.abc import Generator, Iterator
@@ -16,14 +20,24 @@ from testbed.containers.images import SrsImages, srs_images
 from testbed.containers.machine import missing_requirements
 from testbed.environment import environment
 from testbed.guard import guarded
+from testbed.locking import exclusive
 from testbed.ports import free_ports
 from testbed.toolchain.install import ensure_tools
 
 HERE = Path(__file__).parent
-STATE = HERE.parents[1] / ".testbed-e2e"
+STATE = HERE.parents[1] / "-".join([".testbed-e2e", *filter(None, [os.environ.get("PYTEST_XDIST_WORKER")])])
+"""The state folder of this worker's cluster."""
+
+STARTING = HERE.parents[1] / ".testbed-e2e-starting.lock"
+"""Workers start their clusters one after the other, so that they do not choose the same free ports."""
+
+LONGEST = ("test_bad_releases.py", "test_outages.py", "test_a_canary_to_100_percent_drops_nobody")
+"""Files and tests that workers begin with, so that they end at about the same time."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
     reason = missing_requirements()
     for item in items:
         if reason and item.path.is_relative_to(HERE):
@@ -31,19 +45,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ports() -> dict[int, int]:
-    """Ports of this machine that lead to the node ports; not those of `make up`, which may run at the same time."""
-    # Outside the range from which the cluster takes its own ports later.
-    return dict(zip(free_ports(len(NODE_PORTS), range(14000, 16000)), NODE_PORTS, strict=True))
-
-
-@pytest.fixture(scope="session")
-def cluster(ports: dict[int, int]) -> Iterator[EmbeddedCluster]:
-    """The running cluster; its tools are on PATH."""
+def cluster() -> Iterator[EmbeddedCluster]:
+    """The running cluster; its tools are on PATH. Its node ports are not those of `make up`, which may run, too."""
     tools = ensure_tools(tools=tools_for("containerd"))
     with guarded(STATE):
-        started = EmbeddedCluster(STATE, tools, report=lambda _line: None, node_ports=ports)
-        started.start(kind="containerd")
+        with exclusive(STARTING, lambda _line: None):
+            # Outside the range from which the cluster takes its own ports.
+            ports = dict(zip(free_ports(len(NODE_PORTS), range(14000, 16000)), NODE_PORTS, strict=True))
+            started = EmbeddedCluster(STATE, tools, report=lambda _line: None, node_ports=ports)
+            started.start(kind="containerd")
         os.environ.update(environment(STATE, tools))
         yield started
 

@@ -55,7 +55,7 @@ def test_a_release_that_crashes_affects_nobody_and_the_rollback_needs_no_new_pod
     stack: LiveStack, audience: Audience, deploy: Callable[..., None], old: str, new: str
 ) -> None:
     """A release that crashes at its start, then one that crashes later"""
-    stack.config["edge"] |= {"warmUp": "8s", "rolloutTimeout": "40s"}
+    stack.config["edge"] |= {"warmUp": "10s", "rolloutTimeout": "40s"}
     stack.must_update()
     good, serving = copy.deepcopy(stack.config), stack.endpoints()
     with audience() as viewers:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ import pytest
 from e2e.live_stack import LiveStack
 from stack import ROOT, eventually
 from testbed.cluster import EmbeddedCluster
+from testbed.containers.machine import CONTROL_GROUPS
 from testbed.toolchain.install import ensure_tools
 
 RUN = """
@@ -47,7 +48,7 @@ POD = {
 
 
 def traces() -> set[str]:
-    """Traces that a machine could leave: links, network namespaces, rules, mounts, control groups, folders."""
+    """Traces that a machine could leave: links, network namespaces, rules, mounts, folders."""
 
     def lines(*command: str) -> list[str]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -55,10 +56,15 @@ def traces() -> set[str]:
     rules = [line for line in lines("iptables-save") if line.startswith(("-A", ":KUBE", ":CNI"))]
     links = [line.split()[0] for line in lines("ip", "-brief", "link")]
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    groups = [str(folder) for folder in Path("/sys/fs/cgroup").glob("**/srs-testbed-*")]
     folders = [str(folder) for folder in (Path("/var/lib/cni"), Path("/var/lib/kubelet"), Path("/run/netns"))]
     existing = [folder for folder in folders if Path(folder).exists()]
-    return {*rules, *links, *lines("ip", "netns"), *mounts, *groups, *existing}
+    return {*rules, *links, *lines("ip", "netns"), *mounts, *existing}
+
+
+def control_groups(state: Path) -> list[Path]:
+    """The control groups of a cluster; other workers may have clusters, too."""
+    name = EmbeddedCluster(state).machine.control_group
+    return list(CONTROL_GROUPS.glob(f"**/{name}"))
 
 
 def processes_of(state: Path) -> list[str]:
@@ -82,6 +88,7 @@ def state() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.usefixtures("cluster")  # else the folders of another worker's cluster could appear meanwhile
 def test_a_run_that_is_ended_leaves_nothing_behind(state: Path, ended: signal.Signals) -> None:
     before = traces()
     run = subprocess.Popen(
@@ -98,18 +105,19 @@ def test_a_run_that_is_ended_leaves_nothing_behind(state: Path, ended: signal.Si
         subprocess.run([*kubectl, "create", "-f", "-"], input=json.dumps(POD), text=True, check=True)
         subprocess.run([*kubectl, "wait", "--for=condition=Ready", "pod/pod", "--timeout=60s"], check=True)
         assert processes_of(state)
-        assert list(Path("/sys/fs/cgroup").glob("**/srs-testbed-*")), "a trace that this test detects"
+        assert control_groups(state), "a trace that this test detects"
     finally:
         run.send_signal(ended)
         run.wait()
     eventually(lambda: not processes_of(state) and not state.exists(), 60)
+    assert not control_groups(state)
     assert traces() == before
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_ffmpeg_publishes_and_plays_through_ports_of_this_machine(stack: LiveStack, ports: Mapping[int, int]) -> None:
+def test_ffmpeg_publishes_and_plays_through_ports_of_this_machine(stack: LiveStack) -> None:
     stack.must_update()
-    rtmp, http = ports
+    rtmp, http = stack.cluster.node_ports
     url = f"rtmp://127.0.0.1:{rtmp}/live/livestream"
     picture = ["-f", "lavfi", "-i", "testsrc=size=160x90:rate=15", "-f", "lavfi", "-i", "sine"]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "15", "-c:a", "aac"]

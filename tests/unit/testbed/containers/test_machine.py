@@ -1,10 +1,12 @@
-"""Control groups of version 2, as files; the machine of the test may have version 1."""
+"""What a machine creates outside of its folder. Control groups are files: the machine of the test has one version."""
 
 from pathlib import Path
 
 import pytest
 
-from testbed.containers.machine import MachineError, delegate_controllers
+from testbed.containers import machine
+from testbed.containers.machine import Machine, MachineError, delegate_controllers
+from testbed.pki import Pki
 
 
 def test_the_groups_of_the_nodes_have_all_controllers(tmp_path: Path) -> None:
@@ -20,3 +22,21 @@ def test_controllers_that_cannot_be_enabled_are_an_error_with_a_fix(tmp_path: Pa
     (tmp_path / "cgroup.subtree_control").mkdir()  # cannot be written
     with pytest.raises(MachineError, match=r"cannot be enabled .* --cgroupns=host"):
         delegate_controllers(tmp_path, "name")
+
+
+def test_the_last_machine_removes_the_mount_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount_points = (tmp_path / "cni", tmp_path / "log")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "groups" / "cpu").mkdir(parents=True)
+    monkeypatch.setattr(machine, "HOST_FOLDERS", mount_points)
+    monkeypatch.setattr(machine, "CONTROL_GROUPS", tmp_path / "groups")
+    first, second = (Machine(tmp_path / name, None, Pki(tmp_path), tmp_path) for name in ("first", "second"))
+    for each in (first, second):
+        each._create_control_groups()
+        each._create_host_folders()
+    first.clean_up()
+    assert mount_points[0].exists(), "the other machine has mounted there"
+    second.clean_up()
+    assert not mount_points[0].exists()
+    assert mount_points[1].exists(), "it was there before"
+    assert not any((tmp_path / "groups" / "cpu").iterdir())
