@@ -149,9 +149,9 @@ class LiveCluster:
         return self._list(f"{self._core}/pods", selector)
 
     def log(self, pod: str, lines: int) -> str | None:
-        """The last lines of a pod's log with the kubelet's timestamps; None if it cannot be read."""
+        """The last lines of the log of a pod's SRS with the kubelet's timestamps; None if it cannot be read."""
         try:
-            body = self._read(f"{self._core}/pods/{pod}/log", tailLines=str(lines), timestamps="true")
+            body = self._read(f"{self._core}/pods/{pod}/log", container="srs", tailLines=str(lines), timestamps="true")
         except UnreachableError:
             return None
         return None if body is None else body.decode(errors="replace")

@@ -8,7 +8,7 @@ from model.settings.load_balancer import CloudLoadBalancer
 from model.settings.stack import StackSettings
 
 LABELS = {
-    "pod-security.kubernetes.io/enforce": "baseline",
+    "pod-security.kubernetes.io/enforce": "restricted",
     "pod-security.kubernetes.io/warn": "restricted",
 }
 

@@ -14,6 +14,9 @@ HLS = "nginx-origin"
 HLS_CLAIM = "srs-hls"
 DEMO = "srs-demo"
 
+SRS_HOME = "/usr/local/srs"
+"""The folder of SRS in its image."""
+
 RTMP_PORT = 1935
 API_PORT = 1985
 HTTP_PORT = 8080

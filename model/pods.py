@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from model.names import API_PORT, HTTP_PORT, RTMP_PORT
+from pydantic.alias_generators import to_camel
+
+from model.names import API_PORT, HTTP_PORT, RTMP_PORT, SRS_HOME
+from model.pod_patch import merged
 from model.settings.pods import Placement, Resources, Toleration
 from model.values import seconds
 
 if TYPE_CHECKING:
     from pulumi_kubernetes.core.v1 import (
+        AffinityArgsDict,
         ContainerArgsDict,
         LocalObjectReferenceArgsDict,
         PodSecurityContextArgsDict,
         PodSpecArgsDict,
+        PodTemplateSpecArgsDict,
         ProbeArgsDict,
         ResourceRequirementsArgsDict,
         SecurityContextArgsDict,
@@ -24,8 +29,6 @@ if TYPE_CHECKING:
         VolumeArgsDict,
         VolumeMountArgsDict,
     )
-
-SRS_HOME = "/usr/local/srs"
 
 POD_SECURITY: PodSecurityContextArgsDict = {
     "run_as_non_root": True,
@@ -44,11 +47,11 @@ CONTAINER_SECURITY: SecurityContextArgsDict = {
 
 
 def resources(settings: Resources) -> ResourceRequirementsArgsDict:
-    """Requests and limits of a container; no CPU limit, because throttling stalls every viewer of the pod."""
-    return {
-        "requests": {"cpu": settings.cpu, "memory": settings.memory},
-        "limits": {"memory": settings.memory},
-    }
+    """Requests and limits of a container; by default no CPU limit, because throttling stalls every viewer."""
+    limits = {"memory": settings.memory}
+    if settings.cpu_limit is not None:
+        limits["cpu"] = settings.cpu_limit
+    return {"requests": {"cpu": settings.cpu, "memory": settings.memory}, "limits": limits}
 
 
 def srs_container(
@@ -132,11 +135,17 @@ def srs_pod(
 
 
 def place(pod: PodSpecArgsDict, settings: Placement) -> None:
-    """Add node selector and tolerations to a pod."""
+    """Add to a pod on which nodes it runs, and what schedules it."""
     if settings.node_selector:
         pod["node_selector"] = dict(settings.node_selector)
     if settings.tolerations:
         pod["tolerations"] = [_toleration(toleration) for toleration in settings.tolerations]
+    if settings.affinity:
+        pod["affinity"] = cast("AffinityArgsDict", Manifest(settings.affinity))
+    if settings.priority_class is not None:
+        pod["priority_class_name"] = settings.priority_class
+    if settings.scheduler_name is not None:
+        pod["scheduler_name"] = settings.scheduler_name
 
 
 def _toleration(settings: Toleration) -> TolerationArgsDict:
@@ -145,7 +154,36 @@ def _toleration(settings: Toleration) -> TolerationArgsDict:
         toleration["value"] = settings.value
     if settings.effect is not None:
         toleration["effect"] = settings.effect
+    if settings.toleration_seconds is not None:
+        toleration["toleration_seconds"] = seconds(settings.toleration_seconds)
     return toleration
+
+
+class Manifest(dict[str, Any]):
+    """A part of a spec that is in the notation of Kubernetes already: keys in camelCase, or data."""
+
+
+_USER_KEYS = {"labels", "annotations", "match_labels", "node_selector", "requests", "limits"}
+"""Fields whose keys are data."""
+
+
+def to_manifest(value: Any) -> Any:
+    """The JSON of an object that is written as the provider's typed dict: keys in camelCase."""
+    if isinstance(value, Manifest):
+        return dict(value)
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Any]", value).items()
+        return {to_camel(key): dict(inner) if key in _USER_KEYS else to_manifest(inner) for key, inner in items}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [to_manifest(item) for item in cast("Sequence[Any]", value)]
+    return value
+
+
+def patched(template: PodTemplateSpecArgsDict, patch: Mapping[str, Any]) -> PodTemplateSpecArgsDict:
+    """A pod template with a patch (`model/pod_patch.py`)."""
+    if not patch:
+        return template
+    return cast("PodTemplateSpecArgsDict", Manifest(merged(to_manifest(template), patch)))
 
 
 def pull_secrets(names: Sequence[str]) -> list[LocalObjectReferenceArgsDict] | None:

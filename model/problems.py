@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from model.values import yaml_text
@@ -134,13 +135,18 @@ def _child(candidate: Any, part: str | int) -> list[Any]:
     """The types that are possible at key `part` of a value of type `candidate`."""
     if isinstance(candidate, type) and issubclass(candidate, BaseModel):
         for name, field in candidate.model_fields.items():
-            if part in (field.alias, name):
+            if part in (_key(name, field), name):
                 return _alternatives(field.annotation)
     elif typing.get_origin(candidate) is dict:
         return _alternatives(typing.get_args(candidate)[1])
     elif typing.get_origin(candidate) is list:
         return _alternatives(typing.get_args(candidate)[0])
     return []
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    """The key of a field in YAML (the models of the Kubernetes client have only an alias for output)."""
+    return field.alias or field.serialization_alias or name
 
 
 def _alternatives(annotation: Any) -> list[Any]:
@@ -156,7 +162,7 @@ def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
     """What is allowed instead of an unknown key."""
     known = sorted(
         {
-            field.alias or name
+            _key(name, field)
             for candidate in _walk(path[:-1], model)[1]
             if isinstance(candidate, type) and issubclass(candidate, BaseModel)
             for name, field in candidate.model_fields.items()

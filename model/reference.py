@@ -85,6 +85,10 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 def _kind(field: FieldInfo) -> str:
     annotation = field.annotation
+    if annotation == int | str:
+        return "whole number or percentage"
+    if annotation == dict[str, Any]:
+        return "map, in the notation of Kubernetes"
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
     if typing.get_origin(annotation) is dict:

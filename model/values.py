@@ -87,6 +87,16 @@ DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 """A name that Kubernetes accepts for a namespace."""
 
 
+def _subdomain(value: str) -> str:
+    if len(value) > 253 or not all(DNS_LABEL.fullmatch(label) for label in value.split(".")):
+        raise ValueError("must be a DNS subdomain: labels of a-z, 0-9 and '-', separated by '.'")
+    return value
+
+
+Subdomain = Annotated[str, AfterValidator(_subdomain)]
+"""A name that Kubernetes accepts for most objects."""
+
+
 def _release_name(value: str) -> str:
     if len(value) > RELEASE_NAME_MAX or not DNS_LABEL.fullmatch(value):
         raise ValueError(

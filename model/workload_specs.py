@@ -16,6 +16,7 @@ from model.names import (
     ORIGIN,
     ORIGIN_HEADLESS_SERVICE,
     RTMP_PORT,
+    SRS_HOME,
     config_hash,
     edge_config,
     edge_run,
@@ -24,7 +25,7 @@ from model.names import (
 from model.pods import (
     CONTAINER_SECURITY,
     POD_SECURITY,
-    SRS_HOME,
+    patched,
     place,
     pull_secrets,
     spread,
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
 ORIGIN_GRACE_SECONDS = 10
 """Origins restart quickly: viewers of the edges stay connected and have no media for a few seconds. A draining origin
 would keep its publishers and reject the pulls of edges, so that new viewers would see nothing."""
+
+KEEP_NODE = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
+"""An autoscaler that removes the node would drop every connection of this pod (cluster autoscaler FAQ, "What types of
+pods can prevent CA from removing a node"; Karpenter docs, "Pod-Level Controls")."""
 
 HLS_GRACE_SECONDS = 10
 """Short: the provider always waits for the deletion of a claim, and the claim waits for its pods."""
@@ -76,18 +84,17 @@ def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
         "progress_deadline_seconds": seconds(edge.rollout_timeout),
         "revision_history_limit": 10,
         "selector": {"match_labels": {"run": run}},
-        "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": "25%"}},
-        "template": {
-            "metadata": {
-                "labels": {"app": EDGE_APP, "run": run},
-                "annotations": {
-                    # An autoscaler that removes the node would drop every connection of this pod.
-                    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-                    **release_settings.pod_annotations,
+        "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": edge.max_surge}},
+        "template": patched(
+            {
+                "metadata": {
+                    "labels": {"app": EDGE_APP, "run": run},
+                    "annotations": {**KEEP_NODE, **release_settings.pod_annotations},
                 },
+                "spec": pod,
             },
-            "spec": pod,
-        },
+            release_settings.pod_patch,
+        ),
     }
 
 
@@ -114,7 +121,10 @@ def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
         "min_ready_seconds": seconds(origin.min_ready),
         "revision_history_limit": 10,
         "selector": {"match_labels": labels},
-        "template": {"metadata": {"labels": labels, "annotations": dict(origin.pod_annotations)}, "spec": pod},
+        "template": patched(
+            {"metadata": {"labels": labels, "annotations": {**KEEP_NODE, **origin.pod_annotations}}, "spec": pod},
+            origin.pod_patch,
+        ),
     }
 
 
@@ -177,7 +187,7 @@ def demo_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
                 "enable_service_links": False,
                 "image_pull_secrets": pull_secrets(settings.images.secret_names) or [],
                 "termination_grace_period_seconds": 5,
-                "security_context": {"seccomp_profile": {"type": "RuntimeDefault"}},
+                "security_context": POD_SECURITY,
                 "containers": [
                     {
                         "name": "encoder",
@@ -185,10 +195,7 @@ def demo_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
                         "image_pull_policy": "IfNotPresent",
                         "command": ["/bin/sh", "-c"],
                         "args": [f"while true; do ffmpeg -re -i '{demo.source}' -c copy -f flv {url}; sleep 3; done"],
-                        "security_context": {
-                            "allow_privilege_escalation": False,
-                            "capabilities": {"drop": ["ALL"]},
-                        },
+                        "security_context": CONTAINER_SECURITY,
                         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
                     }
                 ],

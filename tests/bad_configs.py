@@ -213,6 +213,78 @@ TAGS = {f"tag{i}": "x" for i in range(10)}
 POOL = {"key": "pool", "value": "edge"}
 LOGIN = {"server": "registry.example.com", "username": "puller", "password": "hunter2-hunter2"}
 
+PATCH = f"{R6}/podPatch/spec"
+AT = "edge.releases.r6.podPatch.spec"
+
+
+def container(change: Config, at: str, allowed: str, shown: str = "", name: str = "srs") -> BadCase:
+    """A patch of SRS's container, or of one beside it. at: the path below the container."""
+    path = f"edge.releases.r6.podPatch.spec.containers[0].{at}"
+    return put(f"{PATCH}/containers", [{"name": name} | change], allowed, shown, path)
+
+
+HOOK = {"exec": {"command": ["true"]}}
+BAD_POD_CONFIGS = [
+    # Placement and resources.
+    put(
+        "edge/tolerations",
+        [{"key": "a", "value": "b", "effect": "NoSchedule", "tolerationSeconds": "5m"}],
+        "needs effect NoExecute",
+        shown="5m",
+        at="edge.tolerations[0].tolerationSeconds",
+    ),
+    put("hls/priorityClass", "High", "must be a DNS subdomain"),
+    put("origin/affinity/nodeAfinity", {}, "did you mean 'nodeAffinity'?"),
+    put("origin/affinity/podAntiAffinity", [], "must be a map of keys and values"),
+    put(f"{R6}/resources/cpuLimit", "50m", "must be at least cpu (100m)"),
+    put("edge/maxSurge", 0, "must be a number above 0, or a percentage such as 25%"),
+    put("edge/maxSurge", "150%", "must be a number above 0, or a percentage such as 25%"),
+    # Patches that Kubernetes does not understand.
+    put(f"{R6}/podPatch/labels", {"a": "b"}, "is at an unknown key; known are metadata, spec", shown="{a: 'b'}"),
+    put(f"{PATCH}/volums", [], "did you mean 'volumes'?", shown="[]"),
+    container({"env": [{"value": "A"}]}, "env[0].name", "is required", ABSENT),
+    container({"env": "A=b"}, "env", "must be a valid list", "'A=b'"),
+    # Patches that would end connections, or pods that nothing selects.
+    put(f"{PATCH}/terminationGracePeriodSeconds", 30, "it is the sum of drain.deregister and drain.timeout"),
+    put(f"{PATCH}/activeDeadlineSeconds", 60, "it would end running pods"),
+    put(f"{PATCH}/hostNetwork", True, "pods keep to pod security `restricted`"),
+    put(f"{PATCH}/priorityClassName", "high", "set the key priorityClass instead"),
+    put(f"{PATCH}/nodeName", "node-1", "a patch may set containers, dnsConfig"),
+    put(f"{R6}/podPatch/metadata/labels/app", "x", "pods are selected by it"),
+    put("origin/podPatch/metadata/annotations", {"a": "b"}, "set the key podAnnotations instead", shown="{a: 'b'}"),
+    container({"command": ["sh"]}, "command", "SRS must be the process that receives SIGTERM", "['sh']"),
+    container({"lifecycle": {"preStop": HOOK}}, "lifecycle", "the drain depends on it", yaml_text({"preStop": HOOK})),
+    container({"readinessProbe": HOOK}, "readinessProbe", "would lose its viewers", yaml_text(HOOK)),
+    container({"image": "a:b"}, "image", "set the key image instead", "'a:b'"),
+    container({"resources": {"limits": {"cpu": "1"}}}, "resources.limits.cpu", "set the key resources", "'1'"),
+    container(
+        {"volumeMounts": [{"name": "a", "mountPath": "/usr/local/srs"}]},
+        "volumeMounts[0].mountPath",
+        "must not cover files of SRS",
+        "'/usr/local/srs'",
+    ),
+    # Pods that could not be created, or not start.
+    put(f"{PATCH}/volumes", [{"name": "tmp", "emptyDir": {}}], "is already a volume", "'tmp'", f"{AT}.volumes[0].name"),
+    put(
+        f"{PATCH}/volumes",
+        [{"name": "logs", "hostPath": {"path": "/var/log"}}],
+        "pod security `restricted`",
+        "{path: '/var/log'}",
+        f"{AT}.volumes[0].hostPath",
+    ),
+    container({"ports": [{"containerPort": 1985}]}, "ports[0].containerPort", "is a port of SRS", "1985", "proxy"),
+    container(
+        {"securityContext": {"runAsUser": 0}}, "securityContext.runAsUser", "pod security `restricted`", "0", "proxy"
+    ),
+    container(
+        {"livenessProbe": HOOK},
+        "livenessProbe.terminationGracePeriodSeconds",
+        "a restart would otherwise wait",
+        ABSENT,
+        "proxy",
+    ),
+]
+
 BAD_CLOUD_CONFIGS = [
     # Keys of another kind of load balancer.
     cloud({"rtmpPort": 31935}, "is at an unknown key"),

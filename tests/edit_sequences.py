@@ -218,11 +218,60 @@ TOLERATIONS = st.sampled_from(
         [],
         [{"key": "pool", "operator": "Exists"}],
         [{"key": "pool", "value": "a", "effect": "NoSchedule"}, {"key": "example.com/b", "operator": "Exists"}],
-        [{"key": "pool", "operator": "Equal", "value": "a", "effect": "NoExecute"}],
+        [{"key": "pool", "operator": "Equal", "value": "a", "effect": "NoExecute", "tolerationSeconds": "1m"}],
+    ]
+)
+AFFINITIES = st.sampled_from(
+    [
+        {},
+        {
+            "podAntiAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "weight": 1,
+                        "podAffinityTerm": {
+                            "topologyKey": "kubernetes.io/hostname",
+                            "labelSelector": {"matchLabels": {"app_of": "others"}},
+                        },
+                    }
+                ]
+            }
+        },
+    ]
+)
+PRIORITIES = st.sampled_from(["system-cluster-critical", REMOVE])
+SCHEDULERS = st.sampled_from(["default-scheduler", REMOVE])
+PATCHES = st.sampled_from(
+    [
+        {},
+        {"metadata": {"labels": {"team_of": "video"}}},
+        {
+            "spec": {
+                "volumes": [{"name": "logs", "emptyDir": {}}],
+                "containers": [
+                    {
+                        "name": "srs",
+                        "env": [{"name": "TZ", "value": "UTC"}],
+                        "volumeMounts": [{"name": "logs", "mountPath": "/logs"}],
+                    },
+                    {"name": "logger", "image": "example.com/logger:1", "ports": [{"containerPort": 9000}]},
+                ],
+            }
+        },
     ]
 )
 SHORT = st.sampled_from(["0s", "1s"])
 TIMEOUTS = st.sampled_from(["45s", "1m", "1m30s"])
+
+
+def _placement(prefix: str) -> dict[str, st.SearchStrategy[Any]]:
+    return {
+        f"{prefix}.nodeSelector": NODE_SELECTORS,
+        f"{prefix}.tolerations": TOLERATIONS,
+        f"{prefix}.affinity": AFFINITIES,
+        f"{prefix}.priorityClass": PRIORITIES,
+        f"{prefix}.schedulerName": SCHEDULERS,
+    }
 
 
 def _srs(prefix: str) -> dict[str, st.SearchStrategy[Any]]:
@@ -234,7 +283,9 @@ def _srs(prefix: str) -> dict[str, st.SearchStrategy[Any]]:
         f"{prefix}.srs.vhostDirectives": VHOST_DIRECTIVES,
         f"{prefix}.resources.cpu": CPU,
         f"{prefix}.resources.memory": MEMORY,
+        f"{prefix}.resources.cpuLimit": st.sampled_from(["2", "2000m", REMOVE]),
         f"{prefix}.podAnnotations": ANNOTATIONS,
+        f"{prefix}.podPatch": PATCHES,
     }
 
 
@@ -245,8 +296,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "kubernetes.adopt": st.sampled_from([True, REMOVE]),
     "kubernetes.namespaceTimeout": st.sampled_from(["30s", "2m", REMOVE]),
     **_srs("origin"),
-    "origin.nodeSelector": NODE_SELECTORS,
-    "origin.tolerations": TOLERATIONS,
+    **_placement("origin"),
     "origin.replicas": st.integers(1, 3),
     "origin.minReady": SHORT,
     "origin.rolloutTimeout": TIMEOUTS,
@@ -255,9 +305,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "edge.releases.<name>.paused": st.sampled_from([True, False, REMOVE]),
     "edge.releases.<name>.allowDroppedConnections": st.sampled_from([True, False, REMOVE]),
     "edge.releases.<name>.autoscaled": st.sampled_from([True, False, REMOVE]),
-    "edge.nodeSelector": NODE_SELECTORS,
-    "edge.tolerations": TOLERATIONS,
+    **_placement("edge"),
     "edge.replicas": st.integers(1, 5),
+    "edge.maxSurge": st.sampled_from([1, 2, "25%", "100%"]),
     "edge.drain.deregister": st.sampled_from(["0s", "1s", "2s"]),
     "edge.drain.timeout": st.sampled_from(["2s", "10s", "12h"]),
     "edge.warmUp": SHORT,
@@ -269,8 +319,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "loadBalancer(nodePort).annotations": st.sampled_from([{"example.com/a": "1"}, {"example.com/b": ""}, REMOVE]),
     "publish.to": st.sampled_from(["edges", "origins", REMOVE]),
     "images.pullSecrets": st.sampled_from([["a"], ["a", "b"], REMOVE]),
-    "hls.nodeSelector": NODE_SELECTORS,
-    "hls.tolerations": TOLERATIONS,
+    **_placement("hls"),
     "hls.size": st.sampled_from(["1Gi", "1024Mi", "2Gi", "500Mi", REMOVE]),
     "hls.storageClass": st.sampled_from(["testbed-rwx", "other"]),
     "hls.image": st.sampled_from(["nginxinc/nginx-unprivileged:1.28.0", "nginxinc/nginx-unprivileged:1.29.1"]),

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from kubernetes.utils.quantity import parse_quantity
-from pydantic.alias_generators import to_camel
 
 from cluster.live import Object
 from model.names import FIELD_MANAGER
@@ -22,9 +21,6 @@ from model.values import yaml_text
 
 _ABSORBED = ("kubectl", "before-first-apply", "pulumi-kubernetes", "pulumi-resource-kubernetes")
 """Field managers whose fields the provider takes over, by prefix."""
-
-_USER_KEYS = {"labels", "annotations", "match_labels", "node_selector", "requests", "limits"}
-"""Fields whose keys are data."""
 
 EARLIER = "an earlier update"
 """Stands for our own field manager in `Change.manager`."""
@@ -57,16 +53,6 @@ class Change:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else yaml_text(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def to_manifest(value: Any) -> Any:
-    """The JSON of an object that is written as the provider's typed dict: keys in camelCase."""
-    if isinstance(value, Mapping):
-        items = cast("Mapping[str, Any]", value).items()
-        return {to_camel(key): dict(inner) if key in _USER_KEYS else to_manifest(inner) for key, inner in items}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [to_manifest(item) for item in cast("Sequence[Any]", value)]
-    return value
 
 
 def apply_changes(desired: Object, live: Object) -> list[Change]:

@@ -172,7 +172,7 @@ def _timeout_problems(settings: StackSettings, changes: tuple[WorkloadChange, ..
         if not change.rolls:
             continue
         if change.workload.release is not None:
-            surge = math.ceil(change.after / 4)  # maxSurge 25 %, rounded up (Kubernetes docs, "Max Surge")
+            surge = edge.surge(change.after)
             batches = math.ceil(change.after / surge) if surge else 0
             needed = batches * (edge.warm_up + edge.min_ready)
             path, timeout = ("edge", "rolloutTimeout"), edge.rollout_timeout

@@ -9,11 +9,12 @@ from typing import Any, Literal, cast
 from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
 from model import workloads
+from model.pods import to_manifest
 from model.settings.stack import StackSettings
 from model.values import format_duration, natural_key, plural
 from model.workload_specs import change_cause, demo_spec, edge_spec, hls_spec, origin_spec
 from model.workloads import Workload
-from update.apply import Change, applied, apply_changes, to_manifest, unseen_changes
+from update.apply import Change, applied, apply_changes, unseen_changes
 from update.revisions import cannot_drain, outdated_pods
 
 CONF_CHANGES = "srs.conf"

@@ -1,21 +1,35 @@
 """`srs:edge`: the edges, their releases and how they drain."""
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, StrictBool, StrictStr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, StrictBool, model_validator
 
-from model.base import NonEmpty, PositiveInt, Settings, Weight
+from model.base import PositiveInt, Settings, Weight
 from model.problems import Problem, RuleError
 from model.replicas import Share, shares
-from model.settings.pods import ImageSettings, Placement, Resources, SrsSettings, rollout_timeout_problems
+from model.settings.pods import ImageSettings, Placement, PodSettings, Resources, SrsSettings, rollout_timeout_problems
 from model.srs_version import capabilities, format_version
 from model.values import Duration, ReleaseName, natural_key, seconds
 
 DRAIN_MARGIN = timedelta(seconds=30)
 """Between the end of the drain timeout and SIGKILL (ACK recommends at least 30 s after preStop)."""
+
+
+def _max_surge(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[1-9]\d?%|100%", value):
+        return value
+    raise ValueError("must be a number above 0, or a percentage such as 25% (1% to 100%)")
+
+
+MaxSurge = Annotated[int | str, BeforeValidator(_max_surge)]
+"""A number or a percentage of pods; not 0, because no edge is removed before another one replaces it."""
 
 
 class DrainSettings(Settings):
@@ -43,7 +57,7 @@ class DrainSettings(Settings):
         return seconds(self.deregister + self.timeout + DRAIN_MARGIN)
 
 
-class ReleaseSettings(ImageSettings):
+class ReleaseSettings(ImageSettings, PodSettings):
     """One release of the edges: an image, its config and its weight."""
 
     weight: Weight = Field(
@@ -52,9 +66,6 @@ class ReleaseSettings(ImageSettings):
     )
     srs: SrsSettings = Field(default_factory=SrsSettings, description="More srs.conf settings.")
     resources: Resources = Field(default_factory=Resources, description="Resources of each edge.")
-    pod_annotations: dict[NonEmpty, StrictStr] = Field(
-        default_factory=dict, description="More annotations of the edge pods."
-    )
     paused: StrictBool = Field(
         default=False,
         description="Pauses a rolling update of this release (`kubectl rollout pause`); an update does not wait for "
@@ -101,6 +112,11 @@ class EdgeSettings(Placement):
         description="How long an edge must then be ready before it counts as available, so that a crash under its "
         "first connections stops a rollout.",
     )
+    max_surge: MaxSurge = Field(
+        default="25%",
+        description="How many edges of a release an update replaces at the same time: a number, or a percentage of "
+        "the release.",
+    )
     rollout_timeout: Duration = Field(
         default=timedelta(minutes=10), description="An update fails when a release is not ready after this time."
     )
@@ -138,6 +154,12 @@ class EdgeSettings(Placement):
         if problems:
             raise RuleError(problems)
         return self
+
+    def surge(self, replicas: int) -> int:
+        """How many of these replicas are replaced at the same time (Kubernetes docs, "Max Surge": rounded up)."""
+        if isinstance(self.max_surge, int):
+            return self.max_surge
+        return math.ceil(replicas * int(self.max_surge.rstrip("%")) / 100)
 
     @property
     def weights(self) -> dict[str, int]:

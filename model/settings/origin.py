@@ -3,15 +3,15 @@
 from datetime import timedelta
 from typing import Self
 
-from pydantic import Field, StrictStr, model_validator
+from pydantic import Field, model_validator
 
-from model.base import NonEmpty, PositiveInt
+from model.base import PositiveInt
 from model.problems import RuleError
-from model.settings.pods import ImageSettings, Placement, Resources, SrsSettings, rollout_timeout_problems
+from model.settings.pods import ImageSettings, Placement, PodSettings, Resources, SrsSettings, rollout_timeout_problems
 from model.values import Duration
 
 
-class OriginSettings(ImageSettings, Placement):
+class OriginSettings(ImageSettings, Placement, PodSettings):
     """The origins: they receive the streams."""
 
     replicas: PositiveInt = Field(default=3, description="Number of origins. Another number restarts them one by one.")
@@ -25,9 +25,6 @@ class OriginSettings(ImageSettings, Placement):
     )
     srs: SrsSettings = Field(default_factory=SrsSettings, description="More srs.conf settings.")
     resources: Resources = Field(default_factory=Resources, description="Resources of each origin.")
-    pod_annotations: dict[NonEmpty, StrictStr] = Field(
-        default_factory=dict, description="More annotations of the origin pods."
-    )
 
     @model_validator(mode="after")
     def _rollout_can_complete(self) -> Self:

@@ -2,16 +2,18 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+from kubernetes.utils.quantity import parse_quantity
 from pydantic import AfterValidator, Field, StrictStr, model_validator
 from pydantic.alias_generators import to_camel
 
 from model import srs_conf
 from model.base import NonEmpty, Port, Settings
+from model.pod_patch import Affinity, PodPatch
 from model.problems import Problem, RuleError
 from model.srs_version import Version, check_supported, parse_version
-from model.values import Image, Quantity, format_duration, parse_image
+from model.values import Duration, Image, Quantity, Subdomain, format_duration, parse_image
 
 _LABEL = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?")
@@ -44,6 +46,10 @@ class Toleration(Settings):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="Effect of the taint; default: all of them."
     )
+    toleration_seconds: Duration | None = Field(
+        default=None,
+        description="How long pods stay on a node that gets the taint, with NoExecute; default: as long as it has it.",
+    )
 
     @model_validator(mode="after")
     def _value_fits_operator(self) -> Self:
@@ -51,11 +57,13 @@ class Toleration(Settings):
             raise RuleError([Problem(("value",), self.value, "must be left out with operator Exists")])
         if self.operator == "Equal" and self.value is None:
             raise RuleError([Problem(("value",), None, "must be set with Equal; or use operator: Exists")])
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise RuleError([Problem(("tolerationSeconds",), self.toleration_seconds, "needs effect NoExecute")])
         return self
 
 
 class Placement(Settings):
-    """Which nodes pods may run on."""
+    """Which nodes pods may run on, and what schedules them."""
 
     node_selector: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, description="Labels that a node must have to run them."
@@ -63,13 +71,49 @@ class Placement(Settings):
     tolerations: list[Toleration] = Field(
         default_factory=list[Toleration], description="Node taints that they tolerate."
     )
+    affinity: Affinity = Field(
+        default_factory=dict[str, Any],
+        description="Affinity to nodes and pods, in the notation of Kubernetes (`nodeAffinity`, `podAffinity`, "
+        "`podAntiAffinity`).",
+    )
+    priority_class: Subdomain | None = Field(
+        default=None,
+        description="Priority class. Pods of a higher class preempt others, whose connections are dropped: give pods "
+        "that serve a class above all others on their nodes.",
+    )
+    scheduler_name: NonEmpty | None = Field(default=None, description="Scheduler; default: that of the cluster.")
 
 
 class Resources(Settings):
-    """Requests and limits of a container. No CPU limit: throttling stalls every viewer of that pod."""
+    """Requests and limits of a container."""
 
     cpu: Quantity = Field(default="100m", description="CPU request, in cores.")
     memory: Quantity = Field(default="256Mi", description="Memory request and limit, in bytes.")
+    cpu_limit: Quantity | None = Field(
+        default=None,
+        description="CPU limit, in cores. Only where a ResourceQuota demands one: throttling stalls every viewer of "
+        "that pod.",
+    )
+
+    @model_validator(mode="after")
+    def _limit_is_not_below_request(self) -> Self:
+        if self.cpu_limit is not None and parse_quantity(self.cpu_limit) < parse_quantity(self.cpu):
+            raise RuleError([Problem(("cpuLimit",), self.cpu_limit, f"must be at least cpu ({self.cpu})")])
+        return self
+
+
+class PodSettings(Settings):
+    """What an operator adds to the pods of SRS."""
+
+    pod_annotations: dict[NonEmpty, StrictStr] = Field(
+        default_factory=dict[str, str], description="More annotations of the pods."
+    )
+    pod_patch: PodPatch = Field(
+        default_factory=dict[str, Any],
+        description="More of the pod template, in the notation of Kubernetes and merged by name: labels, volumes, "
+        "containers beside `srs`, and `env` and `volumeMounts` of `srs`. A patch that would break the drain is "
+        "rejected (docs/operations.md).",
+    )
 
 
 class SrsSettings(Settings):

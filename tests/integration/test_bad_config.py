@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bad_configs import BAD_CLOUD_CONFIGS, BAD_CONFIGS, GOOD, BadCase
+from bad_configs import BAD_CLOUD_CONFIGS, BAD_CONFIGS, BAD_POD_CONFIGS, GOOD, BadCase
 from model.config import ConfigError, read_settings
 from stack import DevStack
 
@@ -54,7 +54,7 @@ def batches(cases: list[BadCase]) -> list[list[BadCase]]:
     return grouped
 
 
-@pytest.mark.parametrize("cases", [BAD_CONFIGS, BAD_CLOUD_CONFIGS], ids=["program", "cloud"])
+@pytest.mark.parametrize("cases", [BAD_CONFIGS + BAD_POD_CONFIGS, BAD_CLOUD_CONFIGS], ids=["program", "cloud"])
 def test_bad_configs_are_rejected_and_change_nothing(stack: DevStack, cases: list[BadCase]) -> None:
     stack.must_update()
     before = stack.snapshot()

@@ -107,6 +107,8 @@ def test_every_pod_is_locked_down(declared: Any) -> None:
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, name
             assert "memory" in container["resources"]["limits"], name
             assert "cpu" not in container["resources"]["limits"], name
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
 
 
 def test_the_api_is_on_no_service_for_viewers(declared: Any) -> None:
@@ -311,6 +313,56 @@ def test_pods_have_the_placement_of_the_config() -> None:
             assert pod["tolerations"] == [toleration], name
     for name, pod in pods(declare()):
         assert not {"nodeSelector", "tolerations"} & pod.keys(), name
+
+
+def test_pods_are_scheduled_as_the_config_says() -> None:
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    toleration = {"key": "lost", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": "5m"}
+    keys = {"affinity": affinity, "priorityClass": "serving", "schedulerName": "mine", "tolerations": [toleration]}
+    edge, origin, hls = (copy.deepcopy(GOOD[key]) | keys for key in ("edge", "origin", "hls"))
+    for name, pod in pods(declare(edge=edge, origin=origin, hls=hls)):
+        if "demo" not in name:
+            assert pod["affinity"] == affinity, name
+            assert (pod["priorityClassName"], pod["schedulerName"]) == ("serving", "mine"), name
+            assert pod["tolerations"] == [toleration | {"tolerationSeconds": 300}], name
+
+
+def test_a_patch_adds_to_the_pods_of_srs_and_changes_nothing_else(declared: Any) -> None:
+    mount = {"name": "logs", "mountPath": "/logs"}
+    patch = {
+        "metadata": {"labels": {"team_of": "video"}},
+        "spec": {
+            "volumes": [{"name": "logs", "emptyDir": {}}],
+            "dnsConfig": {"options": [{"name": "attempts", "value": "3"}]},
+            "containers": [
+                {"name": "srs", "env": [{"name": "TZ", "value": "UTC"}], "volumeMounts": [mount]},
+                {"name": "logger", "image": "example.com/logger:1", "volumeMounts": [mount]},
+            ],
+        },
+    }
+    edge, origin = copy.deepcopy(GOOD["edge"]), GOOD["origin"] | {"podPatch": patch}
+    edge["releases"]["r6"]["podPatch"] = patch
+    changed = declare(edge=edge, origin=origin)
+    patched = {key for key in declared if declared[key] != changed[key]}
+    assert patched == {("Deployment", "srs-edge-r6-deploy"), ("StatefulSet", "srs-origin")}
+    for key in patched:
+        before, after = (copy.deepcopy(objects[key]["spec"]["template"]) for objects in (declared, changed))
+        assert after["metadata"]["labels"].pop("team_of") == "video"
+        assert after["spec"]["volumes"].pop() == {"name": "logs", "emptyDir": {}}
+        logger = after["spec"]["containers"].pop()
+        assert logger["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        (srs,) = after["spec"]["containers"]
+        assert (srs.pop("env"), srs["volumeMounts"].pop()) == ([{"name": "TZ", "value": "UTC"}], mount)
+        assert after["spec"]["dnsConfig"]["options"].pop() == {"name": "attempts", "value": "3"}
+        assert before["spec"]["dnsConfig"]["options"].pop() == {"name": "attempts", "value": "2"}
+        assert after == before
+
+
+def test_autoscalers_keep_the_nodes_of_pods_with_connections(declared: Any) -> None:
+    for kind, name in (("Deployment", "srs-edge-r5-deploy"), ("StatefulSet", "srs-origin")):
+        annotations = declared[kind, name]["spec"]["template"]["metadata"]["annotations"]
+        assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+        assert annotations["karpenter.sh/do-not-disrupt"] == "true"
 
 
 def test_hls_and_demo_are_optional() -> None:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bad_configs import ALICLOUD, BAD_CLOUD_CONFIGS, BAD_CONFIGS, GOOD, LOGIN, SLB, BadCase
+from bad_configs import ALICLOUD, BAD_CLOUD_CONFIGS, BAD_CONFIGS, BAD_POD_CONFIGS, GOOD, LOGIN, SLB, BadCase
 from model.config import CREDENTIALS, ConfigError, read_kubernetes, read_settings
 from model.settings.stack import StackSettings
 
@@ -45,7 +45,7 @@ def test_a_good_config_is_accepted() -> None:
     }
 
 
-@pytest.mark.parametrize("case", BAD_CONFIGS + BAD_CLOUD_CONFIGS, ids=lambda case: case.path)
+@pytest.mark.parametrize("case", BAD_CONFIGS + BAD_POD_CONFIGS + BAD_CLOUD_CONFIGS, ids=lambda case: case.path)
 def test_bad_config(case: BadCase) -> None:
     with pytest.raises(ConfigError) as error:
         read(changed(case.change))

@@ -11,9 +11,9 @@ from model import workloads
 from model.config import read_settings
 from model.exposed_service import IDENTITY
 from model.names import FIELD_MANAGER, HLS_CLAIM, ORIGIN, STACK_ANNOTATION
+from model.pods import to_manifest
 from model.settings.stack import StackSettings
 from model.workload_specs import change_cause, edge_spec, origin_spec
-from update.apply import to_manifest
 
 STACK = "organization/srs/dev"
 

@@ -3,9 +3,10 @@
 import copy
 from typing import Any
 
+from model.pods import to_manifest
 from model.workload_specs import edge_spec
 from unit.update.live_objects import settings, workload
-from update.apply import apply_changes, to_manifest
+from update.apply import apply_changes
 
 RESTART = {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}}}
 DEBUG = {

@@ -263,6 +263,7 @@ ORIGIN = {"image": "ossrs/srs:v4.0.6"}
         {"nodeSelector": {"pool": "a"}},
         {"tolerations": [{"key": "pool", "operator": "Exists"}]},
         {"podAnnotations": {"a": "b"}},
+        {"podPatch": {"metadata": {"labels": {"a": "b"}}}},
     ],
     ids=str,
 )
@@ -271,6 +272,8 @@ def test_every_restart_of_the_origins_is_a_warning(change: dict[str, Any]) -> No
     assert not planned(settings(origin=ORIGIN), state).warnings
     (warning,) = planned(settings(origin=ORIGIN | change), state).warnings
     assert "drops its publishers once" in warning
+    after = settings(origin=ORIGIN | change)
+    assert not planned(after, state_after(after)).warnings
 
 
 def test_another_number_of_origins_changes_no_edge() -> None:
