@@ -83,7 +83,7 @@ def test_edges_that_are_ready_and_play_nothing_fail_the_update(
     stack: LiveStack, audience: Audience, old: str, new: str
 ) -> None:
     """A rolling update to edges that are ready and serve no stream"""
-    stack.config["edge"]["rolloutTimeout"] = "25s"
+    stack.config["edge"] |= {"rolloutTimeout": "25s", "minReady": "3s"}  # time to stop after the first edge
     stack.config["kubernetes"]["clusterDomain"] = "cluster.wrong"
     failed = stack.update()
     assert not failed.ok
@@ -100,7 +100,7 @@ def test_edges_that_are_ready_and_play_nothing_fail_the_update(
         failed = stack.update()
         assert not failed.ok
         assert "SRS answers 'HTTP/1.1 404 Not Found' to every HTTP-FLV player" in failed.output
-        assert f"is paused, and {EDGES} edges of the earlier revision still serve" in failed.output
+        assert f"is paused, and {EDGES} edges of the earlier revision still serve" in failed.output, failed.output
         assert serving <= stack.endpoints()
         stack.config = good
         stack.must_update()
