@@ -1,24 +1,95 @@
-"""What an SRS version can do. Everything that depends on the version uses this table."""
+"""What an SRS version can do, and what is broken in it. Everything that depends on the version uses this table."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 Version = tuple[int, int, int]
 """Major, minor, revision: 4.0.6 is (4, 0, 6)."""
 
-# Tags of stable releases contain no revision; these are their revisions (the version header at the tag of
-# ossrs/srs). 6.0-r0 is newer than 6.0.157, the last revision that was measured.
+# Tags of stable releases contain no revision; these are their revisions (the version header at the tag of ossrs/srs).
+# A later release than the last known one counts as that one.
 _STABLE: dict[tuple[int, int], tuple[int, ...]] = {
     (4, 0): (252, 253, 257, 265, 268, 271),
     (5, 0): (205, 208, 210, 213),
-    (6, 0): (157,),
+    (6, 0): (184, 191),
 }
 
 OLDEST: Version = (4, 0, 5)
 """The first version with `force_grace_quit` (ossrs/srs #1579)."""
 
 UNSUPPORTED_MAJOR = 7
-"""7.0 moves the RTMP directives into `rtmp {}` and replaces the origin cluster by a proxy."""
+"""7.0 is under development: see docs/versions.md."""
+
+RECOMMENDED: Version = (6, 0, 191)
+"""The version that warnings name."""
+
+RECOMMENDED_TAG = "v6.0-r1"
+"""Its image tag."""
+
+Range = tuple[Version, Version]
+"""The first version, and the first one after it."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """What is broken in some versions of an edge.
+
+    ranges: the versions, by series. effect: what it means for viewers and encoders, as the end of "SRS <version>: ".
+    source: the report or the fix. warns: whether a preview warns of it; what only an outage shows is documented.
+    """
+
+    ranges: tuple[Range, ...]
+    effect: str
+    source: str
+    warns: bool = True
+
+    def fix(self, version: Version) -> Version | None:
+        """The version that fixes it, None if this version does not have it."""
+        return next((fixed for first, fixed in self.ranges if first <= version < fixed), None)
+
+
+DROPS_ON_QUIT = Defect(
+    (((5, 0, 0), (6, 0, 132)),),
+    "a graceful quit drops every connection within a second",
+    "ossrs/srs #3805",
+    warns=False,  # such releases are rejected, or the operator has accepted it
+)
+
+KEEPS_DEAD_STREAMS = Defect(
+    (((4, 0, 0), (5, 0, 214)), ((6, 0, 0), (6, 0, 139))),
+    "an encoder stays connected to a dead stream after its origin was lost without closing its connections",
+    "ossrs/srs #4126",
+    warns=False,
+)
+
+DEFECTS = (
+    DROPS_ON_QUIT,
+    KEEPS_DEAD_STREAMS,
+    Defect(
+        (((4, 0, 13), (4, 0, 267)), ((5, 0, 0), (5, 0, 78))),
+        "for 3 seconds after its last viewer has left, a stream cannot be played on that edge",
+        "ossrs/srs #2215, #2901",
+    ),
+    Defect(
+        (((6, 0, 0), (6, 0, 171)),),
+        "an edge can crash when a stream ends while a viewer opens it over HTTP-FLV, and drops its connections",
+        "ossrs/srs #4429",
+    ),
+    Defect(
+        (((6, 0, 179), (6, 0, 186)),),
+        "only the first viewer of a stream on each edge sees it: the others receive no codec configuration",
+        "ossrs/srs #4677",
+    ),
+)
+"""The known defects; docs/versions.md lists them."""
+
+
+def defects(version: Version) -> Iterator[tuple[Defect, Version]]:
+    """The known defects of a version, each with the version that fixes it."""
+    for defect in DEFECTS:
+        if fix := defect.fix(version):
+            yield defect, fix
 
 
 @dataclass(frozen=True)
@@ -26,8 +97,7 @@ class Capabilities:
     """What one SRS version can do.
 
     grace_start_wait: it knows the directive (4.0.5 does not start with it).
-    drains: a graceful quit lets open connections finish. All of 5.0, and 6.0 before 6.0.132, drop every
-        player within a second instead (ossrs/srs #3805).
+    drains: a graceful quit lets open connections finish.
     """
 
     grace_start_wait: bool
@@ -36,10 +106,7 @@ class Capabilities:
 
 def capabilities(version: Version) -> Capabilities:
     """The row of the table for a version."""
-    return Capabilities(
-        grace_start_wait=version >= (4, 0, 6),
-        drains=version < (5, 0, 0) or version >= (6, 0, 132),
-    )
+    return Capabilities(grace_start_wait=version >= (4, 0, 6), drains=DROPS_ON_QUIT.fix(version) is None)
 
 
 def parse_version(text: str) -> Version | None:
@@ -59,12 +126,22 @@ def parse_version(text: str) -> Version | None:
 
 
 def check_supported(version: Version) -> None:
-    """Raise ValueError for a version that this program cannot render an srs.conf for."""
-    if version < OLDEST or version[0] >= UNSUPPORTED_MAJOR:
+    """Raise ValueError for a version that this program cannot run."""
+    if version < OLDEST:
         raise ValueError(
-            f"is SRS {format_version(version)}; supported are {format_version(OLDEST)} up to 6.x "
-            "(older ones have no graceful quit, 7.0 has another configuration)"
+            f"is SRS {format_version(version)}, which has no graceful quit: every update would drop its connections; "
+            f"use {format_version(OLDEST)} or later, best {recommended()}"
         )
+    if version[0] >= UNSUPPORTED_MAJOR:
+        raise ValueError(
+            f"is SRS {format_version(version)}, a development version that is not supported yet: it takes other "
+            f"directives for RTMP, and a proxy is to replace the origin cluster (docs/versions.md); use {recommended()}"
+        )
+
+
+def recommended() -> str:
+    """The recommended version as text: `v6.0-r1 (SRS 6.0.191)`."""
+    return f"{RECOMMENDED_TAG} (SRS {format_version(RECOMMENDED)})"
 
 
 def format_version(version: Version) -> str:

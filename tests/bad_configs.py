@@ -132,9 +132,9 @@ BAD_CONFIGS = [
     put(f"{R6}/image", "ossrs/srs@sha256:" + "0" * 64, "or set `version`"),
     put(f"{R6}/image", "ossrs/srs:v5.0-r3", "or set allowDroppedConnections: true"),
     put(f"{R6}/image", "ossrs/srs:v6.0.48", "is SRS 6.0.48, which drops every connection"),
-    put(f"{R6}/image", "ossrs/srs:v7.0.18", "supported are 4.0.5 up to 6.x"),
+    put(f"{R6}/image", "ossrs/srs:v7.0.18", "is SRS 7.0.18, a development version that is not supported yet"),
     put(f"{R6}/version", "four", "must be an SRS version such as 4.0.6"),
-    put("origin/image", "ossrs/srs:v3.0.160", "supported are 4.0.5 up to 6.x"),
+    put("origin/image", "ossrs/srs:v3.0.160", "is SRS 3.0.160, which has no graceful quit"),
     put("demo/image", "ossrs/srs:latest", "must not be `latest`"),
     # Durations.
     put("edge/drain/timeout", "12", "must be a duration with a unit"),

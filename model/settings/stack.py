@@ -1,6 +1,6 @@
 """The whole stack config, and the rules that hold between its keys."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
@@ -33,6 +33,7 @@ from model.settings.kubernetes import KubernetesSettings
 from model.settings.load_balancer import CloudLoadBalancer, LoadBalancerSettings, NoLoadBalancer, SlbLoadBalancer
 from model.settings.origin import OriginSettings
 from model.settings.publish import PublishSettings
+from model.srs_version import Version, defects, format_version, recommended
 from model.values import format_duration
 
 
@@ -156,8 +157,22 @@ class StackSettings(Settings):
     def warnings(self) -> Iterator[str]:
         """What may do harm but is the operator's choice, a line each."""
         weighted = [name for name, weight in self.edge.weights.items() if weight > 0]
+        yield from self._version_warnings(weighted)
         for service in self.exposed_services:
             yield from warnings(service, weighted)
+
+    def _version_warnings(self, weighted: Sequence[str]) -> Iterator[str]:
+        """Known defects of the edges' SRS versions."""
+        releases: dict[Version, list[str]] = {}
+        for name in weighted:
+            releases.setdefault(self.edge.releases[name].srs_version, []).append(name)
+        for version, names in releases.items():
+            for defect, fix in defects(version):
+                if defect.warns:
+                    yield (
+                        f"SRS {format_version(version)} (edge release {', '.join(names)}): "
+                        f"{defect.effect} ({defect.source}); fixed in {format_version(fix)}, use {recommended()}"
+                    )
 
     @property
     def origins(self) -> list[str]:

@@ -1,6 +1,6 @@
 """The SRS version of an image, and its capabilities."""
 
-from model.srs_version import Version, capabilities, format_version, parse_version
+from model.srs_version import KEEPS_DEAD_STREAMS, Version, capabilities, format_version, parse_version
 
 
 def version_of(image: str) -> str:
@@ -15,8 +15,7 @@ def can_drain(image: str) -> bool:
 
 def drops_dead_publishers(image: str) -> bool:
     """Whether an edge of this version drops an encoder when it can no longer forward to the origin."""
-    version = _version(image)
-    return version >= ((6, 0, 139) if version >= (6, 0, 0) else (5, 0, 214))
+    return KEEPS_DEAD_STREAMS.fix(_version(image)) is None
 
 
 def _version(image: str) -> Version:

@@ -51,8 +51,8 @@ type load struct {
 	dialer net.Dialer
 	wait   sync.WaitGroup
 
-	viewers                         []*viewer
-	published, rtmpPlaying, playing *countdown
+	viewers            []*viewer
+	published, playing *countdown
 
 	mu           sync.Mutex // guards the rest, and the viewers' times
 	ended        bool       // nothing counts any more
@@ -97,10 +97,9 @@ func run(ctx context.Context, cfg config, w io.Writer) {
 	defer cancel()
 	l := &load{
 		config: cfg, ctx: connections, out: newOutbox(w),
-		published:   newCountdown(len(cfg.publish)),
-		rtmpPlaying: newCountdown(cfg.players),
-		playing:     newCountdown(cfg.players + cfg.flvPlayers),
-		open:        map[string]int{}, samples: map[string]int{}, tickSamples: map[string]int{},
+		published: newCountdown(len(cfg.publish)),
+		playing:   newCountdown(cfg.players + cfg.flvPlayers),
+		open:      map[string]int{}, samples: map[string]int{}, tickSamples: map[string]int{},
 		failures: map[string]int{}, cuts: []event{},
 	}
 	l.dialer = net.Dialer{
@@ -139,8 +138,7 @@ func userTimeout(_, _ string, raw syscall.RawConn) error {
 	return err
 }
 
-// start starts the publishers, then samples and RTMP players, then FLV players: in SRS 6.0.155 an edge whose first
-// viewer of a stream comes over HTTP-FLV sends nothing of this stream to anybody.
+// start starts the publishers, then samples and players.
 func (l *load) start(ctx context.Context) {
 	for _, stream := range l.publish {
 		p := &publisher{load: l, stream: stream}
@@ -150,10 +148,7 @@ func (l *load) start(ctx context.Context) {
 	if l.sampleRate > 0 {
 		l.wait.Go(func() { l.takeSamples(ctx) })
 	}
-	for i, v := range l.viewers {
-		if i == l.players {
-			await(ctx, l.rtmpPlaying.done, settleTime)
-		}
+	for _, v := range l.viewers {
 		sleep(ctx, time.Duration(float64(time.Second)/l.startRate))
 		if ctx.Err() != nil {
 			return

@@ -59,7 +59,7 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&publish, "publish", "", "`streams` to publish, as in live/a,live/b, each over a connection of its own")
 	flags.StringVar(&play, "play", "", "`streams` that the players are spread over")
 	flags.IntVar(&cfg.players, "players", 0, "number of RTMP players")
-	flags.IntVar(&cfg.flvPlayers, "flv-players", 0, "number of HTTP-FLV players; they start after the RTMP players")
+	flags.IntVar(&cfg.flvPlayers, "flv-players", 0, "number of HTTP-FLV players")
 	flags.Float64Var(&cfg.startRate, "start-rate", 50, "players opened per second at the start")
 	flags.Float64Var(&cfg.sampleRate, "sample-rate", 0, "new connections per second (TCP, handshake, connect, close)")
 	flags.BoolVar(&cfg.reopen, "reopen", true, "players and publishers that lose their connection reconnect")

@@ -50,9 +50,6 @@ func (v *viewer) message(m rtmp.Message) {
 	})
 	if first {
 		v.load.playing.decrement()
-		if v.kind == "rtmp" {
-			v.load.rtmpPlaying.decrement()
-		}
 	}
 }
 

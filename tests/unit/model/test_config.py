@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bad_configs import ALICLOUD, BAD_CLOUD_CONFIGS, BAD_CONFIGS, BAD_POD_CONFIGS, GOOD, LOGIN, SLB, BadCase
 from model.config import CREDENTIALS, ConfigError, read_kubernetes, read_settings
 from model.settings.stack import StackSettings
+from model.srs_version import RECOMMENDED, parse_version
 
 ROOT = Path(__file__).parents[3]
 
@@ -53,6 +54,29 @@ def test_bad_config(case: BadCase) -> None:
     assert len(lines) == 1, lines
     assert lines[0].startswith(f"  - srs:{case.path}: {case.value} "), lines[0]
     assert case.allowed in lines[0]
+
+
+def test_known_defects_of_the_edges_are_warnings() -> None:
+    def release(image: str, weight: int = 1) -> dict[str, Any]:
+        return {"image": image, "weight": weight}
+
+    def warnings(**releases: dict[str, Any]) -> list[str]:
+        return list(read(GOOD | {"edge": GOOD["edge"] | {"releases": releases}}).warnings())
+
+    assert warnings(
+        r5=release("ossrs/srs:v6.0-r0"), r6=release("ossrs/srs:v6.0-r0"), r7=release("ossrs/srs:v4.0.6")
+    ) == [
+        "SRS 6.0.184 (edge release r5, r6): only the first viewer of a stream on each edge sees it: the others receive "
+        "no codec configuration (ossrs/srs #4677); fixed in 6.0.186, use v6.0-r1 (SRS 6.0.191)"
+    ]
+    assert warnings(r5=release("ossrs/srs:v6.0-r1"), r6=release("ossrs/srs:v6.0-r0", 0)) == [], "r6 serves nobody"
+
+
+@pytest.mark.parametrize("stack", ["staging", "prod"])
+def test_the_samples_use_the_recommended_version(stack: str) -> None:
+    config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    for settings in (config["srs:origin"], *config["srs:edge"]["releases"].values()):
+        assert parse_version(settings["image"].rpartition(":")[2]) == RECOMMENDED
 
 
 def test_bad_configs_are_different() -> None:

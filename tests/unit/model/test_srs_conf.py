@@ -3,7 +3,14 @@
 import pytest
 
 from model.srs_conf import check_directives, render_edge, render_origin
-from model.srs_version import capabilities, check_supported, parse_version
+from model.srs_version import (
+    RECOMMENDED,
+    RECOMMENDED_TAG,
+    capabilities,
+    check_supported,
+    defects,
+    parse_version,
+)
 
 ORIGINS = ["srs-origin-0.socs.live.svc.cluster.local", "srs-origin-1.socs.live.svc.cluster.local"]
 
@@ -103,6 +110,9 @@ def test_a_reserved_directive_inside_a_block_is_another_directive() -> None:
         ("v4.0-r5", (4, 0, 271)),
         ("v5.0-r3", (5, 0, 213)),
         ("v4.0-r0", (4, 0, 252)),
+        ("v6.0-r0", (6, 0, 184)),
+        ("v6.0-r1", (6, 0, 191)),
+        ("v6.0-r2", (6, 0, 191)),
         ("v4", None),
         ("4.0", None),
         ("develop", None),
@@ -130,7 +140,39 @@ def test_what_versions_can_do(version: tuple[int, int, int], start_wait: bool, d
     assert (known.grace_start_wait, known.drains) == (start_wait, drains)
 
 
-@pytest.mark.parametrize("version", [(4, 0, 4), (3, 0, 160), (7, 0, 18)])
-def test_versions_that_are_not_supported(version: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match=r"4\.0\.5 up to 6\.x"):
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ((4, 0, 4), "has no graceful quit"),
+        ((3, 0, 160), "has no graceful quit"),
+        ((7, 0, 18), "a development version that is not supported yet"),
+    ],
+)
+def test_versions_that_are_not_supported(version: tuple[int, int, int], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"{reason}.*v6.0-r1 \\(SRS 6.0.191\\)"):
         check_supported(version)
+
+
+@pytest.mark.parametrize(
+    ("version", "sources"),
+    [
+        ((4, 0, 5), ["#4126"]),
+        ((4, 0, 266), ["#4126", "#2215"]),
+        ((4, 0, 267), ["#4126"]),
+        ((5, 0, 213), ["#3805", "#4126"]),
+        ((6, 0, 131), ["#3805", "#4126", "#4429"]),
+        ((6, 0, 139), ["#4429"]),
+        ((6, 0, 171), []),
+        ((6, 0, 179), ["#4677"]),
+        ((6, 0, 184), ["#4677"]),
+        ((6, 0, 186), []),
+        (RECOMMENDED, []),
+    ],
+)
+def test_known_defects(version: tuple[int, int, int], sources: list[str]) -> None:
+    assert [defect.source.split()[1].rstrip(",") for defect, _ in defects(version)] == sources
+    assert all(fix > version for _, fix in defects(version))
+
+
+def test_the_recommended_tag_is_the_recommended_version() -> None:
+    assert parse_version(RECOMMENDED_TAG) == RECOMMENDED
