@@ -125,6 +125,10 @@ class LiveCluster:
         """A Service, None if it does not exist."""
         return self._get(f"{self._core}/services/{name}")
 
+    def claim(self, name: str) -> Object | None:
+        """A PersistentVolumeClaim, None if it does not exist."""
+        return self._get(f"{self._core}/persistentvolumeclaims/{name}")
+
     def scale(self, deployment: str, replicas: int) -> None:
         """Set the replicas of a Deployment. Raises UnreachableError."""
         path = f"{self._apps}/deployments/{deployment}/scale"

@@ -105,3 +105,8 @@ def address(service: Object | None) -> str | None:
     status = service.get("status", {}) if service else {}
     ingress = cast("list[dict[str, str]]", status.get("loadBalancer", {}).get("ingress") or [])
     return next((entry.get("ip") or entry.get("hostname") for entry in ingress), None)
+
+
+def is_bound(claim: Object | None) -> bool:
+    """Whether a claim has its volume."""
+    return claim is not None and claim.get("status", {}).get("phase") == "Bound"

@@ -2,19 +2,20 @@
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
-from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Service
+from pulumi_kubernetes.core.v1 import ConfigMap, PersistentVolumeClaim, Service
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.load_balancer import LoadBalancer, bind
 from components.manifest import metadata
-from model.names import HLS, HLS_CLAIM
+from model.names import HLS, HLS_CLAIM, nginx_config
 from model.settings.load_balancer import annotations
 from model.settings.stack import StackSettings
 from model.workload_specs import NGINX_PORT, hls_spec
 
 
 class Hls(pulumi.ComponentResource):
-    """Shared volume claim, nginx Deployment, its Service and NetworkPolicy."""
+    """Shared volume claim, nginx Deployment, its ConfigMap, Service, PodDisruptionBudget and NetworkPolicy."""
 
     claim: PersistentVolumeClaim
     deployment: Deployment
@@ -43,11 +44,20 @@ class Hls(pulumi.ComponentResource):
             # No edit of the config deletes recordings; with the namespace the claim is deleted as well.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
+        # Named by its content, so that another nginx.conf rolls nginx.
+        config = nginx_config(settings.nginx_conf)
+        conf = ConfigMap(
+            config,
+            metadata=metadata(config, namespace, labels),
+            data={"nginx.conf": settings.nginx_conf},
+            immutable=True,
+            opts=child,
+        )
         self.deployment = Deployment(
             f"{HLS}-deploy",
             metadata=metadata(f"{HLS}-deploy", namespace, labels),
             spec=hls_spec(settings),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.claim]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.claim, conf]),
         )
         exposed = hls.port is not None
         shared = annotations(load_balancer.exposed.load_balancer) if exposed else {}
@@ -60,6 +70,16 @@ class Hls(pulumi.ComponentResource):
                 "type": "LoadBalancer" if exposed else "ClusterIP",
                 "selector": labels,
                 "ports": [{"name": "http", "port": hls.port or 80, "target_port": "http", "protocol": "TCP"}],
+            },
+            opts=child,
+        )
+        PodDisruptionBudget(
+            HLS,
+            metadata=metadata(HLS, namespace, labels),
+            spec={
+                "selector": {"match_labels": labels},
+                "max_unavailable": 1,
+                "unhealthy_pod_eviction_policy": "AlwaysAllow",
             },
             opts=child,
         )

@@ -8,7 +8,7 @@ from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict, ServiceSpecA
 from components.manifest import metadata
 from model.alibaba import NLB_CLASS, PREFIX
 from model.exposed_service import IDENTITY, ExposedService
-from model.names import HTTP_PORT, RTMP_PORT
+from model.names import HLS, HTTP_PORT, RTMP_PORT
 from model.settings.load_balancer import (
     AnyLoadBalancer,
     CloudLoadBalancer,
@@ -18,6 +18,7 @@ from model.settings.load_balancer import (
     SlbLoadBalancer,
     annotations,
 )
+from model.settings.stack import StackSettings
 
 
 class LoadBalancer(pulumi.ComponentResource):
@@ -96,18 +97,25 @@ def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpec
     return spec
 
 
-def urls(play: ExposedService, publish: ExposedService, addresses: Mapping[str, str]) -> dict[str, str]:
-    """Where the stream `live/livestream` is published to (`publish`) and played from (`rtmp`, `flv`).
+def urls(settings: StackSettings, addresses: Mapping[str, str]) -> dict[str, str]:
+    """Where the stream `live/livestream` is published to (`publish`) and played from (`rtmp`, `flv`, and `hls` if it is
+    enabled).
 
     addresses: of the load balancers, by Service name.
     """
+    play, hls = settings.edge_service, settings.hls
+    publish = settings.publish_service or play
     encoder, viewer = _host(publish, addresses), _host(play, addresses)
     rtmp, http = _ports(play)
-    return {
+    found = {
         "publish": f"rtmp://{encoder}:{_ports(publish)[0]}/live/livestream",
         "rtmp": f"rtmp://{viewer}:{rtmp}/live/livestream",
         "flv": f"http://{viewer}:{http}/live/livestream.flv",
     }
+    if hls.enabled:  # without a port, only inside the cluster
+        host = f"{viewer}:{hls.port}" if hls.port else f"{HLS}-service"
+        found["hls"] = f"http://{host.removesuffix(':80')}/live/livestream.m3u8"
+    return found
 
 
 def _ports(exposed: ExposedService) -> tuple[int, int]:

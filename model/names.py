@@ -60,6 +60,11 @@ def origin_service_host(namespace: str, cluster_domain: str) -> str:
     return f"{ORIGIN_SERVICE}.{namespace}.svc.{cluster_domain}"
 
 
+def nginx_config(text: str) -> str:
+    """The ConfigMap with nginx.conf, named by its content."""
+    return f"{HLS}-{config_hash(text)}"
+
+
 def edge_config(release: str, text: str) -> str:
     """The ConfigMap with the srs.conf of a release, named by its content."""
     return f"{edge_run(release)}-{config_hash(text)}"

@@ -26,7 +26,7 @@ def declared_objects(settings: StackSettings) -> Iterator[tuple[str, str]]:
     for release in settings.edge.releases:
         yield from (("ServiceAccount", edge_run(release)), ("Deployment", edge_deployment(release)))
     if settings.hls.enabled:
-        yield from (("PersistentVolumeClaim", HLS_CLAIM), ("Service", f"{HLS}-service"))
+        yield from (("PersistentVolumeClaim", HLS_CLAIM), ("Service", f"{HLS}-service"), ("PodDisruptionBudget", HLS))
     for name, enabled in ((HLS, settings.hls.enabled), (DEMO, settings.demo.enabled)):
         if enabled:
             yield from (("Deployment", f"{name}-deploy"), ("NetworkPolicy", name))

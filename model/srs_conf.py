@@ -16,6 +16,10 @@ GRACE_START_WAIT = 700
 GRACE_FINAL_WAIT = 800
 """Milliseconds between the end of the last connection and the exit."""
 
+HLS_SEGMENT = "[app]/[stream]-[timestamp]-[seq].ts"
+"""Name of a segment. SRS counts segments from 0 after each start, and its default name has nothing else: a player or a
+CDN would take the segment of the earlier run, which it has cached, for the new one."""
+
 Statement = str | tuple[str, "Block"]
 Block = Sequence[Statement]
 
@@ -132,7 +136,7 @@ def render_origin(
                 [
                     ("cluster", ["origin_cluster on", f"coworkers {addresses}"]),
                     ("http_remux", ["enabled on"]),
-                    *([("hls", ["enabled on"])] if hls else []),
+                    *([("hls", ["enabled on", f"hls_ts_file {HLS_SEGMENT}"])] if hls else []),
                     *_lines(vhost_directives),
                 ],
             ),

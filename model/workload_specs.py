@@ -20,6 +20,7 @@ from model.names import (
     config_hash,
     edge_config,
     edge_run,
+    nginx_config,
     origin_config,
 )
 from model.pods import (
@@ -28,6 +29,7 @@ from model.pods import (
     patched,
     place,
     pull_secrets,
+    resources,
     spread,
     srs_container,
     srs_pod,
@@ -55,6 +57,9 @@ HLS_GRACE_SECONDS = 10
 
 NGINX_PORT = 8080
 """The port of the unprivileged nginx image."""
+
+NGINX_CONF = "/etc/nginx/srs"
+"""Folder of nginx.conf; the image has its own files in /etc/nginx."""
 
 
 def change_cause(settings: StackSettings, release: str) -> str:
@@ -109,6 +114,10 @@ def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
         volumes = [{"name": "hls", "persistent_volume_claim": {"claim_name": HLS_CLAIM}}]
     container = srs_container(origin.image, origin.resources, mounts)
     pod = srs_pod(container, origin_config(settings.origin_conf), ORIGIN, volumes)
+    if settings.hls.enabled:
+        # Otherwise each start of an origin changes the owner of every file on the volume, where its driver lets the
+        # kubelet do that: minutes without that origin.
+        pod["security_context"] = {**POD_SECURITY, "fs_group_change_policy": "OnRootMismatch"}
     pod["service_account_name"] = ORIGIN
     pod["termination_grace_period_seconds"] = ORIGIN_GRACE_SECONDS
     place(pod, origin)
@@ -143,20 +152,24 @@ def hls_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
                 "name": "nginx",
                 "image": hls.image,
                 "image_pull_policy": "IfNotPresent",
+                # Not the entrypoint of the image, which edits files of its read-only root.
+                "command": ["nginx", "-c", f"{NGINX_CONF}/nginx.conf"],
                 "ports": [{"name": "http", "container_port": NGINX_PORT, "protocol": "TCP"}],
                 "security_context": CONTAINER_SECURITY,
-                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}},
+                "resources": resources(hls.resources),
                 # A TCP probe: nginx answers 403 while the volume is empty.
                 "readiness_probe": {"tcp_socket": {"port": "http"}, "period_seconds": 5},
                 # Segments are short downloads: deregistering is all that nginx needs.
                 "lifecycle": {"pre_stop": {"sleep": {"seconds": 5}}},
                 "volume_mounts": [
+                    {"name": "nginx-conf", "mount_path": NGINX_CONF, "read_only": True},
                     {"name": "hls", "mount_path": "/usr/share/nginx/html", "read_only": True},
                     {"name": "tmp", "mount_path": "/tmp"},
                 ],
             }
         ],
         "volumes": [
+            {"name": "nginx-conf", "config_map": {"name": nginx_config(settings.nginx_conf)}},
             {"name": "hls", "persistent_volume_claim": {"claim_name": HLS_CLAIM, "read_only": True}},
             {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
         ],

@@ -157,6 +157,11 @@ BAD_CONFIGS = [
     # The rest.
     put("loadBalancer/kind", "clb", "must be one of 'none', 'nodePort', 'slb', 'nlb'"),
     put("hls/storageClass", None, "must name a storage class with ReadWriteMany"),
+    put("hls/bindTimeout", 300, "must be a duration with a unit"),
+    put("hls/bindTimeout", "1500ms", "must be whole seconds"),
+    put("hls/resources/cpu", "one", "must be a Kubernetes quantity above 0"),
+    put("hls/resources/memory", "0", "must be a Kubernetes quantity above 0"),
+    put("hls/resources/cpus", "1", "did you mean 'cpu'?"),
     put("hls/size", "big", "must be a Kubernetes quantity above 0"),
     put("origin/resources/cpu", "-1", "must be a Kubernetes quantity above 0"),
     put("demo/stream", "livestream", "must match pattern"),

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cluster.live import ready_replicas
-from cluster.state import LiveState
+from cluster.state import LiveState, is_bound
 from model import workloads
+from model.names import HLS_CLAIM
 from model.settings.stack import StackSettings
 from model.values import natural_key
 from model.workloads import Workload
@@ -14,14 +15,26 @@ from update.workload_changes import WorkloadChange
 
 @dataclass(frozen=True)
 class Step:
-    """Workloads that are declared together. awaited: those that must be ready before the next step."""
+    """Workloads that are declared together. awaited: those that must be ready before the next step.
+
+    claim: whether the claim of HLS must be bound before the next step.
+    """
 
     declare: tuple[Workload, ...]
     awaited: tuple[Workload, ...] = ()
+    claim: bool = False
 
 
 def steps(settings: StackSettings, state: LiveState) -> Iterator[Step]:
-    """The order: a ready edge is removed only after its replacement is ready. Everything else is declared at once."""
+    """The order: a ready edge is removed only after its replacement is ready. Everything else is declared at once.
+
+    Except that no origin waits for a claim that is never bound: nginx comes first then, whose pods are also what a
+    storage class with WaitForFirstConsumer waits for.
+    """
+    hls = [workloads.hls(settings)] if settings.hls.enabled else []
+    if hls and not is_bound(state.get("PersistentVolumeClaim", HLS_CLAIM)):
+        yield Step(tuple(hls), claim=True)
+        hls = []
     first, last, scale_up = edge_order(
         {release: share.replicas for release, share in settings.edge.shares.items()}, ready_edges(state)
     )
@@ -29,7 +42,7 @@ def steps(settings: StackSettings, state: LiveState) -> Iterator[Step]:
     yield Step(
         (
             workloads.origins(settings),
-            *([workloads.hls(settings)] if settings.hls.enabled else []),
+            *hls,
             *([workloads.demo(settings)] if settings.demo.enabled else []),
             *(edges[release] for release in first),
         ),

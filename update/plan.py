@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from kubernetes.utils.quantity import parse_quantity
 
-from cluster.state import LiveState
+from cluster.state import LiveState, is_bound
 from model import workloads
 from model.names import HLS_CLAIM, edge_deployment
 from model.problems import Problem
@@ -149,11 +149,16 @@ def _claim_problems(settings: StackSettings, state: LiveState) -> Iterator[Probl
         return
     live_class, live_size = claim["spec"].get("storageClassName"), claim["spec"]["resources"]["requests"]["storage"]
     if live_class != settings.hls.storage_class:
+        alternative = (
+            "another claim would lose the recordings and restart all origins. For another class, create another stack "
+            "and move the streams to it"
+            if is_bound(claim)
+            else f"it has no volume yet. Delete it: kubectl -n {settings.kubernetes.namespace} delete pvc {HLS_CLAIM}"
+        )
         yield Problem(
             ("hls", "storageClass"),
             settings.hls.storage_class,
-            f"must stay {live_class!r}: the class of claim {HLS_CLAIM} is immutable, and another claim would lose the "
-            "recordings and restart all origins. For another class, create another stack and move the streams to it",
+            f"must stay {live_class!r}: the class of claim {HLS_CLAIM} is immutable, and {alternative}",
         )
     if parse_quantity(settings.hls.size) < parse_quantity(live_size):
         yield Problem(("hls", "size"), settings.hls.size, f"must be at least {live_size}: a volume cannot shrink")
@@ -220,15 +225,16 @@ def _warnings(settings: StackSettings, state: LiveState, changes: tuple[Workload
 
 def _change_warnings(settings: StackSettings, state: LiveState, change: WorkloadChange) -> Iterator[str]:
     if change.workload.kind == "StatefulSet":
+        hls = ", but HLS players have to be started again (docs/hls.md)" if settings.hls.enabled else ""
         if state.origins is not None and change.before != change.after:
             yield (
                 f"the origins restart one by one, because each knows all others and their number changes from "
-                f"{change.before} to {change.after}; each drops its publishers once, and they reconnect"
+                f"{change.before} to {change.after}; each drops its publishers once, and they reconnect{hls}"
             )
         elif change.rolls:
             yield (
                 "the origins restart one by one; each drops its publishers once, and they reconnect; viewers stay "
-                "connected and have no media for a few seconds"
+                f"connected and have no media for a few seconds{hls}"
             )
         return
     if change.workload.release is None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from cluster.live import LiveCluster, UnreachableError
 from cluster.origin_check import NOT_CHECKED, OriginAccess, OriginCheck
 from cluster.rollout_status import RolloutStatus, rollout_status
-from cluster.state import address
+from cluster.state import address, is_bound
 from cluster.terminating import SYNC_PERIOD, terminating_namespace
 from model.names import ORIGIN
 from model.values import format_duration, plural
@@ -44,6 +44,10 @@ class RolloutError(RuntimeError):
 
 class AddressError(RuntimeError):
     """A Service has no address; the message contains its events."""
+
+
+class ClaimError(RuntimeError):
+    """A claim is not bound; the message contains its events."""
 
 
 class NamespaceTerminatingError(RuntimeError):
@@ -151,6 +155,35 @@ async def wait_for_address(
         return Pending(status, "\n".join(message), elapsed >= timeout)
 
     return await poll(observe, on_progress, AddressError)
+
+
+async def wait_for_claim(
+    live: LiveCluster, claim: str, workload: Workload, timeout: timedelta, on_progress: Callable[[str], None]
+) -> None:
+    """Wait until a claim is bound. workload: the one whose pods mount it.
+
+    Raises ClaimError at the timeout, with the claim's events and the reasons of the pods.
+    """
+
+    def observe(elapsed: timedelta) -> Pending | None:
+        reasons: list[str] = []
+        try:
+            if is_bound(live.claim(claim)):
+                return None
+            # A storage class with WaitForFirstConsumer waits for pods that can be scheduled.
+            reasons = [*live.warnings(claim)[-3:], *rollout_status(live, workload).reasons]
+        except UnreachableError as error:
+            reasons = [str(error)]
+        message = [
+            f"claim {claim} is not bound after {format_duration(timeout)}",
+            *(f"  {reason}" for reason in dict.fromkeys(reasons)),
+            *([] if reasons else ["  it has no events: does the provisioner of its storage class run?"]),
+            f"  kubectl -n {live.namespace} describe pvc {claim}",
+        ]
+        status = f"waiting for a volume{': ' + reasons[0] if reasons else ''}"
+        return Pending(status, "\n".join(message), elapsed >= timeout)
+
+    await poll(observe, on_progress, ClaimError)
 
 
 async def wait_for_namespace(

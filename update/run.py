@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import pulumi
@@ -18,13 +18,20 @@ from components.namespace import namespace_name
 from components.origin_cluster import OriginCluster
 from components.pull_secret import registry_secret
 from model import workloads
-from model.names import DEMO, HLS, ORIGIN
+from model.names import DEMO, HLS, HLS_CLAIM, ORIGIN
 from model.settings.load_balancer import CloudLoadBalancer
 from model.settings.stack import StackSettings
 from model.workloads import Workload
 from update.apply import Change, applied
 from update.plan import UpdatePlan
-from update.polling import AddressError, RolloutError, wait_for_address, wait_for_rollout
+from update.polling import (
+    AddressError,
+    ClaimError,
+    RolloutError,
+    wait_for_address,
+    wait_for_claim,
+    wait_for_rollout,
+)
 
 
 async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, state: LiveState) -> None:
@@ -65,14 +72,14 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
     addresses = await _wait_for_addresses(live, load_balancers, state.services)
     outputs = {
         "namespace": namespace,
-        "urls": urls(settings.edge_service, settings.publish_service or settings.edge_service, addresses),
+        "urls": urls(settings, addresses),
         "releases": settings.release_outputs(),
         "origins": settings.origins,
     }
     for key, value in outputs.items():
         pulumi.export(key, value)
-    declare = _declarations(settings, namespace, load_balancers[0], plan.port_names, opts)
-    await _run_steps(plan, live, declare)
+    declarations, claim = _declarations(settings, namespace, load_balancers[0], plan.port_names, opts)
+    await _run_steps(plan, live, declarations, partial(_wait_for_claim, live, settings, claim))
 
 
 Declarations = Mapping[str, Callable[[], pulumi.CustomResource]]
@@ -85,7 +92,8 @@ def _declarations(
     load_balancer: LoadBalancer,
     port_names: Mapping[str, Mapping[int, str]],
     opts: pulumi.ResourceOptions,
-) -> Declarations:
+) -> tuple[Declarations, pulumi.CustomResource | None]:
+    """How to declare each workload, and the claim of HLS."""
     fleet = EdgeFleet("srs-edge", settings, namespace, opts)
     claim = None
     declarations: dict[str, Callable[[], pulumi.CustomResource]] = {}
@@ -97,14 +105,19 @@ def _declarations(
     declarations[ORIGIN] = lambda: OriginCluster(ORIGIN, settings, namespace, port_names, claim, opts).stateful_set
     for release in settings.edge.releases:
         declarations[workloads.edges(settings, release).name] = partial(_edges, fleet, release)
-    return declarations
+    return declarations, claim
 
 
 def _edges(fleet: EdgeFleet, release: str) -> pulumi.CustomResource:
     return fleet.release(release).deployment
 
 
-async def _run_steps(plan: UpdatePlan, live: LiveCluster, declarations: Declarations) -> None:
+async def _run_steps(
+    plan: UpdatePlan,
+    live: LiveCluster,
+    declarations: Declarations,
+    wait_for_claim_of_hls: Callable[[], Awaitable[None]],
+) -> None:
     declared: dict[Workload, pulumi.CustomResource] = {}
     corrections = {change.workload: change.unseen for change in plan.changes if change.unseen}
     for step in plan.steps:
@@ -115,6 +128,8 @@ async def _run_steps(plan: UpdatePlan, live: LiveCluster, declarations: Declarat
                     f"{workload.title} is paused: its rolling update continues when paused is false",
                     declared[workload],
                 )
+        if step.claim:
+            await wait_for_claim_of_hls()
         await _wait(live, {workload: declared[workload] for workload in step.awaited}, corrections)
     unpaused = {workload: resource for workload, resource in declared.items() if workload not in plan.paused}
     for workload, reason in (await _wait(live, unpaused, corrections)).items():
@@ -173,6 +188,22 @@ async def _correct(live: LiveCluster, workload: Workload, changes: Sequence[Chan
             read = live.deployment if workload.kind == "Deployment" else live.stateful_set
             if current := await asyncio.to_thread(read, workload.name):
                 await asyncio.to_thread(live.replace, applied(current, changes))
+
+
+async def _wait_for_claim(live: LiveCluster, settings: StackSettings, claim: pulumi.CustomResource | None) -> None:
+    """Wait until the claim of HLS is bound; a preview does not wait."""
+    if claim is None or pulumi.runtime.is_dry_run():
+        return
+    await claim.id.future()  # until the engine has applied it
+    on_progress = partial(pulumi.log.info, resource=claim, ephemeral=True)
+    try:
+        await wait_for_claim(live, HLS_CLAIM, workloads.hls(settings), settings.hls.bind_timeout, on_progress)
+    except ClaimError as error:
+        pulumi.log.error(str(error), claim)
+        raise pulumi.RunError(
+            f"not bound: claim {HLS_CLAIM}. No origin and no edge was changed. "
+            "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
+        ) from None
 
 
 async def _wait_for_addresses(

@@ -1,13 +1,14 @@
 """`srs:hls`: HLS."""
 
+from datetime import timedelta
 from typing import Self
 
 from pydantic import Field, StrictBool, model_validator
 
 from model.base import NonEmpty, Port, PositiveInt
 from model.problems import Problem, RuleError
-from model.settings.pods import Placement
-from model.values import Image, Quantity
+from model.settings.pods import Placement, Resources
+from model.values import Duration, Image, Quantity
 
 
 class HlsSettings(Placement):
@@ -22,6 +23,15 @@ class HlsSettings(Placement):
         default="nginxinc/nginx-unprivileged:1.28.0", description="nginx image that runs without root."
     )
     replicas: PositiveInt = Field(default=1, description="Number of nginx pods.")
+    resources: Resources = Field(
+        default=Resources(cpu="50m", memory="64Mi"),
+        description="Resources of each nginx; it has one worker process for each requested core.",
+    )
+    bind_timeout: Duration = Field(
+        default=timedelta(minutes=5),
+        description="An update fails, before it changes an origin, when the claim of the shared volume is not bound "
+        "after this time.",
+    )
     port: Port | None = Field(
         default=None,
         description="Port of the `slb` load balancer on which HLS is served; default: only inside the cluster.",

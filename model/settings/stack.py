@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
-from model import alibaba, srs_conf
+from model import alibaba, nginx_conf, srs_conf
 from model.base import Settings
 from model.exposed_service import ExposedService, conflicts, drain_problems, warnings
 from model.names import (
@@ -186,6 +186,11 @@ class StackSettings(Settings):
         return srs_conf.render_origin(
             self.origins, self.hls.enabled, srs.max_connections, srs.directives, srs.vhost_directives
         )
+
+    @property
+    def nginx_conf(self) -> str:
+        """nginx.conf of the server of HLS."""
+        return nginx_conf.render(self.hls.resources.cpu)
 
     def edge_conf(self, release: str) -> str:
         """srs.conf of a release."""

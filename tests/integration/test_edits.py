@@ -232,6 +232,12 @@ def test_the_articles_objects_are_taken_over_on_request_only(stack: DevStack, tm
 
 
 def test_hls_can_be_disabled_and_enabled_without_losing_the_recordings(stack: DevStack) -> None:
+    stack.config["hls"] = {"enabled": True, "storageClass": "missing", "size": "1Gi", "bindTimeout": "3s"}
+    failed = stack.update()
+    assert 'claim srs-hls is not bound after 3s\n      storageclass.storage.k8s.io "missing" not found' in failed.output
+    assert not failed.ok
+    assert not stack.get("statefulsets")["items"], "no origin may be touched before the claim is bound"
+    stack.kubectl("delete", "pvc", "srs-hls")
     stack.config["hls"] = {"enabled": True, "storageClass": "testbed-rwx", "size": "1Gi"}
     stack.must_update()
     claim = stack.get("pvc", "srs-hls")["metadata"]["uid"]

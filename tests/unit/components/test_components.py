@@ -139,7 +139,11 @@ def test_each_release_has_its_own_selector_and_the_shared_label(declared: Any) -
 
 
 def test_configs_are_immutable_named_by_content_and_owned_by_their_release(declared: Any) -> None:
-    configs = {name: inputs for (kind, name), inputs in declared.items() if kind == "ConfigMap"}
+    configs = {
+        name: inputs
+        for (kind, name), inputs in declared.items()
+        if kind == "ConfigMap" and not name.startswith("nginx-origin")
+    }
     assert len(configs) == 3
     for name, inputs in configs.items():
         (owner,) = inputs["metadata"]["ownerReferences"]
@@ -282,6 +286,28 @@ def test_hls_on_a_port_of_the_clb() -> None:
     inside = declare(loadBalancer=SLB)["Service", "nginx-origin-service"]
     assert inside["spec"]["type"] == "ClusterIP"
     assert ID not in inside["metadata"]["annotations"]
+
+
+def test_nginx_has_a_worker_for_each_core_and_survives_node_drains() -> None:
+    hls = GOOD["hls"] | {"replicas": 2, "resources": {"cpu": "1500m", "memory": "1Gi"}}
+    declared = declare(hls=hls)
+    pod = declared["Deployment", "nginx-origin-deploy"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"] == {"requests": {"cpu": "1500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}
+    config = pod["volumes"][0]["configMap"]["name"]
+    assert declared["ConfigMap", config]["data"]["nginx.conf"].startswith("worker_processes 2;\n")
+    assert declared["ConfigMap", config]["immutable"] is True
+    budget = declared["PodDisruptionBudget", "nginx-origin"]["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, {"matchLabels": {"app": "nginx-origin"}})
+
+
+def test_a_large_volume_does_not_delay_the_origins(declared: Any) -> None:
+    def policy(objects: Any) -> str | None:
+        pod = objects["StatefulSet", "srs-origin"]["spec"]["template"]["spec"]
+        return pod["securityContext"].get("fsGroupChangePolicy")
+
+    assert policy(declared) == "OnRootMismatch"
+    assert policy(declare(hls={})) is None
 
 
 def test_pull_secrets_reach_every_pod_and_roll_no_edge() -> None:

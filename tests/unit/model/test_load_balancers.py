@@ -245,5 +245,19 @@ def test_the_urls_have_the_ports_of_their_load_balancers(
 ) -> None:
     settings = read(load_balancer, {"timeout": "10m"}, **more)
     addresses = {"srs-edge-service": "1.2.3.4", "srs-publish-service": "5.6.7.8"}
-    found = stack_urls(settings.edge_service, settings.publish_service or settings.edge_service, addresses)
-    assert found == {"publish": urls[0], "rtmp": urls[1], "flv": f"{urls[2]}/live/livestream.flv"}
+    found = stack_urls(settings, addresses)
+    assert found == {"publish": urls[0], "rtmp": urls[1], "flv": f"{urls[2]}/live/livestream.flv", "hls": found["hls"]}
+
+
+@pytest.mark.parametrize(
+    ("port", "url"),
+    [
+        ({}, "http://nginx-origin-service/live/livestream.m3u8"),
+        ({"port": 80}, "http://1.2.3.4/live/livestream.m3u8"),
+        ({"port": 8000}, "http://1.2.3.4:8000/live/livestream.m3u8"),
+    ],
+)
+def test_the_url_of_hls_has_its_port(port: dict[str, int], url: str) -> None:
+    settings = read(SLB, {"timeout": "10m"}, hls={"enabled": True, "storageClass": "nas", **port})
+    assert stack_urls(settings, {"srs-edge-service": "1.2.3.4"})["hls"] == url
+    assert "hls" not in stack_urls(read(SLB, {"timeout": "10m"}, hls={}), {})

@@ -65,7 +65,7 @@ def test_origins_know_each_other_and_do_not_drain() -> None:
     text = render_origin(ORIGINS, hls=True)
     assert f"coworkers {ORIGINS[0]}:1985 {ORIGINS[1]}:1985;" in text
     assert "origin_cluster on;" in text
-    assert "hls {\n        enabled on;" in text
+    assert "hls {\n        enabled on;\n        hls_ts_file [app]/[stream]-[timestamp]-[seq].ts;" in text
     assert "grace" not in text
     assert "hls" not in render_origin(ORIGINS, hls=False)
 

@@ -84,7 +84,8 @@ def state_after(settings: StackSettings, ready: dict[str, int] | None = None) ->
             "storageClassName": settings.hls.storage_class,
             "resources": {"requests": {"storage": settings.hls.size}},
         }
-        objects["PersistentVolumeClaim"] = {HLS_CLAIM: {"metadata": metadata(HLS_CLAIM), "spec": spec}}
+        claim = {"metadata": metadata(HLS_CLAIM), "spec": spec, "status": {"phase": "Bound"}}
+        objects["PersistentVolumeClaim"] = {HLS_CLAIM: claim}
     namespace = {"metadata": metadata(settings.kubernetes.namespace)}
     return LiveState(cluster_uid="uid", namespace=namespace, objects=objects, confs=confs)
 

@@ -180,6 +180,18 @@ def test_the_class_of_the_hls_volume_cannot_change_and_the_volume_cannot_shrink(
     assert "must stay 10Gi: storage class nas does not allow volume expansion" in only(planned(bigger, fixed))
 
 
+def test_origins_wait_for_the_claim_of_hls() -> None:
+    hls = {"enabled": True, "storageClass": "nas"}
+    first, second = planned(settings(hls=hls), state_after(settings(hls={}))).steps
+    assert ([item.name for item in first.declare], first.claim) == (["nginx-origin-deploy"], True)
+    assert "srs-origin" in [item.name for item in second.declare]
+    assert not any(step.claim for step in planned(settings(hls=hls), state_after(settings(hls=hls))).steps)
+    pending = state_after(settings(hls=hls))
+    pending.objects["PersistentVolumeClaim"]["srs-hls"]["status"]["phase"] = "Pending"
+    other_class = only(planned(settings(hls=hls | {"storageClass": "other"}), pending))
+    assert "has no volume yet. Delete it: kubectl -n live delete pvc srs-hls" in other_class
+
+
 def test_hls_can_be_disabled_and_keeps_the_recordings() -> None:
     state = state_after(settings(hls={"enabled": True, "storageClass": "nas"}))
     update = planned(settings(hls={"enabled": False}), state)
@@ -281,6 +293,7 @@ def test_another_number_of_origins_changes_no_edge() -> None:
         now = state_after(settings(origin=ORIGIN | {"replicas": before}))
         update = planned(settings(origin=ORIGIN | {"replicas": after}), now)
         assert f"their number changes from {before} to {after}" in update.warnings[0]
+        assert "HLS players have to be started again" in update.warnings[0]
         assert {change.action for change in update.changes if change.workload.release} == {"none"}
         assert not any(step.awaited for step in update.steps)
 

@@ -13,7 +13,14 @@ from cluster.origin_check import OriginAccess
 from cluster.terminating import SYNC_PERIOD
 from model.workloads import Workload
 from update import polling
-from update.polling import NamespaceTerminatingError, RolloutError, wait_for_namespace, wait_for_rollout
+from update.polling import (
+    ClaimError,
+    NamespaceTerminatingError,
+    RolloutError,
+    wait_for_claim,
+    wait_for_namespace,
+    wait_for_rollout,
+)
 
 REACHED = "2026-11-25T15:48:12Z [Trace][8180][-548] edge change from 100 to state 101 (pull).\n"
 
@@ -234,3 +241,30 @@ def test_an_empty_namespace_that_is_never_deleted_ends_the_wait(monkeypatch: pyt
     with pytest.raises(NamespaceTerminatingError, match="its last pod has ended"):
         namespace.wait()
     assert namespace.reads < 10 + (SYNC_PERIOD + timedelta(minutes=1)).total_seconds() / 2 + 5
+
+
+def test_a_claim_that_is_not_bound_has_its_reason() -> None:
+    class Claims:
+        namespace = "live"
+        phases = iter(["Pending", "Bound"])
+
+        def claim(self, name: str) -> dict[str, Any]:
+            return {"metadata": {"name": name}, "status": {"phase": next(self.phases, "Pending")}}
+
+        def warnings(self, name: str) -> list[str]:
+            return ['storageclass.storage.k8s.io "nas" not found'] if name == "srs-hls" else []
+
+        def deployment(self, _name: str) -> None:
+            return None
+
+    claims = cast("LiveCluster", Claims())
+    workload = Workload("Deployment", "nginx-origin-deploy", "app=nginx-origin", "nginx-origin", timedelta(seconds=9))
+    progress: list[str] = []
+
+    def wait() -> None:
+        asyncio.run(wait_for_claim(claims, "srs-hls", workload, timedelta(0), progress.append))
+
+    with pytest.raises(ClaimError, match=r"claim srs-hls is not bound after 0s\n  storageclass\S+ \"nas\" not found"):
+        wait()
+    assert progress == ['waiting for a volume: storageclass.storage.k8s.io "nas" not found']
+    wait()
