@@ -1,6 +1,7 @@
 """A client for one namespace of the live cluster; it reads, plays, and scales, pauses and corrects workloads."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -41,6 +42,8 @@ Kind = Literal[
     "NetworkPolicy",
     "PersistentVolumeClaim",
     "HorizontalPodAutoscaler",
+    "ResourceQuota",
+    "LimitRange",
 ]
 
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -53,6 +56,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
     "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "ResourceQuota": ("api/v1", "resourcequotas"),
+    "LimitRange": ("api/v1", "limitranges"),
 }
 """Group and version, and plural name, of each kind that an update plan reads."""
 
@@ -94,10 +99,7 @@ class LiveCluster:
 
     def is_expandable(self, storage_class: str) -> bool | None:
         """Whether a storage class allows volume expansion; None if it does not exist or must not be read."""
-        try:
-            found = self._get(f"/apis/storage.k8s.io/v1/storageclasses/{storage_class}")
-        except ForbiddenError:
-            return None
+        found = self._get_if_allowed(f"/apis/storage.k8s.io/v1/storageclasses/{storage_class}")
         return bool(found.get("allowVolumeExpansion", False)) if found else None
 
     def stateful_set(self, name: str) -> Object | None:
@@ -115,11 +117,24 @@ class LiveCluster:
 
     def cluster_uid(self) -> str | None:
         """The identity of the cluster, the UID of its namespace kube-system; None if it must not be read."""
-        try:
-            namespace = self._get("/api/v1/namespaces/kube-system")
-        except ForbiddenError:
-            return None
+        namespace = self._get_if_allowed("/api/v1/namespaces/kube-system")
         return str(namespace["metadata"]["uid"]) if namespace else None
+
+    def version(self) -> tuple[int, int] | None:
+        """The minor version of the API server; None if it must not be read."""
+        version = self._get_if_allowed("/version")
+        numbers = re.match(r"v(\d+)\.(\d+)", version["gitVersion"]) if version else None
+        return (int(numbers[1]), int(numbers[2])) if numbers else None
+
+    def ip_family(self) -> str | None:
+        """The first IP family of the cluster; None if it must not be read."""
+        service = self._get_if_allowed("/api/v1/namespaces/default/services/kubernetes")
+        return str(service["spec"]["ipFamilies"][0]) if service and service["spec"].get("ipFamilies") else None
+
+    def priority_classes(self) -> frozenset[str] | None:
+        """The names of all priority classes; None if they must not be read."""
+        classes = self._get_if_allowed("/apis/scheduling.k8s.io/v1/priorityclasses")
+        return frozenset(by_name(classes["items"])) if classes else None
 
     def service(self, name: str) -> Object | None:
         """A Service, None if it does not exist."""
@@ -196,6 +211,13 @@ class LiveCluster:
         """Read a path as JSON, None if it does not exist."""
         body = self._read(path, **query)
         return None if body is None else cast("Object", json.loads(body))
+
+    def _get_if_allowed(self, path: str) -> Object | None:
+        """Read a path as JSON, None if it does not exist or must not be read."""
+        try:
+            return self._get(path)
+        except ForbiddenError:
+            return None
 
     def _read(self, path: str, **query: str) -> bytes | None:
         """Read a path, None if it does not exist."""

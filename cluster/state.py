@@ -21,6 +21,7 @@ class LiveState:
     objects: by kind and name. confs: the srs.conf of each live workload, by name. terminating: terminating edge pods.
     pods: pods of edges and origins that are not terminating.
     claim_expandable: whether the storage class of the HLS claim allows expansion, None if it is unknown.
+    version, ip_family, priority_classes: of the cluster, see `LiveCluster`.
     unreachable: why the state could not be read, "" if it was; the other fields say nothing then.
     """
 
@@ -31,6 +32,9 @@ class LiveState:
     terminating: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
     claim_expandable: bool | None = None
+    version: tuple[int, int] | None = None
+    ip_family: str | None = None
+    priority_classes: frozenset[str] | None = None
     unreachable: str = ""
 
     @property
@@ -72,6 +76,8 @@ def read_state(live: LiveCluster) -> LiveState:
         lists: dict[Kind, Future[Objects]] = {kind: pool.submit(live.objects, kind) for kind in KINDS}
         pods = pool.submit(live.pods, f"app in ({EDGE_APP},{ORIGIN})")
         uid, namespace = pool.submit(live.cluster_uid), pool.submit(live.live_namespace)
+        version, ip_family = pool.submit(live.version), pool.submit(live.ip_family)
+        priority_classes = pool.submit(live.priority_classes)
         objects: dict[Kind, Objects] = {}
         for kind, listed in lists.items():
             objects[kind] = listed.result()
@@ -81,6 +87,9 @@ def read_state(live: LiveCluster) -> LiveState:
         return LiveState(
             claim_expandable=live.is_expandable(claim["spec"].get("storageClassName") or "") if claim else None,
             cluster_uid=uid.result(),
+            version=version.result(),
+            ip_family=ip_family.result(),
+            priority_classes=priority_classes.result(),
             namespace=namespace.result(),
             objects=objects,
             confs={name: config["data"]["srs.conf"] for name, config in configs.items() if config},

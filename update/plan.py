@@ -20,6 +20,7 @@ from model.values import format_duration, natural_key, plural
 from model.workloads import Workload
 from update.adoption import adoption_problems, adoption_warnings, port_names
 from update.autoscaling import autoscaler_problems, autoscaler_warnings
+from update.cluster_problems import cluster_problems, cluster_warnings
 from update.load_balancers import load_balancer_problems, removed_services
 from update.order import Step, foreign_edges, ready_edges, steps, trims
 from update.ownership import (
@@ -76,8 +77,12 @@ def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding |
     changes = workload_changes(settings, own)
     return UpdatePlan(
         binding=Binding.of(settings, state, bound),
-        rejections=tuple(_rejections(settings, own, changes)),
-        warnings=(*adoption_warnings(settings, state, foreign), *_warnings(settings, own, changes)),
+        rejections=(*cluster_problems(settings, state), *_rejections(settings, own, changes)),
+        warnings=(
+            *cluster_warnings(state),
+            *adoption_warnings(settings, state, foreign),
+            *_warnings(settings, own, changes),
+        ),
         changes=changes,
         trims=trims(changes),
         steps=tuple(steps(settings, own)),

@@ -1,0 +1,81 @@
+"""What a cluster or a namespace does not support is rejected before anything changes."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bad_configs import GOOD
+from cluster.live import Kind
+from cluster.state import LiveState
+from model.settings.stack import StackSettings
+from unit.update.live_objects import STACK, settings, state_after
+from update.plan import UpdatePlan, plan
+
+
+def planned(desired: StackSettings, state: LiveState) -> UpdatePlan:
+    return plan(desired, state, STACK, None)
+
+
+def with_object(state: LiveState, kind: Kind, name: str, spec: dict[str, Any]) -> LiveState:
+    return replace(state, objects={**state.objects, kind: {name: {"metadata": {"name": name}, "spec": spec}}})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": (1, 29)}, "'.testbed/kubeconfig' leads to Kubernetes 1.29; 1.30 or later is needed"),
+        ({"ip_family": "IPv6"}, "'.testbed/kubeconfig' leads to a cluster whose first IP family is IPv6"),
+    ],
+)
+def test_a_cluster_that_cannot_run_the_stack_is_rejected(change: dict[str, Any], message: str) -> None:
+    state = replace(state_after(settings()), version=(1, 30), ip_family="IPv4")
+    assert not planned(settings(), state).rejections
+    (problem,) = planned(settings(), replace(state, **change)).rejections
+    assert str(problem).startswith(f"srs:kubernetes.kubeconfig: {message}")
+
+
+def test_a_priority_class_must_exist_where_that_can_be_read() -> None:
+    desired = settings(edge__priorityClass="serving")
+    state = state_after(desired)
+    assert not planned(desired, state).rejections
+    assert not planned(desired, replace(state, priority_classes=frozenset({"serving"}))).rejections
+    (problem,) = planned(desired, replace(state, priority_classes=frozenset({"batch"}))).rejections
+    assert str(problem) == "srs:edge.priorityClass: 'serving' must be a PriorityClass of the cluster: batch"
+
+
+CPU_LIMITS = {
+    "origin": GOOD["origin"] | {"resources": {"cpuLimit": "2"}},
+    "edge__releases": {
+        name: release | {"resources": {"cpuLimit": "2"}} for name, release in GOOD["edge"]["releases"].items()
+    },
+}
+
+
+def test_a_quota_that_rejects_pods_is_named_unless_they_state_the_resource() -> None:
+    state = with_object(state_after(settings()), "ResourceQuota", "team", {"hard": {"limits.cpu": "40", "pods": "9"}})
+    (problem,) = planned(settings(), state).rejections
+    assert "ResourceQuota team on limits.cpu" in str(problem)
+    assert "those of edge release r5, edge release r6, origins, nginx-origin, srs-demo. Either set" in str(problem)
+    (problem,) = planned(settings(**CPU_LIMITS), state).rejections
+    assert "those of nginx-origin, srs-demo. Either set" in str(problem)
+    assert not planned(settings(**CPU_LIMITS, hls={}, demo={}), state).rejections
+
+
+def test_quotas_that_pods_satisfy_or_that_are_for_others_reject_nothing() -> None:
+    state = state_after(settings())
+    for spec in (
+        {"hard": {"limits.memory": "9Gi", "requests.cpu": "9", "memory": "9Gi", "pods": "99"}},
+        {"hard": {"limits.cpu": "9"}, "scopes": ["Terminating"]},
+    ):
+        assert not planned(settings(), with_object(state, "ResourceQuota", "team", spec)).rejections
+
+
+@pytest.mark.parametrize("key", ["default", "max"])
+def test_a_limit_range_states_the_resource_and_is_a_warning(key: str) -> None:
+    limits = [{"type": "Pod", "max": {"cpu": "64"}}, {"type": "Container", key: {"cpu": "2"}}]
+    state = with_object(state_after(settings()), "LimitRange", "team", {"limits": limits})
+    update = planned(settings(), with_object(state, "ResourceQuota", "team", {"hard": {"limits.cpu": "40"}}))
+    assert not update.rejections
+    (warning,) = [warning for warning in update.warnings if "LimitRange" in warning]
+    assert warning.startswith("LimitRange team gives containers without a CPU limit one of 2:")

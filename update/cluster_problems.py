@@ -1,0 +1,139 @@
+"""What the cluster and its namespace do not support, by name; without these checks an update would fail halfway.
+
+A pod that is rejected when it is created costs an origin: its StatefulSet has deleted the old one before.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from cluster.live import Object
+from cluster.state import LiveState
+from model import workloads
+from model.pods import to_manifest
+from model.problems import Problem
+from model.settings.pods import Placement
+from model.settings.stack import StackSettings
+from model.workload_specs import demo_spec, edge_spec, hls_spec, origin_spec
+
+MINIMUM = (1, 30)
+"""The preStop action `sleep` is on by default since Kubernetes 1.30 (Kubernetes docs, "Container Lifecycle Hooks")."""
+
+_CLUSTER = ("kubernetes", "kubeconfig")
+_NAMESPACE = ("kubernetes", "namespace")
+
+_DEMANDED = {
+    f"{kind}.{resource}": (kind, resource)
+    for kind in ("requests", "limits")
+    for resource in ("cpu", "memory", "ephemeral-storage")
+} | {resource: ("requests", resource) for resource in ("cpu", "memory", "ephemeral-storage")}
+"""Quotas that reject pods without such a request or limit (Kubernetes docs, "Resource Quotas")."""
+
+
+def cluster_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    """What this stack cannot have in this cluster and namespace."""
+    if state.version is not None and state.version < MINIMUM:
+        yield Problem(
+            _CLUSTER,
+            settings.kubernetes.kubeconfig,
+            f"leads to Kubernetes {_text(state.version)}; {_text(MINIMUM)} or later is needed, because edges keep "
+            "accepting connections by the preStop action `sleep` while load balancers remove them",
+        )
+    if state.ip_family == "IPv6":
+        # SRS binds 0.0.0.0 wherever the kernel has IPv4 (ossrs/srs, srs_any_address_for_listener), and probes connect
+        # to the first address of a pod.
+        yield Problem(
+            _CLUSTER,
+            settings.kubernetes.kubeconfig,
+            "leads to a cluster whose first IP family is IPv6. SRS listens on IPv4, so no pod would become ready; "
+            "use a cluster with IPv4, or with both and IPv4 first",
+        )
+    yield from _priority_class_problems(settings, state)
+    yield from _quota_problems(settings, state)
+
+
+def cluster_warnings(state: LiveState) -> Iterator[str]:
+    """What the namespace does to pods without being asked, a line each."""
+    for name, item in _limit_ranges(state):
+        if limit := _defaults(item, "limits").get("cpu"):
+            yield (
+                f"LimitRange {name} gives containers without a CPU limit one of {limit}: an SRS that needs more is "
+                "throttled, which stalls all its viewers"
+            )
+
+
+def _text(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _priority_class_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    if state.priority_classes is None:
+        return
+    placements: dict[str, Placement] = {"edge": settings.edge, "origin": settings.origin, "hls": settings.hls}
+    for key, placement in placements.items():
+        if placement.priority_class is not None and placement.priority_class not in state.priority_classes:
+            yield Problem(
+                (key, "priorityClass"),
+                placement.priority_class,
+                f"must be a PriorityClass of the cluster: {', '.join(sorted(state.priority_classes))}",
+            )
+
+
+def _quota_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    defaults = [(kind, _defaults(item, kind)) for _, item in _limit_ranges(state) for kind in ("requests", "limits")]
+    for name, quota in sorted(state.objects.get("ResourceQuota", {}).items()):
+        if (
+            set(quota["spec"].get("scopes", [])) - {"NotTerminating", "NotBestEffort"}
+            or "scopeSelector" in quota["spec"]
+        ):
+            continue
+        for key in sorted(quota["spec"].get("hard", {}).keys() & _DEMANDED.keys()):
+            kind, resource = _DEMANDED[key]
+            if any(resource in amounts for default, amounts in defaults if default in (kind, "limits")):
+                continue
+            lacking = [title for title, pod in _pods(settings) if not _states(pod, kind, resource)]
+            if lacking:
+                hint = "set resources.cpuLimit, or " if key == "limits.cpu" else ""
+                yield Problem(
+                    _NAMESPACE,
+                    settings.kubernetes.namespace,
+                    f"has the ResourceQuota {name} on {key}, which rejects pods that do not state it: those of "
+                    f"{', '.join(lacking)}. Either {hint}create a LimitRange with a default, or take it "
+                    "out of the quota",
+                )
+
+
+def _states(pod: Mapping[str, Any], kind: str, resource: str) -> bool:
+    """Whether each container states a request or a limit; a limit is also the request."""
+    kinds = {kind, "limits"}
+    return all(
+        any(resource in container.get("resources", {}).get(stated, {}) for stated in kinds)
+        for container in [*pod["containers"], *pod.get("initContainers", [])]
+    )
+
+
+def _pods(settings: StackSettings) -> Iterator[tuple[str, dict[str, Any]]]:
+    specs: dict[str, Any] = {
+        workloads.edges(settings, name).title: edge_spec(settings, name) for name in settings.edge.releases
+    }
+    specs[workloads.origins(settings).title] = origin_spec(settings)
+    if settings.hls.enabled:
+        specs[workloads.hls(settings).title] = hls_spec(settings)
+    if settings.demo.enabled:
+        specs[workloads.demo(settings).title] = demo_spec(settings)
+    for title, spec in specs.items():
+        yield title, to_manifest(spec)["template"]["spec"]
+
+
+def _limit_ranges(state: LiveState) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rules for containers, with the name of their LimitRange."""
+    for name, limit_range in sorted(state.objects.get("LimitRange", {}).items()):
+        for item in cast("list[Object]", limit_range["spec"].get("limits", [])):
+            if item["type"] == "Container":
+                yield name, item
+
+
+def _defaults(item: Object, kind: str) -> dict[str, str]:
+    """What containers get that do not state it; a maximum is the default limit (Kubernetes docs, "Limit Ranges")."""
+    if kind == "limits":
+        return {**item.get("max", {}), **item.get("default", {})}
+    return cast("dict[str, str]", item.get("defaultRequest", {}))
