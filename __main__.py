@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cluster.live import LiveCluster, UnreachableError
 from cluster.state import LiveState, read_state
 from cluster.terminating import terminating_namespace
 from components.manifest import stack_name
-from model.config import ConfigError, read_settings
+from model.config import ConfigError, conf_files, read_settings
 from model.settings.stack import StackSettings
 from update import report
 from update.autoscaling import keep_autoscaled_replicas
@@ -61,7 +62,11 @@ def load_settings() -> StackSettings:
     """The stack config. Raises ConfigError."""
     config = pulumi.runtime.config.CONFIG.get()
     secrets = [key for key in config if pulumi.runtime.config.is_config_secret(key)]
-    return read_settings(config, secrets)
+    files: dict[str, str] = {}
+    for path in conf_files(config):
+        with suppress(OSError, UnicodeDecodeError):  # the model reports what is missing
+            files[path] = Path(path).expanduser().read_text(encoding="utf-8")
+    return read_settings(config, secrets, files)
 
 
 async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:

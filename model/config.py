@@ -1,9 +1,10 @@
 """The stack config, as Pulumi passes it, as settings. Nothing else reads config."""
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_snake
@@ -11,7 +12,9 @@ from pydantic.alias_generators import to_snake
 from model.problems import ABSENT, REDACTED, Problem, problems_of
 from model.settings.kubernetes import KubernetesSettings
 from model.settings.load_balancer import SlbLoadBalancer
+from model.settings.pods import is_path
 from model.settings.stack import CONFIG_KEYS, StackSettings
+from model.srs_directives import NAMES
 
 PROJECT = "srs"
 
@@ -38,13 +41,28 @@ class ConfigError(ValueError):
         )
 
 
-def read_settings(config: Mapping[str, str], secret_keys: Collection[str] = ()) -> StackSettings:
+def conf_files(config: Mapping[str, str]) -> set[str]:
+    """The paths of srs.conf files in the stack config (`srs.conf` of the origins and the releases)."""
+    origin, edge = (_map(_value(config.get(f"{PROJECT}:{key}", "{}"))) for key in ("origin", "edge"))
+    owners = [origin, *_map(edge.get("releases")).values()]
+    values = [_map(_map(owner).get("srs")).get("conf") for owner in owners]
+    return {value for value in values if isinstance(value, str) and is_path(value)}
+
+
+def _map(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def read_settings(
+    config: Mapping[str, str], secret_keys: Collection[str] = (), files: Mapping[str, str] | None = None
+) -> StackSettings:
     """Parse the stack config.
 
     config: the full config as the engine passes it to a program: `srs:edge` and so on, each value a string,
         maps as JSON. Keys of other projects (`kubernetes:…`, `pulumi:…`) are ignored, except that those of
         `alicloud:…` must be what the program needs.
     secret_keys: the keys that were set with `--secret`; their values appear in no message.
+    files: the content of those of `conf_files` that can be read, by path.
     Raises ConfigError with every problem at once.
     """
     # As in Pulumi.yaml: an absent map is an empty one, so that each missing key is reported.
@@ -56,7 +74,7 @@ def read_settings(config: Mapping[str, str], secret_keys: Collection[str] = ()) 
     problems = [*_plain_secrets(config, secret_keys)]
     settings = None
     try:
-        settings = StackSettings.model_validate(values, by_name=False, by_alias=True)
+        settings = StackSettings.model_validate(values, by_name=False, by_alias=True, context={"files": files or {}})
     except ValidationError as error:
         problems += problems_of(error, StackSettings)
     else:
@@ -67,14 +85,19 @@ def read_settings(config: Mapping[str, str], secret_keys: Collection[str] = ()) 
             problems.append(Problem(path, Redacted(), f"must not be in the stack file in plain text: `{command}`"))
     if problems or settings is None:
         raise ConfigError(
-            [
-                replace(problem, value=Redacted())
-                if f"{PROJECT}:{problem.path[0]}" in secret_keys and problem.value is not ABSENT
-                else problem
-                for problem in problems
-            ]
+            [_redacted(problem) if f"{PROJECT}:{problem.path[0]}" in secret_keys else problem for problem in problems]
         )
     return settings
+
+
+def _redacted(problem: Problem) -> Problem:
+    """A problem without its value. In srs.conf, words that are not directives may be a secret as well."""
+    if problem.value is ABSENT:
+        return problem
+    allowed = problem.allowed
+    if "srs" in problem.path:
+        allowed = re.sub(r"'(\w+)'", lambda word: word[0] if word[1] in NAMES else REDACTED, allowed)
+    return replace(problem, value=Redacted(), allowed=allowed)
 
 
 def read_kubernetes(config: Mapping[str, str]) -> KubernetesSettings:

@@ -9,6 +9,7 @@ from model import alibaba
 from model.names import EDGE_APP, HTTP_PORT, RTMP_PORT
 from model.problems import Problem, config_path
 from model.settings.load_balancer import AnyLoadBalancer, CloudLoadBalancer, NodePortLoadBalancer, SlbLoadBalancer
+from model.srs_conf import DEFAULT_VHOST, SrsConf, has_rules_by_address, open_vhosts
 from model.values import format_duration, seconds
 
 IDENTITY = "srs/load-balancer"
@@ -128,5 +129,17 @@ def warnings(service: ExposedService, weighted: Sequence[str]) -> Iterator[str]:
             yield f"{key}: {distortion}; the shares of {', '.join(weighted)} will not match their weights"
     if service.limits_drain and not load_balancer.connection_drain:
         yield f"{key}: without connectionDrain, every update of an edge drops its connections at once"
-    if "http" not in service.ports and load_balancer.address_type == "internet":
-        yield f"{key} has an address on the internet: everyone who knows it can publish"
+
+
+def conf_warnings(conf: SrsConf, services: Sequence[ExposedService]) -> Iterator[str]:
+    """What an srs.conf allows to the clients of Services that lead to it, a line each."""
+    public = [service.config_key for service in services if service.load_balancer.is_on_internet]
+    hidden = [service.config_key for service in services if service.load_balancer.hides_addresses]
+    if public and (vhosts := open_vhosts(conf)):
+        names = "" if vhosts == [DEFAULT_VHOST] else f" in vhost {', '.join(vhosts)}"
+        yield f"everyone on the internet can publish{names}, through {', '.join(public)} (see srs:publish)"
+    if hidden and has_rules_by_address(conf):
+        yield (
+            f"security of srs.conf allows or denies by address, but behind {', '.join(hidden)} SRS sees the "
+            "address of a node as every client's"
+        )

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from model.settings.load_balancer import AnyLoadBalancer
+from model.settings.pods import ConfText
 from model.settings.stack import StackSettings
 from model.values import format_duration
 
@@ -100,6 +101,7 @@ def _kind(field: FieldInfo) -> str:
     if typing.get_origin(annotation) is typing.Literal:
         return " or ".join(f"`{choice}`" for choice in typing.get_args(annotation))
     kinds: dict[Any, str] = {
+        ConfText: "text or path",
         bool: "true or false",
         timedelta: "duration",
         str: "string",
@@ -116,7 +118,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     value = field.get_default(call_default_factory=True)
-    if value is None or value is PydanticUndefined or value in ("", {}, []):
+    if value is None or value is PydanticUndefined or value in ("", {}, [], ConfText()):
         return "none"
     if isinstance(value, timedelta):
         return f"`{format_duration(value)}`"

@@ -82,6 +82,21 @@ SAME_NAME = {
     "r05": {"image": "ossrs/srs:v4.0.6", "weight": 1},
 }
 
+
+def conf(key: str, line: str, allowed: str, owner: str = R6, shown: str = "") -> BadCase:
+    """Add a line to a text of `srs`, so that many cases fit into one config."""
+
+    def change(config: Config) -> None:
+        where = config
+        for part in (*owner.split("/"), "srs"):
+            where = where.setdefault(part, {})
+        where[key] = f"{where[key]}\n{line}" if key in where else line
+
+    return BadCase(f"{owner}/srs/{key}".replace("/", "."), shown or yaml_text(line), allowed, change)
+
+
+ORIGINS = "origin"
+
 BAD_CONFIGS = [
     # Unknown keys, with a suggestion for a typo.
     put("egde", {}, "did you mean 'edge'?", shown="'{}'"),
@@ -165,8 +180,55 @@ BAD_CONFIGS = [
     put("hls/size", "big", "must be a Kubernetes quantity above 0"),
     put("origin/resources/cpu", "-1", "must be a Kubernetes quantity above 0"),
     put("demo/stream", "livestream", "must match pattern"),
-    put(f"{R6}/srs/directives", "listen 80;", "must not set 'listen'"),
-    put("origin/srs/vhostDirectives", "play {", "has a '{' that is not closed"),
+    # srs.conf: what the program writes itself.
+    conf("directives", "listen 80;", "must not set 'listen': edges and origins listen on 1935"),
+    conf("directives", "max_connections 2000;", "must not set 'max_connections': set maxConnections"),
+    conf("conf", "daemon on;", "must not set 'daemon': a container ends"),
+    conf("conf", "pid ./objs/srs.pid;", "must not set 'pid': it must be writable without root"),
+    conf("conf", "srs_log_tank file;", "must not set 'srs_log_tank': logs go to the console"),
+    conf("conf", "grace_final_wait 3200;", "must not set 'grace_final_wait': it is part of the drain"),
+    conf("conf", "http_api { listen 1986; }", "must not set 'listen': origins find each other's streams by it on 1985"),
+    conf("conf", "http_stream { listen 80; }", "must not set 'listen': viewers use it on 8080"),
+    conf("directives", "force_grace_quit on;", "origins restart quickly", ORIGINS),
+    conf("vhostDirectives", "cluster { coworkers 10.0.0.1:1985; }", "it lists the origins", ORIGINS),
+    conf("vhostDirectives", "cluster { origin 10.0.0.1; }", "edges reach the origins through one Service"),
+    conf("vhostDirectives", "mode local;", "must not set 'mode': it makes the edge an edge"),
+    conf("vhostDirectives", "http_remux { enabled off; }", "HTTP-FLV is always on"),
+    # What breaks a release while its pods are ready.
+    conf("vhostDirectives", "enabled off;", "SRS would reject every client"),
+    conf("vhostDirectives", "bandcheck { enabled on; }", "a test of its bandwidth instead of the stream"),
+    conf("vhostDirectives", "dvr { enabled on; }", "record on the origins"),
+    conf("vhostDirectives", "dash { enabled on; }", "write it on the origins"),
+    conf("vhostDirectives", "transcode { enabled on; }", "transcode on the origins"),
+    conf("vhostDirectives", "exec { enabled on; publish ls; }", "run it on the origins"),
+    conf("vhostDirectives", "ingest a { enabled on; }", "accept only one publisher"),
+    conf("vhostDirectives", "hls { enabled on; }", "edges write no HLS"),
+    conf("conf", "work_dir /tmp;", "SRS would not find its files"),
+    conf("conf", "include extra.conf;", "put its content here"),
+    conf("vhostDirectives", "hls { hls_path /data; }", "must be in ./objs/nginx/html", ORIGINS),
+    # What SRS does not know, or discards.
+    conf("directives", "exporter { enabled on; }", "which SRS knows from 5.0.67 on, not 4.0.6"),
+    conf("directives", "chunksize 60000;", "which SRS does not know; did you mean 'chunk_size'?"),
+    conf("directives", "hls { hls_fragment 5; }", "which SRS does not know; it belongs to vhost"),
+    conf("vhostDirectives", "play { gopcache off; }", "does not know in 'vhost.play'; did you mean 'gop_cache'?"),
+    conf("vhostDirectives", "vhost second { tcp_nodelay on; }", "vhosts belong to the top level (srs.conf)"),
+    conf("conf", "vhost { tcp_nodelay on; }", "must be a vhost with one name and a block"),
+    conf("conf", "vhost a { chunk_size 1; chunk_size 2; }", "sets 'chunk_size' again, and SRS uses the first one only"),
+    # The syntax.
+    conf("directives", "utc_time on", "has no ';' at the end of 'utc_time'"),
+    conf("vhostDirectives", "play { gop_cache off }", "has no ';' at the end of 'gop_cache'", ORIGINS),
+    conf("vhostDirectives", "play {", "has a '{' that is not closed"),
+    conf("conf", "} vhost b { }", "has a '}' without a '{'"),
+    conf("conf", "chunk_size 60000\n;", "read no directive over two lines", shown="'chunk_size 60000'"),
+    conf("conf", 'srs_log_file "x;', "has a quote that is not closed", ORIGINS),
+    conf("conf", "srs_log_file 'x'y;", "has a quote that is not followed by a space"),
+    put(
+        f"{R6}/srs/conf",
+        "conf/absent.conf",
+        "is not the path of a file that can be read",
+        at="edge.releases.r6.srs.conf",
+    ),
+    put("origin/srs/conf", ["listen 1935;"], "must be a text in SRS's syntax, or the path of a file"),
 ]
 
 

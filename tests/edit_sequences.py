@@ -209,6 +209,7 @@ ANNOTATIONS = st.sampled_from(
 )
 CONNECTIONS = st.sampled_from([500, 1000, 65535, REMOVE])
 DIRECTIVES = st.sampled_from(["", "chunk_size 60000;", "chunk_size 50000;\nutc_time off;", REMOVE])
+CONFS = st.sampled_from(["listen 1935;", "vhost second { tcp_nodelay on; }", "pithy_print_ms 20000;", REMOVE])
 VHOST_DIRECTIVES = st.sampled_from(["tcp_nodelay on;", "play { gop_cache off; }", REMOVE])
 CPU = st.sampled_from(["50m", "0.05", "100m", "200m", REMOVE])
 MEMORY = st.sampled_from(["128Mi", "131072Ki", "256Mi", "1Gi", REMOVE])
@@ -279,6 +280,7 @@ def _srs(prefix: str) -> dict[str, st.SearchStrategy[Any]]:
         f"{prefix}.image": IMAGES,
         f"{prefix}.version": VERSIONS,
         f"{prefix}.srs.maxConnections": CONNECTIONS,
+        f"{prefix}.srs.conf": CONFS,
         f"{prefix}.srs.directives": DIRECTIVES,
         f"{prefix}.srs.vhostDirectives": VHOST_DIRECTIVES,
         f"{prefix}.resources.cpu": CPU,

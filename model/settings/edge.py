@@ -13,6 +13,7 @@ from model.base import PositiveInt, Settings, Weight
 from model.problems import Problem, RuleError
 from model.replicas import Share, shares
 from model.settings.pods import ImageSettings, Placement, PodSettings, Resources, SrsSettings, rollout_timeout_problems
+from model.srs_conf import render_edge
 from model.srs_version import capabilities, format_version
 from model.values import Duration, ReleaseName, natural_key, seconds
 
@@ -82,18 +83,20 @@ class ReleaseSettings(ImageSettings, PodSettings):
     )
 
     @model_validator(mode="after")
-    def _version_can_drain(self) -> Self:
+    def _fits_version(self) -> Self:
+        conf = render_edge(self.srs_version, "origin", self.srs.max_connections, self.srs.additions)
+        problems = list(self.srs.problems(conf))
         if not capabilities(self.srs_version).drains and not self.allow_dropped_connections:
-            raise RuleError(
-                [
-                    Problem(
-                        ("image",),
-                        self.image,
-                        f"is SRS {format_version(self.srs_version)}, which drops every connection when it quits "
-                        "(ossrs/srs #3805); use 4.0.x or 6.0.132 and later, or set allowDroppedConnections: true",
-                    )
-                ]
+            problems.append(
+                Problem(
+                    ("image",),
+                    self.image,
+                    f"is SRS {format_version(self.srs_version)}, which drops every connection when it quits "
+                    "(ossrs/srs #3805); use 4.0.x or 6.0.132 and later, or set allowDroppedConnections: true",
+                )
             )
+        if problems:
+            raise RuleError(problems)
         return self
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 from pydantic.alias_generators import to_camel
@@ -108,6 +108,8 @@ class NoLoadBalancer(ServiceSettings):
     kind: Literal["none"]
 
     host: None = None
+    is_on_internet: ClassVar[bool] = False
+    hides_addresses: ClassVar[bool] = False
 
     @property
     def identity(self) -> dict[str, str]:
@@ -125,6 +127,9 @@ class NodePortLoadBalancer(ServiceSettings):
         default=None,
         description="Host name or address for the URLs in the stack's outputs; changes nothing else.",
     )
+
+    is_on_internet: ClassVar[bool] = False  # as far as the config says
+    hides_addresses: ClassVar[bool] = True
 
     @property
     def identity(self) -> dict[str, str]:
@@ -226,6 +231,16 @@ class CloudLoadBalancer(ServiceSettings):
         return alibaba.max_connection_time(self.backend, self.external_traffic_policy, self.connection_drain)
 
     @property
+    def is_on_internet(self) -> bool:
+        """Whether everyone on the internet can connect to it."""
+        return self.address_type == "internet"
+
+    @property
+    def hides_addresses(self) -> bool:
+        """Whether pods see the address of a node as the client's."""
+        return self.backend == "ecs" and self.external_traffic_policy == "Cluster"
+
+    @property
     def shared_identity(self) -> dict[str, str]:
         """The part of `identity` that both kinds have."""
         return {
@@ -299,6 +314,11 @@ class SlbLoadBalancer(CloudLoadBalancer):
     def identity(self) -> dict[str, str]:
         """What cannot change on a Service in use (clbv1/model_applier.go rejects another id), by config key."""
         return {"kind": self.kind, **self.shared_identity, "id": self.id or "", "vswitchId": self.vswitch_id or ""}
+
+    @property
+    def is_on_internet(self) -> bool:
+        """Whether everyone on the internet can connect to it: it, or its elastic IP address, is there."""
+        return super().is_on_internet or self.eip is not None
 
     @property
     def protected(self) -> bool:

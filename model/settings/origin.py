@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from model.base import PositiveInt
 from model.problems import RuleError
 from model.settings.pods import ImageSettings, Placement, PodSettings, Resources, SrsSettings, rollout_timeout_problems
+from model.srs_conf import render_origin
 from model.values import Duration
 
 
@@ -27,7 +28,10 @@ class OriginSettings(ImageSettings, Placement, PodSettings):
     resources: Resources = Field(default_factory=Resources, description="Resources of each origin.")
 
     @model_validator(mode="after")
-    def _rollout_can_complete(self) -> Self:
-        if problems := rollout_timeout_problems(self.min_ready, self.rollout_timeout):
+    def _keys_fit_together(self) -> Self:
+        # As with HLS; the whole stack is checked without it (`StackSettings`).
+        conf = render_origin(self.srs_version, ["origin"], True, self.srs.max_connections, self.srs.additions)
+        problems = [*rollout_timeout_problems(self.min_ready, self.rollout_timeout), *self.srs.problems(conf)]
+        if problems:
             raise RuleError(problems)
         return self

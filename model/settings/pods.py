@@ -1,17 +1,19 @@
 """Settings that several kinds of pods share: placement, resources, srs.conf and the SRS image."""
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from kubernetes.utils.quantity import parse_quantity
-from pydantic import AfterValidator, Field, StrictStr, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, StrictStr, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 
-from model import srs_conf
 from model.base import NonEmpty, Port, Settings
 from model.pod_patch import Affinity, PodPatch
 from model.problems import Problem, RuleError
+from model.srs_conf import Additions, SrsConf
 from model.srs_version import Version, check_supported, parse_version
 from model.values import Duration, Image, Quantity, Subdomain, format_duration, parse_image
 
@@ -116,11 +118,49 @@ class PodSettings(Settings):
     )
 
 
+@dataclass(frozen=True)
+class ConfText:
+    """The value of `srs.conf`. file: the path that it was read from, "" if the text is in the stack config."""
+
+    text: str = ""
+    file: str = ""
+
+
+def is_path(value: str) -> bool:
+    """Whether a value of `srs.conf` is the path of a file: a text has a ';', a '{' or several lines."""
+    return bool(value.strip()) and not re.search(r"[;{\n]", value)
+
+
+def _conf_text(value: Any, info: ValidationInfo) -> ConfText:
+    if isinstance(value, ConfText):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be a text in SRS's syntax, or the path of a file")
+    if not is_path(value):
+        return ConfText(value)
+    files = cast("dict[str, Mapping[str, str]]", info.context or {}).get("files", {})
+    if value not in files:
+        raise ValueError(
+            "is not the path of a file that can be read, relative to the stack file; nor a text in SRS's syntax, in "
+            "which each directive ends with ';'"
+        )
+    return ConfText(files[value], value)
+
+
+def _conf_source(value: ConfText) -> str:
+    return value.file or value.text
+
+
 class SrsSettings(Settings):
     """What can be set in an srs.conf besides what the program writes itself."""
 
     max_connections: Port = Field(
         default=1000, description="Connections that one SRS accepts; needs an open-files limit slightly above."
+    )
+    conf: Annotated[ConfText, PlainValidator(_conf_text), PlainSerializer(_conf_source)] = Field(
+        default=ConfText(),
+        description="An srs.conf in SRS's syntax: a text, or the path of a file, relative to the stack file. It is "
+        "merged with what the program writes itself, and may have vhosts.",
     )
     directives: StrictStr = Field(
         default="", description="More directives for the top level of srs.conf, in SRS's syntax."
@@ -129,18 +169,18 @@ class SrsSettings(Settings):
         default="", description="More directives for `vhost __defaultVhost__`, in SRS's syntax."
     )
 
-    @model_validator(mode="after")
-    def _directives_are_complete(self) -> Self:
-        problems: list[Problem] = []
-        for field, scope in (("directives", "global"), ("vhost_directives", "vhost")):
-            text: str = getattr(self, field)
-            try:
-                srs_conf.check_directives(text, scope)
-            except ValueError as error:
-                problems.append(Problem((to_camel(field),), text, str(error)))
-        if problems:
-            raise RuleError(problems)
-        return self
+    @property
+    def additions(self) -> Additions:
+        """The texts that are added to srs.conf."""
+        return Additions(self.conf.text, self.directives, self.vhost_directives)
+
+    def problems(self, conf: SrsConf, key: str = "srs") -> Iterator[Problem]:
+        """What is wrong in the texts, each with its line. conf: rendered with them. key: of these settings."""
+        for finding in conf.findings:
+            text: str = self.additions.texts()[finding.source]
+            value = (text.splitlines()[finding.line - 1 : finding.line] or [""])[0].strip()
+            file = f"{self.conf.file}, " if finding.source == "conf" and self.conf.file else ""
+            yield Problem((key, to_camel(finding.source)), value, f"{finding.message} ({file}line {finding.line})")
 
 
 class ImageSettings(Settings):

@@ -1,13 +1,14 @@
 """The whole stack config, and the rules that hold between its keys."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from model import alibaba, nginx_conf, srs_conf
 from model.base import Settings
-from model.exposed_service import ExposedService, conflicts, drain_problems, warnings
+from model.exposed_service import ExposedService, conf_warnings, conflicts, drain_problems, warnings
 from model.names import (
     API_PORT,
     EDGE_APP,
@@ -33,6 +34,7 @@ from model.settings.kubernetes import KubernetesSettings
 from model.settings.load_balancer import CloudLoadBalancer, LoadBalancerSettings, NoLoadBalancer, SlbLoadBalancer
 from model.settings.origin import OriginSettings
 from model.settings.publish import PublishSettings
+from model.srs_conf import SrsConf
 from model.srs_version import Version, defects, format_version, recommended
 from model.values import format_duration
 
@@ -68,7 +70,7 @@ class StackSettings(Settings):
             # A cloud load balancer needs longer to remove a terminating pod than kube-proxy.
             drain = drain.model_copy(update={"deregister": alibaba.DEREGISTER})
             settings = settings.model_copy(update={"edge": settings.edge.model_copy(update={"drain": drain})})
-        if problems := list(settings.exposed_service_problems()):
+        if problems := [*settings.exposed_service_problems(), *settings.srs_conf_problems()]:
             raise RuleError(problems)
         return settings
 
@@ -154,12 +156,27 @@ class StackSettings(Settings):
         if port in (RTMP_PORT, HTTP_PORT, API_PORT):
             yield Problem(path, port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}: they are SRS's")
 
+    def srs_conf_problems(self) -> Iterator[Problem]:
+        """What does not fit together between the additions to srs.conf and other keys."""
+        for problem in self.origin.srs.problems(self.origin_srs_conf):
+            yield replace(problem, path=("origin", *problem.path))
+        for name, release in self.edge.releases.items():
+            for problem in release.srs.problems(self.edge_srs_conf(name)):
+                yield replace(problem, path=("edge", "releases", name, *problem.path))
+
     def warnings(self) -> Iterator[str]:
         """What may do harm but is the operator's choice, a line each."""
         weighted = [name for name, weight in self.edge.weights.items() if weight > 0]
         yield from self._version_warnings(weighted)
         for service in self.exposed_services:
             yield from warnings(service, weighted)
+        confs = {f"edge release {name}": (EDGE_APP, self.edge_srs_conf(name)) for name in weighted}
+        titles: dict[str, list[str]] = {}
+        for title, (app, conf) in (confs | {"origins": (ORIGIN, self.origin_srs_conf)}).items():
+            services = [service for service in self.exposed_services if service.app == app]
+            for warning in (*srs_conf.warnings(conf), *conf_warnings(conf, services)):
+                titles.setdefault(warning, []).append(title)
+        yield from (f"{', '.join(names)}: {warning}" for warning, names in titles.items())
 
     def _version_warnings(self, weighted: Sequence[str]) -> Iterator[str]:
         """Known defects of the edges' SRS versions."""
@@ -180,11 +197,11 @@ class StackSettings(Settings):
         return origin_hosts(self.origin.replicas, self.kubernetes.namespace, self.kubernetes.cluster_domain)
 
     @property
-    def origin_conf(self) -> str:
-        """srs.conf of the origins."""
+    def origin_srs_conf(self) -> SrsConf:
+        """The srs.conf of the origins, and what is wrong in it."""
         srs = self.origin.srs
         return srs_conf.render_origin(
-            self.origins, self.hls.enabled, srs.max_connections, srs.directives, srs.vhost_directives
+            self.origin.srs_version, self.origins, self.hls.enabled, srs.max_connections, srs.additions
         )
 
     @property
@@ -192,16 +209,24 @@ class StackSettings(Settings):
         """nginx.conf of the server of HLS."""
         return nginx_conf.render(self.hls.resources.cpu)
 
-    def edge_conf(self, release: str) -> str:
-        """srs.conf of a release."""
+    def edge_srs_conf(self, release: str) -> SrsConf:
+        """The srs.conf of a release, and what is wrong in it."""
         settings = self.edge.releases[release]
         return srs_conf.render_edge(
             settings.srs_version,
             origin_service_host(self.kubernetes.namespace, self.kubernetes.cluster_domain),
             settings.srs.max_connections,
-            settings.srs.directives,
-            settings.srs.vhost_directives,
+            settings.srs.additions,
         )
+
+    @property
+    def origin_conf(self) -> str:
+        """srs.conf of the origins."""
+        return self.origin_srs_conf.text
+
+    def edge_conf(self, release: str) -> str:
+        """srs.conf of a release."""
+        return self.edge_srs_conf(release).text
 
     def release_outputs(self) -> dict[str, dict[str, Any]]:
         """The stack output `releases`: each release in natural order."""

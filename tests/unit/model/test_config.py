@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bad_configs import ALICLOUD, BAD_CLOUD_CONFIGS, BAD_CONFIGS, BAD_POD_CONFIGS, GOOD, LOGIN, SLB, BadCase
-from model.config import CREDENTIALS, ConfigError, read_kubernetes, read_settings
+from model.config import CREDENTIALS, ConfigError, conf_files, read_kubernetes, read_settings
 from model.settings.stack import StackSettings
 from model.srs_version import RECOMMENDED, parse_version
 
@@ -167,6 +167,25 @@ def test_the_region_is_part_of_the_config() -> None:
     read_settings(config | ALICLOUD)
     existing = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
     read_settings(config | {"srs:loadBalancer": json.dumps(existing)})
+
+
+def test_an_srs_conf_from_a_file() -> None:
+    edge = copy.deepcopy(GOOD["edge"])
+    edge["releases"]["r5"]["srs"] = {"conf": "conf/edge.conf"}
+    edge["releases"]["r6"]["srs"] = {"conf": "utc_time on;"}
+    config = values(edge=edge, origin=GOOD["origin"] | {"srs": {"conf": "../origin.conf"}})
+    assert conf_files(config) == {"conf/edge.conf", "../origin.conf"}
+    files = {"conf/edge.conf": "# edges\nutc_time off;\n", "../origin.conf": "utc_time on;\nlisten 1;"}
+    with pytest.raises(ConfigError) as error:
+        read_settings(config, files=files)
+    assert str(error.value).splitlines()[1:] == [
+        "  - srs:origin.srs.conf: 'listen 1;' must not set 'listen': edges and origins listen on 1935 "
+        "(../origin.conf, line 2)"
+    ]
+    settings = read_settings(config, files=files | {"../origin.conf": "utc_time on;"})
+    assert "utc_time off;" in settings.edge_conf("r5")
+    assert "utc_time on;" in settings.edge_conf("r6")
+    assert conf_files({"srs:edge": "[]", "srs:origin": json.dumps({"srs": {"conf": 1}})}) == set()
 
 
 def test_hls_on_a_clb() -> None:

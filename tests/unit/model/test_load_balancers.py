@@ -134,8 +134,29 @@ def test_risky_settings_are_warnings() -> None:
     (line,) = read(local, {"deregister": "0s", "timeout": "0s"}).warnings()
     assert "without connectionDrain" in line
     open_to_all = {"kind": "slb", "addressType": "internet"}
+    everyone = "everyone on the internet can publish, through"
     (line,) = read(SLB, publish={"loadBalancer": open_to_all}).warnings()
-    assert "everyone who knows it can publish" in line
+    assert line.startswith(f"edge release r5, edge release r6: {everyone} srs:publish.loadBalancer")
+    (line,) = read(SLB, publish={"loadBalancer": open_to_all, "to": "origins"}).warnings()
+    assert line.startswith(f"origins: {everyone}")
+    (line,) = read(SLB | {"eip": {"bandwidth": 5}}).warnings()
+    assert line.startswith(f"edge release r5, edge release r6: {everyone} srs:loadBalancer")
+
+
+def test_rules_by_address_behind_a_load_balancer_that_hides_addresses_are_a_warning() -> None:
+    edge = copy.deepcopy(GOOD["edge"]) | {"drain": {"timeout": "10m"}}
+    edge["releases"]["r6"]["srs"] = {
+        "vhostDirectives": "security { enabled on; allow play all; allow publish 10.0.0.1; }"
+    }
+    for balancer, hidden in ((SLB, True), (SLB | {"backend": "eni"}, False), (GOOD["loadBalancer"], True)):
+        values = {
+            f"srs:{key}": json.dumps(value) for key, value in (GOOD | {"edge": edge, "loadBalancer": balancer}).items()
+        }
+        lines = [
+            line for line in read_settings(values | {"alicloud:region": "cn-beijing"}).warnings() if "security" in line
+        ]
+        assert bool(lines) == hidden
+        assert not hidden or lines[0].startswith("edge release r6: security of srs.conf allows or denies by address")
 
 
 def test_a_pod_is_ready_only_when_each_eni_load_balancer_has_registered_it() -> None:

@@ -2,10 +2,22 @@
 
 import pytest
 
-from model.srs_conf import check_directives, render_edge, render_origin
+from model.srs_conf import (
+    DEFAULT_VHOST,
+    Additions,
+    PublishRules,
+    SrsConf,
+    has_rules_by_address,
+    open_vhosts,
+    render_edge,
+    render_origin,
+    warnings,
+)
+from model.srs_grammar import parse, render
 from model.srs_version import (
     RECOMMENDED,
     RECOMMENDED_TAG,
+    Version,
     capabilities,
     check_supported,
     defects,
@@ -45,61 +57,229 @@ vhost __defaultVhost__ {
 """
 
 
+V4, V6 = (4, 0, 6), (6, 0, 157)
+
+
+def edge(version: Version = V6, publish: PublishRules | None = None, **texts: str) -> SrsConf:
+    return render_edge(version, SERVICE, additions=Additions(**texts), publish=publish)
+
+
+def origin(version: Version = V6, hls: bool = True, publish: PublishRules | None = None, **texts: str) -> SrsConf:
+    return render_origin(version, ORIGINS, hls, additions=Additions(**texts), publish=publish)
+
+
+def messages(conf: SrsConf) -> list[str]:
+    return [f"{finding.line}: {finding.message}" for finding in conf.findings]
+
+
+def vhost(conf: SrsConf, name: str = DEFAULT_VHOST) -> str:
+    (found,) = (vhost for vhost in conf.vhosts if vhost.args == (name,))
+    return render([found])
+
+
 def test_edge_as_in_the_article() -> None:
-    assert render_edge((4, 0, 6), SERVICE) == EDGE_4_0_6
+    assert edge(V4).text == EDGE_4_0_6
 
 
 def test_a_directive_is_rendered_only_for_versions_that_know_it() -> None:
-    old = render_edge((4, 0, 5), SERVICE)
-    assert old == EDGE_4_0_6.replace("grace_start_wait 700;\n", "")
+    assert edge((4, 0, 5)).text == EDGE_4_0_6.replace("grace_start_wait 700;\n", "")
 
 
-def test_additions_are_in_their_scope() -> None:
-    text = render_edge((4, 0, 6), SERVICE, 500, "chunk_size 60000;\nwork_dir /tmp;", "play {\n    gop_cache off;\n}")
-    assert "max_connections 500;\n" in text
-    assert "\nchunk_size 60000;\nwork_dir /tmp;\nvhost __defaultVhost__ {\n" in text
-    assert text.endswith("    play {\n        gop_cache off;\n    }\n}\n")
+def test_additions_are_in_their_scope_as_they_were_written() -> None:
+    """Other text would roll every edge of a stack that has them."""
+    conf = render_edge(
+        V4, SERVICE, 500, Additions("", "chunk_size 60000; # 60 kB\nutc_time  on;", "play{gop_cache off;}")
+    )
+    assert "max_connections 500;\n" in conf.text
+    assert "\nchunk_size 60000; # 60 kB\nutc_time  on;\nvhost __defaultVhost__ {\n" in conf.text
+    assert conf.text.endswith("    play{gop_cache off;}\n}\n")
+    assert not conf.findings
 
 
 def test_origins_know_each_other_and_do_not_drain() -> None:
-    text = render_origin(ORIGINS, hls=True)
+    text = origin(V4).text
     assert f"coworkers {ORIGINS[0]}:1985 {ORIGINS[1]}:1985;" in text
     assert "origin_cluster on;" in text
-    assert "hls {\n        enabled on;\n        hls_ts_file [app]/[stream]-[timestamp]-[seq].ts;" in text
+    segment = "hls_ts_file [app]/[stream]-[timestamp]-[seq].ts;"
+    assert f"hls {{\n        enabled on;\n        {segment}\n        hls_dispose 120;\n" in text
     assert "grace" not in text
-    assert "hls" not in render_origin(ORIGINS, hls=False)
+    assert "hls" not in origin(V4, hls=False).text
+    assert "hls_dispose" not in origin(V6).text
+
+
+PASTED = """\
+# An edge as it ran before.
+listen              1935;
+max_connections     1000;
+daemon              off;
+srs_log_tank        console;
+srs_log_level       trace;
+http_api {
+    enabled on;
+    listen 1985;
+    crossdomain on;
+}
+http_stream {
+    enabled on;
+    listen 8080;
+}
+vhost __defaultVhost__ {
+    mode remote;
+    token_traverse on;
+    gop_cache off;
+    http_remux {
+        enabled on;
+        mount [vhost]/[app]/[stream].flv;
+        fast_cache 5;
+        has_audio off;
+    }
+    http_hooks {
+        enabled on;
+        on_publish "http://auth.example.com/publish?key=1;2";
+    }
+}
+vhost events.example.com {
+    http_hooks {
+        enabled on;
+        on_play http://auth.example.com/play;
+    }
+}
+"""
+
+
+def test_a_pasted_conf_is_merged() -> None:
+    conf = edge(conf=PASTED)
+    assert not conf.findings
+    assert conf.text.count("listen 1935;") == conf.text.count("http_server {") == 1
+    assert "http_api {\n    enabled on;\n    listen 1985;\n    crossdomain on;\n}" in conf.text
+    cluster = f"    cluster {{\n        mode remote;\n        origin {SERVICE};\n"
+    assert f"{cluster}        token_traverse on;\n    }}\n" in vhost(conf)
+    assert "enabled on;\n        mount [vhost]/[app]/[stream].flv;\n        fast_cache 5;" in vhost(conf)
+    assert 'on_publish "http://auth.example.com/publish?key=1;2";' in vhost(conf)
+    assert f"{cluster}    }}\n" in vhost(conf, "events.example.com")
+    assert "on_play" in vhost(conf, "events.example.com")
+    assert parse(conf.text) == (conf.directives, [])
+
+
+@pytest.mark.parametrize("key", ["conf", "directives", "vhost_directives"])
+def test_a_pasted_vhost_keeps_its_hooks(key: str) -> None:
+    """SRS would discard a vhost inside a vhost, and every second one of a name."""
+    pasted = "vhost __defaultVhost__ {\n http_hooks {\n enabled on;\n on_publish http://auth;\n }\n}"
+    conf = render_edge(V6, SERVICE, additions=Additions(**{key: pasted}))
+    assert not conf.findings
+    assert "on_publish http://auth;" in vhost(conf)
+    assert conf.text.count("vhost ") == 1
+
+
+def test_hls_is_merged_where_origins_write_it() -> None:
+    written = "hls { hls_fragment 4; hls_window 20; hls_dispose 30; }"
+    conf = origin(V4, vhost_directives=written, conf=f"vhost second {{ {written} }} vhost third {{ }}")
+    for name in (DEFAULT_VHOST, "second"):
+        assert "-[seq].ts;\n        hls_fragment 4;" in vhost(conf, name)
+        assert vhost(conf, name).count("hls_dispose") == 1
+    assert "hls" not in vhost(conf, "third")
+
+
+def test_rules_for_publishing_are_in_every_vhost() -> None:
+    """A client chooses the vhost."""
+    rules = PublishRules(("10.0.0.0/8", "203.0.113.7"), hook="http://auth/publish")
+    conf = edge(publish=rules, conf="vhost second { http_hooks { enabled on; on_play http://auth/play; } }")
+    for name in (DEFAULT_VHOST, "second"):
+        assert "allow play all;\n        allow publish 10.0.0.0/8;\n        allow publish 203.0.113.7;" in vhost(
+            conf, name
+        )
+        assert "enabled on;\n        on_publish http://auth/publish;" in vhost(conf, name)
+    assert "on_play http://auth/play;" in vhost(conf, "second")
+    assert "deny publish all;" in edge(publish=PublishRules(deny=True)).text
+    assert messages(edge(publish=rules, vhost_directives="security { enabled on; allow publish all; }")) == [
+        "1: must not set 'security': srs:publish sets it (from, exclusive)"
+    ]
 
 
 @pytest.mark.parametrize(
-    ("text", "scope", "message"),
+    ("conf", "message"),
     [
-        ("listen 1936;", "global", "must not set 'listen'"),
-        ("force_grace_quit off;", "global", "drops every connection"),
-        ("vhost x { }", "global", "vhostDirectives"),
-        ("cluster { mode local; }", "vhost", "must not set 'cluster'"),
-        ("chunk_size 60000", "global", "without ';'"),
-        ("play { gop_cache off }", "vhost", "without ';'"),
-        ("play { gop_cache off;", "vhost", "not closed"),
-        ("play gop_cache off; }", "vhost", "'}' without a '{'"),
-        ("{ }", "vhost", "without a directive"),
-        (";", "global", "without a directive"),
+        (edge(directives="listen 1936;"), "1: must not set 'listen': edges and origins listen on 1935"),
+        (edge(directives="force_grace_quit off;"), "drops every connection"),
+        (
+            edge(directives="\n\nhttp_server { dir ./x; listen 80; }"),
+            "3: must not set 'listen': viewers use it on 8080",
+        ),
+        (edge(directives="vhost x;"), "must be a vhost with one name and a block"),
+        (edge(directives="include other.conf;"), "put its content here"),
+        (edge(conf="vhost a { }\nvhost a { }"), "2: sets 'vhost' again"),
+        (edge(conf="vhost a {\n tcp_nodelay on;\n tcp_nodelay off;\n}"), "3: sets 'tcp_nodelay' again"),
+        (edge(vhost_directives="cluster { mode local; }"), "must not set 'mode': it makes the edge an edge"),
+        (edge(vhost_directives="origin 10.0.0.1:1935;"), "must not set 'origin': edges reach the origins"),
+        (edge(vhost_directives="vhost second { dvr { enabled on; } }"), "of which SRS discards the block"),
+        (edge(vhost_directives="http_remux { enabled off; }"), "HTTP-FLV is always on"),
+        (edge(vhost_directives="dvr { enabled on; }"), "record on the origins"),
+        (edge(vhost_directives="enabled off;"), "reject every client"),
+        (edge(V4, vhost_directives="bandcheck { enabled on; }"), "a test of its bandwidth"),
+        (edge(V4, directives="exporter { enabled on; }"), "SRS knows from 5.0.67 on, not 4.0.6"),
+        (edge((6, 0, 5), vhost_directives="http_remux { has_audio off; }"), "knows from 6.0.6 on, not 6.0.5"),
+        (edge(vhost_directives="paly { gop_cache off; }"), "does not know in 'vhost'; did you mean 'play'?"),
+        (edge(directives="http_hooks { on_play http://x; }"), "does not know; it belongs to vhost"),
+        (edge(vhost_directives="play { hls_fragment 5; }"), "does not know in 'vhost.play'; it belongs to vhost.hls"),
+        (origin(directives="grace_start_wait 100;"), "it is part of the drain"),
+        (origin(vhost_directives="cluster { origin 10.0.0.1; }"), "must not set 'origin'"),
+        (origin(vhost_directives="hls { hls_path /data; }", hls=True), "must be in ./objs/nginx/html"),
+        (origin(vhost_directives="hls { enabled on; }", hls=False), "set srs:hls.enabled"),
+        (origin(vhost_directives="dvr { enabled on; }", hls=False), "set srs:hls.enabled"),
+        (origin(conf="http_api { auth { enabled on; } }"), "without a password"),
     ],
 )
-def test_bad_additions(text: str, scope: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_directives(text, scope)
+def test_what_breaks_a_release_or_has_no_effect_is_rejected(conf: SrsConf, message: str) -> None:
+    assert len(conf.findings) == 1, messages(conf)
+    assert message in messages(conf)[0]
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "chunk_size 60000;", "# listen 1936;\nchunk_size 60000;", "play { gop_cache off; }", 'work_dir "a;b";'],
+    "conf",
+    [
+        edge(directives="# listen 1936;\nchunk_size 60000;"),
+        edge(conf="listen 1935; http_api { listen 1985; } vhost __defaultVhost__ { cluster { mode remote; } }"),
+        edge(vhost_directives="dvr { enabled off; } bandcheck { enabled on; } hls { enabled off; }"),
+        edge(directives="rtc_server { listen 8000; }"),
+        edge(vhost_directives="security { enabled on; allow publish all; allow play all; deny play 10.0.0.1; }"),
+        edge((6, 0, 191), directives="of_a_later_version on;"),
+        origin(vhost_directives="cluster { mode local; }"),
+        origin(vhost_directives="dvr { enabled on; dvr_path ./objs/nginx/html/[app]/[stream].flv; }"),
+        origin(vhost_directives="transcode a { enabled on; } transcode b { enabled on; }"),
+    ],
 )
-def test_good_additions(text: str) -> None:
-    check_directives(text, "global")
+def test_what_is_accepted(conf: SrsConf) -> None:
+    assert not conf.findings
 
 
-def test_a_reserved_directive_inside_a_block_is_another_directive() -> None:
-    check_directives("rtc_server { listen 8000; }", "global")
+def test_every_problem_of_a_text_is_reported() -> None:
+    conf = edge(conf="daemon on;\nlisten 80\npid /x;\nvhost a {\n play {\n  gop_cach on;\n }\n")
+    assert [finding.line for finding in conf.findings] == [1, 2, 2, 3, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "open_to_all"),
+    [
+        ("", True),
+        ("http_hooks { enabled on; on_publish http://a; }", False),
+        ("http_hooks { enabled on; on_connect http://a; }", False),
+        ("http_hooks { enabled on; on_play http://a; }", True),
+        ("http_hooks { on_publish http://a; }", True),
+        ("security { enabled on; deny publish all; }", False),
+        ("security { enabled on; allow play all; allow publish 10.0.0.1; }", False),
+        ("security { enabled on; deny publish 10.0.0.1; }", True),
+        ("security { enabled on; allow publish all; deny play 10.0.0.1; }", True),
+        ("security { allow publish 10.0.0.1; }", True),
+    ],
+)
+def test_who_may_publish(text: str, open_to_all: bool) -> None:
+    assert open_vhosts(edge(vhost_directives=text)) == ([DEFAULT_VHOST] if open_to_all else [])
+    assert has_rules_by_address(edge(vhost_directives=text)) == ("10.0.0.1" in text and "enabled on" in text)
+
+
+def test_what_has_no_effect_is_a_warning() -> None:
+    conf = edge(directives="srt_server { enabled on; }\nsrs_log_level warn;\nrtc_server { enabled off; }")
+    assert [warning.split()[0] for warning in warnings(conf)] == ["srt_server", "srs_log_level"]
 
 
 @pytest.mark.parametrize(
