@@ -15,7 +15,7 @@ from e2e.viewers import Audience
 
 UNKNOWN_DIRECTIVE = {"directives": "no_such_directive on;"}
 
-CRASH_SECONDS = 5
+CRASH_SECONDS = 4
 """Age at which SRS crashes: it accepts connections, and its pod is not ready before the warm-up ends."""
 
 
@@ -55,7 +55,7 @@ def test_a_release_that_crashes_affects_nobody_and_the_rollback_needs_no_new_pod
     stack: LiveStack, audience: Audience, deploy: Callable[..., None], old: str, new: str
 ) -> None:
     """A release that crashes at its start, then one that crashes later"""
-    stack.config["edge"] |= {"warmUp": "10s", "rolloutTimeout": "40s"}
+    stack.config["edge"] |= {"warmUp": "8s", "rolloutTimeout": "40s"}
     stack.must_update()
     good, serving = copy.deepcopy(stack.config), stack.endpoints()
     with audience() as viewers:
