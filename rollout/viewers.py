@@ -1,0 +1,261 @@
+"""Viewers of a stream that measure what viewers see: FFmpeg's libraries (PyAV) over RTMP and HTTP-FLV.
+
+A viewer connects, decodes until it has its first picture, and watches for the rest of its time. It also finds out
+which pod serves it. FFmpeg does not report that; so the connection passes a relay that reads the first bytes.
+For RTMP, SRS names its version and its address in the result of `connect` (ossrs/srs,
+SrsRtmpServer::response_connect_app), also when it has no media. For HTTP-FLV the header `Server` has the version, and
+nothing names the pod; SRS sends this header only with the first media.
+"""
+
+import re
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import cast
+from urllib.parse import urlsplit
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+SCHEMES = {"rtmp": 1935, "http": 80, "https": 443}
+"""What viewers can play, and the default ports."""
+
+STALL_SECONDS = 1.0
+"""A longer time without media, after the first, is a stall: players begin to run out of their buffer."""
+
+NO_MEDIA = "no media"
+NO_PICTURE = "media without a picture"
+
+_OPTIONS = {"analyzeduration": "1", "fpsprobesize": "0"}
+"""Open a stream with the first media, instead of estimating its frame rate for up to 5 s."""
+
+_KEPT_BYTES = 16384
+"""Of what a server sends; the result of `connect` is in the first ones, after a handshake of 3073 bytes."""
+
+_BUFFER = 65536
+
+
+class AddressError(ValueError):
+    """The address of a stream cannot be played; the message says what is allowed."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What one viewer saw.
+
+    address: of the stream. started_at: Unix time of its start. version, server: of SRS that served it, and its IP
+    address, None if unknown. first_frame: seconds from the connection attempt to the first decoded picture (sound,
+    if the stream has no picture). stalls: times without media longer than STALL_SECONDS. longest_gap: the longest time
+    without media, in seconds. failure: why it did not see the stream for its whole time, "" if it did.
+    """
+
+    address: str
+    started_at: float
+    version: str | None = None
+    server: str | None = None
+    first_frame: float | None = None
+    stalls: int = 0
+    longest_gap: float = 0.0
+    failure: str = ""
+
+
+def check_address(address: str) -> None:
+    """Raise AddressError if viewers cannot play this address."""
+    parts = urlsplit(address)
+    path = parts.path.strip("/")
+    if parts.scheme not in SCHEMES or not parts.hostname or "/" not in path:
+        raise AddressError(
+            f"{address!r} is not the address of a stream; it must be rtmp://HOST[:PORT]/APP/STREAM or "
+            "http[s]://HOST[:PORT]/APP/STREAM.flv"
+        )
+    if parts.scheme != "rtmp" and not path.endswith(".flv"):
+        raise AddressError(f"{address!r} must end with .flv: viewers play RTMP and HTTP-FLV")
+
+
+def watch_all(
+    addresses: Sequence[str],
+    viewers: int,
+    seconds: float,
+    parallel: int,
+    on_view: Callable[[View], None] = lambda _view: None,
+) -> list[View]:
+    """Let viewers watch, `parallel` at a time, each for `seconds`, on the addresses in turn.
+
+    on_view: called in this thread as each one ends. Ctrl-C ends the wait after the viewers that run.
+    """
+    with ThreadPoolExecutor(parallel, thread_name_prefix="viewer") as pool:
+        futures = [pool.submit(watch, addresses[number % len(addresses)], seconds) for number in range(viewers)]
+        views: list[View] = []
+        try:
+            for future in as_completed(futures):
+                views.append(future.result())
+                on_view(views[-1])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return views
+
+
+def watch(address: str, seconds: float) -> View:
+    """Watch a stream for `seconds` from the connection attempt."""
+    check_address(address)
+    watching = _Watching(address, seconds)
+    try:
+        with watching.opened() as container:
+            watching.play(container)
+    except (FFmpegError, OSError) as error:
+        return watching.result(error)
+    return watching.result()
+
+
+@dataclass
+class _Watching:
+    """A viewer."""
+
+    address: str
+    seconds: float
+    view: View = field(init=False)
+    started: float = field(default_factory=time.monotonic)
+    relay: "_Relay | None" = None
+    last_media: float | None = None
+
+    def __post_init__(self) -> None:
+        self.view = View(self.address, time.time())
+
+    @contextmanager
+    def opened(self) -> Generator[InputContainer]:
+        """The stream, with its first media. Raises FFmpegError or OSError."""
+        parts = urlsplit(self.address)
+        upstream = socket.create_connection((parts.hostname, parts.port or SCHEMES[parts.scheme]), self.seconds)
+        if parts.scheme == "https":
+            upstream = ssl.create_default_context().wrap_socket(upstream, server_hostname=parts.hostname)
+        query = f"?{parts.query}" if parts.query else ""
+        # SRS finds the virtual host in the address, so it receives the one without the relay.
+        if parts.scheme == "rtmp":
+            app, _, stream = parts.path.strip("/").rpartition("/")
+            options = {"rtmp_tcurl": f"rtmp://{parts.netloc}/{app}", "rtmp_app": app, "rtmp_playpath": stream + query}
+        else:
+            options = {"headers": f"Host: {parts.netloc}\r\n"}
+        with _Relay(upstream, self.started + self.seconds) as self.relay:
+            url = f"{'rtmp' if parts.scheme == 'rtmp' else 'http'}://127.0.0.1:{self.relay.port}{parts.path}{query}"
+            # The relay ends the connection in time; this is for FFmpeg itself.
+            with av.open(url, "r", "flv", options=_OPTIONS | options, timeout=2 * self.seconds) as container:
+                yield container
+
+    def play(self, container: InputContainer) -> None:
+        """Decode the first picture, and then only receive media, until the connection ends."""
+        picture = next(iter(container.streams.video), None) or next(iter(container.streams.audio), None)
+        for packet in container.demux():
+            now = time.monotonic()
+            if packet.size:
+                self._media(now)
+            if self.view.first_frame is None and packet.stream is picture:
+                with suppress(FFmpegError):
+                    if packet.decode():
+                        self.view = replace(self.view, first_frame=now - self.started)
+
+    def _media(self, now: float) -> None:
+        if self.last_media is not None:
+            gap = now - self.last_media
+            self.view = replace(
+                self.view,
+                longest_gap=max(self.view.longest_gap, gap),
+                stalls=self.view.stalls + (gap > STALL_SECONDS),
+            )
+        self.last_media = now
+
+    def result(self, error: Exception | None = None) -> View:
+        """What it saw. error: of the connection, or of FFmpeg, which fails when the relay ends the connection, too."""
+        received = self.relay.received if self.relay else b""
+        if self.relay and self.relay.is_over and self.last_media is not None:
+            self._media(self.started + self.seconds)  # the last gap lasts until the end
+        version, server = connect_result(received)
+        header = re.search(rb"^Server: SRS/([\d.]+)", received, re.MULTILINE | re.IGNORECASE)
+        return replace(
+            self.view,
+            version=header[1].decode() if header else version,
+            server=server,
+            failure=self._failure(received, error),
+        )
+
+    def _failure(self, received: bytes, error: Exception | None) -> str:
+        if self.relay is None:
+            if isinstance(error, TimeoutError):
+                return "no connection in time"
+            return (isinstance(error, OSError) and error.strerror) or str(error)
+        status = re.match(rb"HTTP/\S+ (\d+)", received)
+        if status and status[1] != b"200":
+            return f"HTTP {status[1].decode()}"
+        if not self.relay.is_over:
+            after = f"{time.monotonic() - self.started:.1f} s"
+            return f"dropped after {after}" if self.last_media else f"dropped after {after} without media"
+        if self.last_media is None:
+            return NO_MEDIA
+        return NO_PICTURE if self.view.first_frame is None else ""
+
+
+def connect_result(received: bytes) -> tuple[str | None, str | None]:
+    """The version and the address of SRS in the result of `connect`, None where it has none.
+
+    received: the first bytes from the server. The result is an AMF0 object: a key, its type 2 (string), the length of
+    the value in two bytes, the value (Adobe, AMF 0, 2.4). A chunk header, 0xC3 in this stream, may be between any two
+    bytes of it (Adobe, RTMP 1.0, 5.3.1), and is in no text.
+    """
+    text = received.replace(b"\xc3", b"")
+    values = [
+        re.search(key + rb"\x02\x00.([0-9a-fA-F.:]+)", text, re.DOTALL) for key in (b"srs_version", b"srs_server_ip")
+    ]
+    version, server = (found[1].decode() if found else None for found in values)
+    return version, server
+
+
+class _Relay:
+    """Passes one connection on to a server until a time, and keeps the first bytes that come back."""
+
+    def __init__(self, upstream: socket.socket, deadline: float) -> None:
+        self._upstream, self._deadline = upstream, deadline
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self.port: int = self._listener.getsockname()[1]
+        self.received = b""
+        self.is_over = False
+        """Whether the time has passed, and the server has not ended the connection before."""
+
+    def __enter__(self) -> "_Relay":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in (self._upstream, self._listener):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with suppress(OSError), self._upstream, self._listener:
+            client, _ = self._listener.accept()
+            with client, selectors.DefaultSelector() as selector:
+                other = {client: self._upstream, self._upstream: client}
+                for end in other:
+                    end.settimeout(None)
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    selector.register(end, selectors.EVENT_READ)
+                while (remaining := self._deadline - time.monotonic()) > 0:
+                    for key, _ in selector.select(remaining):
+                        source = cast("socket.socket", key.fileobj)
+                        data = source.recv(_BUFFER)
+                        while isinstance(source, ssl.SSLSocket) and source.pending():
+                            data += source.recv(_BUFFER)
+                        if not data:
+                            return
+                        if source is self._upstream and len(self.received) < _KEPT_BYTES:
+                            self.received += data
+                        other[source].sendall(data)
+                self.is_over = True
