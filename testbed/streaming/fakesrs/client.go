@@ -220,7 +220,7 @@ func (c *client) publishHere(src *source) error {
 	defer func() {
 		s.thread.Lock()
 		defer s.thread.Unlock()
-		src.published, src.headers = false, nil
+		src.published, src.headers, src.group = false, nil, nil
 	}()
 	return c.receive(src.message)
 }

@@ -142,6 +142,7 @@ type settings struct {
 	coworkers     []string // of an origin
 	vhostOff      bool     // every client is rejected
 	httpFLV       bool
+	gopCache      bool
 }
 
 func newSettings(root *directive) settings {
@@ -161,6 +162,7 @@ func newSettings(root *directive) settings {
 		graceFinalWait: root.get("grace_final_wait").milliseconds(3200),
 		vhostOff:       root.get("vhost", "enabled").arg("on") != "on",
 		httpFLV:        root.get("vhost", "http_remux", "enabled").on(),
+		gopCache:       root.get("vhost", "play", "gop_cache").arg("on") == "on",
 	}
 	cluster := root.get("vhost", "cluster")
 	s.edge = cluster.get("mode").arg("local") == "remote"

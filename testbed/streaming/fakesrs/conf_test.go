@@ -126,12 +126,12 @@ func TestSettings(t *testing.T) {
 		edgeConf: {
 			rtmp: ":1935", api: ":1985", http: ":8080", maxConnections: 500, forceGraceQuit: true,
 			graceStartWait: 700 * time.Millisecond, graceFinalWait: 800 * time.Millisecond,
-			edge: true, origins: []string{"srs-origin-0.socs", "srs-origin-1.socs"}, httpFLV: true,
+			edge: true, origins: []string{"srs-origin-0.socs", "srs-origin-1.socs"}, httpFLV: true, gopCache: true,
 		},
 		originConf: {
 			rtmp: ":1935", maxConnections: 1000,
 			graceStartWait: 2300 * time.Millisecond, graceFinalWait: 3200 * time.Millisecond,
-			originCluster: true, coworkers: []string{"srs-origin-0.socs:1985"},
+			originCluster: true, coworkers: []string{"srs-origin-0.socs:1985"}, gopCache: true,
 		},
 	} {
 		root, err := parseConf(text)

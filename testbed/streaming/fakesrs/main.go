@@ -11,7 +11,8 @@
 //   - Connections on all ports count for max_connections and for the drain. A silent connection is closed: HTTP after
 //     15 s, RTMP after 30 s, a publisher after 5 s.
 //   - RTMP publish and play, and HTTP-FLV. The result of connect contains srs_version, srs_id, srs_pid and
-//     srs_server_ip, onMetaData the server's own version. A new player gets metadata and sequence headers first.
+//     srs_server_ip, onMetaData the server's own version. A new player gets metadata, sequence headers and,
+//     with gop_cache, the pictures since the last key frame first.
 //   - An edge pulls a stream when its first player comes, once for all players, from its origins in turn (each stream
 //     begins at the first one; a redirect uses up a turn), retries 3 s after a failure or a silence of 5 s, and keeps
 //     its players meanwhile.
@@ -22,7 +23,7 @@
 //   - A name lookup blocks the whole server: see thread.
 //
 // Everything else is missing: HLS, static files, reload, the rest of the HTTP API, virtual hosts other than
-// __defaultVhost__, statistics, the cache of the last group of pictures.
+// __defaultVhost__, statistics.
 package fakesrs
 
 import (

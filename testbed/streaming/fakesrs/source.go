@@ -16,6 +16,7 @@ type source struct {
 
 	published bool                    // by a publisher, or pulled from an origin
 	headers   map[uint8]*rtmp.Message // by type: metadata, and the sequence headers of audio and video
+	group     []rtmp.Message          // media since the last key frame, where gop_cache is on
 	players   map[*player]bool
 
 	stopPull func()     // ends an edge's connection to an origin for players; nil: there is none
@@ -36,7 +37,7 @@ func (s *server) source(app, name string) *source {
 // publish begins the stream. The thread is locked, as for all methods.
 func (src *source) publish() {
 	src.published = true
-	src.headers = map[uint8]*rtmp.Message{}
+	src.headers, src.group = map[uint8]*rtmp.Message{}, nil
 }
 
 // message takes what a publisher, or an origin, sent, and hands it to the players.
@@ -48,6 +49,13 @@ func (src *source) message(m rtmp.Message) error {
 	}
 	if m.Type == rtmp.TypeData || m.IsSequenceHeader() {
 		src.headers[m.Type] = &m
+	} else if src.server.gopCache {
+		if m.IsKeyFrame() {
+			src.group = nil
+		}
+		if m.IsKeyFrame() || len(src.group) > 0 && len(src.group) < maxQueue {
+			src.group = append(src.group, m)
+		}
 	}
 	for p := range src.players {
 		p.enqueue(m)
@@ -101,7 +109,7 @@ func (p *player) enqueue(m rtmp.Message) {
 	}
 }
 
-// join adds a player, who first gets metadata and sequence headers. At an edge the first one starts the pull.
+// join adds a player, who first gets metadata, sequence headers and the last group of pictures. At an edge the first one starts the pull.
 func (s *server) join(src *source) *player {
 	s.thread.Lock()
 	defer s.thread.Unlock()
@@ -110,6 +118,9 @@ func (s *server) join(src *source) *player {
 		if header := src.headers[kind]; header != nil {
 			p.enqueue(*header)
 		}
+	}
+	for _, m := range src.group {
+		p.enqueue(m)
 	}
 	src.players[p] = true
 	if s.edge && src.stopPull == nil {
@@ -125,7 +136,7 @@ func (s *server) leave(src *source, p *player) {
 	delete(src.players, p)
 	if len(src.players) == 0 && src.stopPull != nil {
 		src.stopPull()
-		src.stopPull, src.published, src.headers = nil, false, nil
+		src.stopPull, src.published, src.headers, src.group = nil, false, nil, nil
 	}
 }
 

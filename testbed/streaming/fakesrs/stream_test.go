@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,27 @@ func TestSilentPublisherIsDropped(t *testing.T) {
 		t.Error("it is dropped too early")
 	}
 	silent.awaitEnd(t, 3*time.Second)
+}
+
+// A decoder needs a key frame to begin.
+func TestANewPlayerBeginsWithTheLastKeyFrame(t *testing.T) {
+	t.Parallel()
+	keyFrame, frame := []byte{0x17, 1}, []byte{0x27, 1}
+	for conf, want := range map[string][][]byte{"": {keyFrame, frame}, "play { gop_cache off; }": nil} {
+		n := startNode(t, v406, "", conf)
+		src := n.source("live", "x")
+		src.publish()
+		for _, payload := range [][]byte{keyFrame, frame, keyFrame, frame} {
+			src.message(rtmp.Message{Type: rtmp.TypeVideo, Payload: payload})
+		}
+		var got [][]byte
+		for _, m := range n.take(n.join(src)) {
+			got = append(got, m.Payload)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: a new player gets %v, want %v", conf, got, want)
+		}
+	}
 }
 
 func TestFLV(t *testing.T) {

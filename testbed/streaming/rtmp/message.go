@@ -50,6 +50,12 @@ func (m Message) IsSequenceHeader() bool {
 	return m.Type == TypeVideo && m.Payload[0]&0x0f == codecAVC || m.Type == TypeAudio && m.Payload[0]>>4 == soundAAC
 }
 
+// IsKeyFrame reports whether the message is a video frame that a decoder can begin with.
+func (m Message) IsKeyFrame() bool {
+	const keyFrame = 1
+	return m.Type == TypeVideo && len(m.Payload) > 0 && m.Payload[0]>>4 == keyFrame && !m.IsSequenceHeader()
+}
+
 // Command is a decoded command message. The first of Args is the command object, which is null for everything but
 // `connect`.
 type Command struct {
