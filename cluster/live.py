@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 from websocket import WebSocketBadStatusException, WebSocketException
 
 from cluster.port_forward import PortForward
-from model.names import FIELD_MANAGER
+from model.names import FIELD_MANAGER, ROLLOUT_MANAGER
 from model.settings.kubernetes import KubernetesSettings
 
 Object = dict[str, Any]
@@ -152,6 +152,13 @@ class LiveCluster:
     def pause(self, deployment: str, paused: bool) -> None:
         """Pause or resume a Deployment (`kubectl rollout pause`). Raises UnreachableError."""
         self._request("PATCH", f"{self._apps}/deployments/{deployment}", {}, {"spec": {"paused": paused}})
+
+    def patch(self, kind: Literal["Deployment", "ReplicaSet", "Pod"], name: str, content: Object) -> None:
+        """Change an object by a JSON merge patch; nothing happens if it does not exist. Raises UnreachableError."""
+        path = {"Deployment": f"{self._apps}/deployments", "ReplicaSet": f"{self._apps}/replicasets"}
+        self._request(
+            "PATCH", f"{path.get(kind, f'{self._core}/pods')}/{name}", {"fieldManager": ROLLOUT_MANAGER}, content
+        )
 
     def replace(self, workload: Object) -> None:
         """Replace a Deployment or StatefulSet, whatever its current version is. Raises UnreachableError."""

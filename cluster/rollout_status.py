@@ -8,6 +8,7 @@ scheduled. The rules for "complete" are those of `kubectl rollout status`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cluster.aborted import is_aborted
 from cluster.live import LiveCluster, Object, owned_by
 from cluster.terminating import is_terminating
 from model.values import plural
@@ -34,6 +35,7 @@ class RolloutStatus:
     reasons: why pods are not ready, a line each. stuck: names of pods that rarely recover.
     ready: names of the ready pods of the new revision; of edge releases also if it is complete.
     replaces: number of pods of earlier revisions, which it replaces; of Deployments only. paused: of Deployments only.
+    aborted: whether its pods were taken out of rotation (`cluster/aborted.py`).
     """
 
     complete: bool
@@ -44,6 +46,7 @@ class RolloutStatus:
     ready: tuple[str, ...] = ()
     replaces: int = 0
     paused: bool = False
+    aborted: bool = False
 
 
 def rollout_status(live: LiveCluster, workload: Workload) -> RolloutStatus:
@@ -117,6 +120,7 @@ def deployment_status(deployment: Object) -> RolloutStatus:
         failures,
         replaces=status.get("replicas", 0) - updated if observed else 0,
         paused=bool(deployment["spec"].get("paused")),
+        aborted=is_aborted(deployment),
     )
 
 

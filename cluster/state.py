@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from cluster.live import KINDS, Kind, LiveCluster, Object, owned_by
 from cluster.terminating import is_terminating
-from model.names import EDGE_APP, HLS_CLAIM, ORIGIN
+from model.names import ABORTED_APP, EDGE_APP, HLS_CLAIM, ORIGIN
 
 Objects = dict[str, Object]
 """Objects by name."""
@@ -74,7 +74,7 @@ def read_state(live: LiveCluster) -> LiveState:
     """Read the state. Raises UnreachableError."""
     with ThreadPoolExecutor(len(KINDS)) as pool:  # one round trip instead of ten
         lists: dict[Kind, Future[Objects]] = {kind: pool.submit(live.objects, kind) for kind in KINDS}
-        pods = pool.submit(live.pods, f"app in ({EDGE_APP},{ORIGIN})")
+        pods = pool.submit(live.pods, f"app in ({EDGE_APP},{ABORTED_APP},{ORIGIN})")
         uid, namespace = pool.submit(live.cluster_uid), pool.submit(live.live_namespace)
         version, ip_family = pool.submit(live.version), pool.submit(live.ip_family)
         priority_classes = pool.submit(live.priority_classes)
@@ -94,7 +94,7 @@ def read_state(live: LiveCluster) -> LiveState:
             objects=objects,
             confs={name: config["data"]["srs.conf"] for name, config in configs.items() if config},
             terminating=tuple(
-                pod for pod in pods.result() if is_terminating(pod) and pod["metadata"]["labels"]["app"] == EDGE_APP
+                pod for pod in pods.result() if is_terminating(pod) and pod["metadata"]["labels"]["app"] != ORIGIN
             ),
             pods=tuple(pod for pod in pods.result() if not is_terminating(pod)),
         )

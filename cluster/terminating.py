@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,6 +18,9 @@ SYNC_PERIOD = timedelta(minutes=5)
 """How long an empty namespace may remain: its controller checks again after half the grace period of the pods that it
 has seen, hours here, or at its next regular check (`--namespace-sync-period` of kube-controller-manager, by default
 5 minutes)."""
+
+_PARALLEL = 8
+"""Logs that are read at the same time."""
 
 _LOG_LINES = 200
 """SRS logs the number of connections every few seconds, later every half minute; other lines are in between."""
@@ -53,17 +57,21 @@ def terminating_message(live: LiveCluster, pods: Sequence[Object], connections: 
     return f"{describe(head, pods, connections)}\n{HOW_TO_CUT}"
 
 
-def open_connections(live: LiveCluster, pods: Sequence[Object]) -> dict[str, OpenConnections]:
-    """The open connections of the pods that a message names, by pod, from their logs.
+def open_connections(
+    live: LiveCluster, pods: Sequence[Object], limit: int | None = MAX_PODS_SHOWN
+) -> dict[str, OpenConnections]:
+    """The open connections of pods, by pod, from their logs. limit: of the pods, by default those that a message names.
 
     A draining SRS has closed its HTTP API; its log is the only source.
     """
-    connections: dict[str, OpenConnections] = {}
-    for pod in pods[:MAX_PODS_SHOWN]:
-        name = pod["metadata"]["name"]
-        if status := logged_connections(live.log(name, _LOG_LINES) or ""):
-            connections[name] = status
-    return connections
+
+    def log(name: str) -> str | None:
+        return live.log(name, _LOG_LINES)
+
+    names: list[str] = [pod["metadata"]["name"] for pod in pods[:limit]]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        logs = dict(zip(names, pool.map(log, names), strict=True))
+    return {name: status for name, text in logs.items() if (status := logged_connections(text or ""))}
 
 
 def logged_connections(log: str) -> OpenConnections | None:

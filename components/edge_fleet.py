@@ -8,7 +8,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.manifest import metadata
 from components.srs_config import srs_config
-from model.names import API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, edge_config, edge_deployment, edge_run
+from model.names import ABORTED_APP, API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, edge_config, edge_deployment, edge_run
 from model.pods import pull_secrets
 from model.settings.stack import StackSettings
 from model.workload_specs import change_cause, edge_spec
@@ -51,7 +51,10 @@ class EdgeFleet(pulumi.ComponentResource):
             EDGE_APP,
             metadata=metadata(EDGE_APP, namespace, labels),
             spec={
-                "pod_selector": {"match_labels": labels},
+                # Also edges that are out of rotation: their connections stay open.
+                "pod_selector": {
+                    "match_expressions": [{"key": "app", "operator": "In", "values": [EDGE_APP, ABORTED_APP]}]
+                },
                 "policy_types": ["Ingress"],
                 "ingress": [
                     {

@@ -10,7 +10,16 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.manifest import metadata
 from components.srs_config import srs_config
-from model.names import API_PORT, EDGE_APP, ORIGIN, ORIGIN_HEADLESS_SERVICE, ORIGIN_SERVICE, RTMP_PORT, origin_config
+from model.names import (
+    ABORTED_APP,
+    API_PORT,
+    EDGE_APP,
+    ORIGIN,
+    ORIGIN_HEADLESS_SERVICE,
+    ORIGIN_SERVICE,
+    RTMP_PORT,
+    origin_config,
+)
 from model.pods import pull_secrets
 from model.settings.stack import StackSettings
 from model.workload_specs import origin_spec
@@ -98,7 +107,9 @@ class OriginCluster(pulumi.ComponentResource):
                 "policy_types": ["Ingress"],
                 "ingress": [
                     {
-                        "from_": [{"pod_selector": {"match_labels": {"app": app}}} for app in (EDGE_APP, ORIGIN)],
+                        "from_": [
+                            {"pod_selector": {"match_labels": {"app": app}}} for app in (EDGE_APP, ABORTED_APP, ORIGIN)
+                        ],
                         "ports": [
                             {"port": RTMP_PORT, "protocol": "TCP"},
                             {"port": API_PORT, "protocol": "TCP"},

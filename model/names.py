@@ -5,6 +5,12 @@ import hashlib
 EDGE_APP = "srs-edge"
 """Value of the `app` label that all releases share; the edge Service selects it."""
 
+ABORTED_APP = "srs-edge-aborted"
+"""Value of the `app` label of edges that `rollout abort` has taken out of rotation; no Service selects it."""
+
+EDGE_PODS = f"app in ({EDGE_APP},{ABORTED_APP})"
+"""Selects all edge pods, in rotation or not."""
+
 EDGE_SERVICE = "srs-edge-service"
 PUBLISH_SERVICE = "srs-publish-service"
 ORIGIN_SERVICE = "srs-origin-service"
@@ -26,6 +32,12 @@ FIELD_MANAGER = "srs"
 
 STACK_ANNOTATION = "srs/stack"
 """Annotation of every object: organization/project/stack."""
+
+ABORTED_ANNOTATION = "srs/aborted"
+"""Annotation of the Deployment of an aborted release (`cluster/aborted.py`)."""
+
+ROLLOUT_MANAGER = "srs-rollout"
+"""The field manager of what the command `rollout` changes."""
 
 CONFIG_HASH_LENGTH = 10
 """Hex digits; 40 bits suffice to distinguish the configs of one release."""

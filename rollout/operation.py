@@ -4,7 +4,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +18,11 @@ PLAN_FILE = "SRS_PLAN_FILE"
 LOCK_POLL_INTERVAL = 2.0
 """Seconds between two attempts while another update has the stack's lock."""
 
-_NOISE = re.compile(r"an unhandled error occurred: program exited|^update failed$|^preview failed$", re.MULTILINE)
-"""Errors of the engine that add nothing to those of the program."""
+_NOISE = re.compile(r"an unhandled error occurred: program exited|^(?:update|preview) failed$|^Skipping await logic$")
+"""Messages of the engine and the provider that add nothing to those of the program."""
+
+_TRACE = re.compile(r"^Program failed with an unhandled exception:.*", re.DOTALL | re.MULTILINE)
+"""What the language host prints above an error, and when an update ends while resources are still declared."""
 
 Report = Callable[[str], None]
 """Receives one line of progress."""
@@ -49,6 +52,10 @@ class Outcome:
     text: str
     seconds: float
     changes: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def as_json(self) -> dict[str, Any]:
+        """For --json."""
+        return {"seconds": round(self.seconds, 1), "changes": dict(self.changes), "plan": self.plan}
 
 
 class _Workspace(auto.LocalWorkspace):
@@ -125,7 +132,7 @@ class Stack:
             text = _plain(diagnostic.message)
             if diagnostic.severity == "error":
                 errors.append(text)
-            elif report and text and diagnostic.severity in ("info", "warning"):
+            elif report and text and not _NOISE.search(text) and diagnostic.severity in ("info", "warning"):
                 report(f"warning: {text}" if diagnostic.severity == "warning" else _titled(text, diagnostic.urn))
 
         with tempfile.TemporaryDirectory() as temporary:
@@ -140,28 +147,21 @@ class Stack:
                 ) from error
             except auto.CommandError as error:
                 plan = _read_plan(plan_file)
-                text = "\n".join(line for line in dict.fromkeys(errors) if line and not _NOISE.search(line))
                 kind = RejectedError if plan.get("rejections") else OperationError
-                raise kind(text or _command_output(error)) from error
+                raise kind(_reason(errors) or _command_output(error)) from error
             plan_text = plan_file.with_suffix(".txt")
             text = plan_text.read_text().rstrip() if plan_text.exists() else ""
             return Outcome(_read_plan(plan_file), text, time.monotonic() - started, changes)
 
 
-def selected_stack(folder: Path) -> str:
-    """The name of the stack that `pulumi stack select` has selected. Raises OperationError."""
-    try:
-        # The constructor asks the CLI for its version, and fails if there is none.
-        stack = auto.LocalWorkspace(work_dir=str(folder)).stack()
-    except (auto.CommandError, FileNotFoundError, OSError) as error:
-        raise OperationError(_command_output(error)) from error
-    if stack is None:
-        raise OperationError("no stack is selected; run `pulumi stack select`, or use --stack")
-    return stack.name
-
-
 def _read_plan(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _reason(errors: Sequence[str]) -> str:
+    """The errors of the program; of a bug in it, the last line of its trace."""
+    reasons = [reason for error in errors if (reason := _TRACE.sub("", error).strip()) and not _NOISE.search(reason)]
+    return "\n".join(dict.fromkeys(reasons)) or "\n".join(error.splitlines()[-1] for error in errors[:1] if error)
 
 
 def _plain(message: str) -> str:

@@ -42,12 +42,16 @@ def release(tag: str, weight: int, **more: Any) -> dict[str, Any]:
 
 @dataclass
 class Result:
-    """A run of the CLI: whether it succeeded, its output, its duration, its operations by resource name."""
+    """A run of the CLI: whether it succeeded, its output, its duration, its operations by resource name.
+
+    stdout: standard output alone, of `rollout`.
+    """
 
     ok: bool
     output: str
     seconds: float
     operations: dict[str, str] = field(default_factory=dict)
+    stdout: str = ""
 
     @property
     def changes(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from cluster.aborted import is_aborted
 from cluster.live import ready_replicas
 from cluster.state import LiveState, is_bound
 from model import workloads
@@ -73,8 +74,11 @@ def edge_order(desired: Mapping[str, int], ready: Mapping[str, int]) -> tuple[li
 
 
 def ready_edges(state: LiveState) -> dict[str, int]:
-    """Ready edges of each release, also of those that the config removes."""
-    return {workloads.release_of(name): ready_replicas(deployment) for name, deployment in state.edges.items()}
+    """Ready edges of each release, also of those that the config removes; none of a release that is out of rotation."""
+    return {
+        workloads.release_of(name): 0 if is_aborted(deployment) else ready_replicas(deployment)
+        for name, deployment in state.edges.items()
+    }
 
 
 def foreign_edges(state: LiveState, own: LiveState) -> dict[str, int]:

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from kubernetes.utils.quantity import parse_quantity
 
+from cluster.aborted import is_aborted
 from cluster.state import LiveState, is_bound
 from model import workloads
 from model.names import HLS_CLAIM, edge_deployment
@@ -96,12 +97,30 @@ def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding |
 
 
 def _rejections(settings: StackSettings, state: LiveState, changes: tuple[WorkloadChange, ...]) -> Iterator[Problem]:
+    yield from _aborted_problems(settings, state, changes)
     yield from _paused_problems(settings, state)
     yield from _paused_order_problems(settings, state)
     yield from load_balancer_problems(settings, state)
     yield from _claim_problems(settings, state)
     yield from autoscaler_problems(settings, state)
     yield from _timeout_problems(settings, changes)
+
+
+def _aborted_problems(
+    settings: StackSettings, state: LiveState, changes: tuple[WorkloadChange, ...]
+) -> Iterator[Problem]:
+    """A release that `rollout abort` has taken out of rotation, and that the update would bring back unchanged."""
+    for change in changes:
+        release, live = change.workload.release, state.edges.get(change.workload.name)
+        if release is None or live is None or not is_aborted(live) or not change.after:
+            continue
+        if not any(name.startswith("spec.template.") for name in change.fields):
+            yield Problem(
+                ("edge", "releases", release, "weight"),
+                settings.edge.releases[release].weight,
+                "must be 0, because the release was aborted and receives no new viewers (`rollout abort`). Or change "
+                f"its image or its config, or take it back: rollout resume --release {release}",
+            )
 
 
 def _paused_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:

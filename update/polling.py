@@ -100,6 +100,8 @@ async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: C
         access = NOT_CHECKED
         try:
             status = rollout_status(live, workload)
+            if status.aborted and status.desired:
+                return Pending("aborted", f"{workload.title} was taken out of rotation (rollout abort)", expired=True)
             if workload.release is not None and status.desired:
                 if status.ready and status.replaces and not status.paused and not check.is_final:
                     live.pause(workload.name, True)

@@ -1,12 +1,9 @@
 """The verbs of `rollout`, one module each."""
 
 from rollout.command import Verb
-from rollout.commands import cut, destroy, draining, sample
+from rollout.commands import abort, cut, destroy, draining, history, pause, promote, resume, rollback, sample, status
 
-VERBS: tuple[Verb, ...] = (
-    sample.VERB,
-    draining.VERB,
-    cut.VERB,
-    destroy.VERB,
+VERBS: tuple[Verb, ...] = tuple(
+    module.VERB for module in (status, history, sample, abort, promote, rollback, pause, resume, draining, cut, destroy)
 )
 """In the order of `rollout --help` and docs/rollout.md."""

@@ -6,7 +6,7 @@ import time
 
 from cluster.live import LiveCluster
 from cluster.terminating import describe, open_connections, terminating_pods
-from model.names import EDGE_APP, edge_run
+from model.names import EDGE_PODS, edge_run
 from model.values import plural
 from rollout.command import Context, Exit, Verb
 from rollout.cut import cut
@@ -21,7 +21,7 @@ POLL_INTERVAL = 0.5
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """End the terminating edges of one release or of all."""
     live, release = context.live, arguments.release
-    pods = terminating_pods(live, f"app={EDGE_APP}" + (f",run={edge_run(release)}" if release else ""))
+    pods = terminating_pods(live, EDGE_PODS + (f",run={edge_run(release)}" if release else ""))
     of_release = f" of release {release}" if release else ""
     if not pods:
         context.result(
@@ -60,8 +60,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 VERB = Verb(
     "cut",
     "end terminating edges at once, with all their connections",
-    "Lists the terminating edges, asks, and ends them: their connections are dropped. SRS quits on SIGINT, which is "
-    "sent inside of each pod; the user of the kubeconfig needs `create` on `pods/exec`.",
+    "Lists the terminating edges, asks, and ends them: their connections are dropped. SRS quits on SIGINT, which "
+    "is sent inside of each pod; the user of the kubeconfig needs `create` on `pods/exec`.",
     run,
     _add_arguments,
     exits=(Exit.REJECTED,),

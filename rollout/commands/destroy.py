@@ -21,8 +21,8 @@ def run(context: Context, _arguments: argparse.Namespace) -> int:
 VERB = Verb(
     "destroy",
     "pulumi destroy, and then what is still terminating",
-    "Runs `pulumi destroy`, which asks, and lists the pods that are still terminating: edges drain their connections "
-    "also then.",
+    "Runs `pulumi destroy`, which asks, and lists the pods that are still terminating: edges drain their "
+    "connections also then.",
     run,
     asks=True,
 )

@@ -25,8 +25,8 @@ def run(context: Context, _arguments: argparse.Namespace) -> int:
 VERB = Verb(
     "draining",
     "terminating pods, their open connections, their deadlines",
-    "Lists the terminating pods of the stack's namespace, with the connections that SRS still waits for and the time "
-    "at which the last of them is dropped.",
+    "Lists the terminating pods of the stack's namespace, with the connections that SRS still waits for and the "
+    "time at which the last of them is dropped.",
     run,
     json="A list of `pod`, `until` (when it is killed) and `connections` (null until SRS has logged them).",
 )

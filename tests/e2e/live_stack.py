@@ -58,7 +58,8 @@ class LiveStack(DevStack):
         done = subprocess.run(
             command, cwd=self.folder, env={**os.environ, **self.variables}, capture_output=True, text=True, check=False
         )
-        return Result(done.returncode == 0, done.stdout + done.stderr, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Result(done.returncode == 0, done.stdout + done.stderr, seconds, stdout=done.stdout)
 
     def process(self, pod: str) -> psutil.Process:
         """The first process of a pod's SRS container, on this machine."""

@@ -1,7 +1,9 @@
 """Whatever an operator changes, no connection is dropped, and new ones are accepted."""
 
+import json
 import shutil
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 from e2e.expectations import assert_shares_fit, assert_undisturbed
@@ -61,13 +63,25 @@ def test_a_canary_to_100_percent_drops_nobody(stack: LiveStack, audience: Audien
     assert_shares_fit(counts)
 
 
-def test_a_rollback_during_a_canary_step_drops_nobody(stack: LiveStack, audience: Audience, old: str, new: str) -> None:
-    """A canary step that is killed half-way, and its rollback"""
+def test_an_abort_and_a_rollback_during_a_canary_step_drop_nobody(
+    stack: LiveStack, audience: Audience, old: str, new: str
+) -> None:
+    """A canary that is aborted; then a step that is killed half-way, and its rollback"""
+    stack.two_releases(old, new, (75, 25))
     stack.must_update()
     with audience() as viewers:
-        viewers.step("25 %")
-        stack.two_releases(old, new, (75, 25))
-        stack.must_update()
+        on_canary = viewers.open()[version_of(new)]
+        assert on_canary > 0
+        viewers.step("rollout abort")
+        aborted = stack.rollout("abort", "--release", "r6", "--json")
+        assert aborted.ok, aborted.output
+        viewers.count(5)
+        out = json.loads(aborted.stdout)["outAt"]
+        ticks = [tick["t"] for tick in viewers.record.of("tick") if tick["samples_by_version"].get(version_of(new))]
+        last = max(ticks) - datetime.fromisoformat(out).timestamp()
+        print(f"last new connection on the canary at most {last:.1f} s after it left rotation")
+        assert last < 2, "a tick is one second, and kube-proxy takes up to one"
+        assert viewers.open()[version_of(new)] == on_canary, "its viewers stay"
         viewers.step("75 %, killed")
         stack.two_releases(old, new, (25, 75))
         update = stack.start_update()
@@ -78,7 +92,7 @@ def test_a_rollback_during_a_canary_step_drops_nobody(stack: LiveStack, audience
         stack.must_update()
         viewers.count(5)
     assert_undisturbed(viewers.record)
-    assert viewers.minimum_ready >= EDGES
+    assert viewers.minimum_ready >= EDGES - 1, "the edge that was aborted is replaced after it has left"
     assert stack.replicas() == {"r5": EDGES}
 
 

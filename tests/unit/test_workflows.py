@@ -33,7 +33,7 @@ TRIGGERS: dict[str, Any] = next(value for key, value in PREVIEW.items() if str(k
 
 def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for job in workflow["jobs"].values():
-        yield from job["steps"]
+        yield from job.get("steps", [])
 
 
 def step(job: str, name: str) -> dict[str, Any]:
@@ -96,12 +96,15 @@ def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path)
 
 
+UPDATE, CANARY, STACK = (load(ROOT / ".github" / "workflows" / f"{name}.yml") for name in ("update", "canary", "stack"))
+
+
 # What a workflow may do.
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_actions_are_pinned_by_commit(path: Path) -> None:
-    uses = re.findall(r"^ *(?:- )?uses: *(.*)$", path.read_text(), re.MULTILINE)
+    uses = re.findall(r"^ *(?:- )?uses: +([^. ].*)$", path.read_text(), re.MULTILINE)
     assert uses
     assert len(uses) == sum("uses" in step for step in steps(load(path)))
     for action in uses:
@@ -133,6 +136,100 @@ def test_code_of_a_pull_request_never_runs_beside_a_token_that_can_write() -> No
             assert "secrets." not in text, name
         else:
             assert job["permissions"] == {"contents": "read"}, name
+
+
+def test_credentials_that_change_things_are_behind_an_environment_and_beside_no_token_that_can_write() -> None:
+    (job,) = STACK["jobs"].values()
+    assert job["environment"] == "update-${{ inputs.stack }}"
+    assert job["permissions"] == {"contents": "read"}
+    assert job["concurrency"] == {"group": "update-${{ inputs.stack }}", "cancel-in-progress": False}
+    assert [step["name"] for step in steps(STACK) if "secrets." in yaml.safe_dump(step)] == ["Run"]
+    for workflow in (UPDATE, CANARY):
+        assert workflow["permissions"] == {}
+        assert not any("secrets" in yaml.safe_dump(job) for job in workflow["jobs"].values())
+        writers = [job for job in workflow["jobs"].values() if "write" in job["permissions"].values()]
+        assert not any("actions/checkout@" in yaml.safe_dump(job) for job in writers)
+    triggers = {name: next(value for key, value in workflow.items() if str(key) == "True")
+                for name, workflow in (("update", UPDATE), ("canary", CANARY), ("stack", STACK))}  # fmt: skip
+    assert triggers["update"]["push"]["branches"] == ["main"]
+    assert [list(triggers[name]) for name in ("canary", "stack")] == [["workflow_dispatch"], ["workflow_call"]]
+    assert CANARY["jobs"]["arguments"]["if"] == "${{ github.ref == 'refs/heads/main' }}"
+
+
+INPUTS = {"STACK": "prod", "RELEASE": "r6", "IMAGE": "ossrs/srs:v6.0-r1", "STEPS": "10,50,100", "PAUSE": "10m"}
+
+
+def named(workflow: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(step for step in steps(workflow) if step.get("name") == name)
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_the_inputs_of_a_canary_become_arguments_and_nothing_else(runner: Runner) -> None:
+    check = named(CANARY, "Check the inputs")
+    assert runner.run(check, **INPUTS).returncode == 0
+    outputs = dict(line.split("=", 1) for line in (runner.folder / "output").read_text().splitlines())
+    assert outputs["stack"] == "prod"
+    assert json.loads(outputs["arguments"]) == [
+        "--release", "r6", "--image", "ossrs/srs:v6.0-r1", "--steps", "10,50,100", "--pause", "10m"
+    ]  # fmt: skip
+    for name, value in {"STACK": "../x", "RELEASE": "r6 --yes", "IMAGE": "--x", "STEPS": "1;2", "PAUSE": "1"}.items():
+        assert runner.run(check, **INPUTS | {name: value}).returncode == 1, name
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+@pytest.mark.parametrize(("code", "left_open"), [(0, False), (4, False), (130, True)])
+def test_a_canary_that_is_interrupted_is_aborted(runner: Runner, code: int, left_open: bool) -> None:
+    executable(runner.programs / "pulumi", 'echo "pulumi $*" >>"$RUNNER_TEMP/calls"')
+    executable(
+        runner.checkout / "bin/rollout",
+        f"""echo "$*" >>"$RUNNER_TEMP/calls"
+        [[ -z ${{KUBECONFIG_DATA-}} && ${{AWS_REGION-unset}} == unset ]] || exit 99
+        case $1 in run) mkdir -p .rollout; {"touch .rollout/prod.json; " if left_open else ""}exit {code} ;; esac""",
+    )
+    python = runner.checkout / ".venv/bin"
+    python.mkdir(parents=True)
+    (python / "python").symlink_to(sys.executable)
+    (runner.checkout / "Pulumi.prod.yaml").write_text("config: {srs:kubernetes: {kubeconfig: ~/.kube/x.yaml}}\n")
+    given = {"STACK": "prod", "KUBECONFIG_DATA": "k", "PULUMI_BACKEND_URL": "s3://b"}
+    arguments = json.dumps(["--release", "r6", "--pause", "10m"])
+    assert runner.run(named(STACK, "Run"), **given, ARGUMENTS=arguments).returncode == code
+    calls = (runner.temp / "calls").read_text().splitlines()
+    assert calls == [
+        "run --stack prod --auto --release r6 --pause 10m",
+        *(["abort --stack prod"] if left_open else []),
+    ]
+    assert (runner.temp / "Pulumi.prod.yaml").exists()
+    assert (runner.folder / "home/.kube/x.yaml").read_text() == "k"
+    (runner.temp / "calls").unlink()
+    assert runner.run(named(STACK, "Run"), **given).returncode == 0
+    assert (runner.temp / "calls").read_text().startswith("pulumi up --stack prod --yes ")
+
+
+def test_a_merge_updates_the_stacks_that_it_changes(runner: Runner) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.com"]
+        command = ["git", *identity, *arguments]
+        return subprocess.run(command, cwd=runner.checkout, check=True, capture_output=True, text=True).stdout.strip()
+
+    def changed(before: str) -> Any:
+        assert runner.run(named(UPDATE, "List the stacks that the merge changes"), BEFORE=before).returncode == 0
+        return runner.outputs().get("stacks", [])
+
+    git("init", "--quiet")
+    for name in ("dev", "prod", "staging", "Bad"):
+        (runner.checkout / f"Pulumi.{name}.yaml").write_text("config: {}\n")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "1")
+    first = git("rev-parse", "HEAD")
+    assert changed("0" * 40) == ["prod", "staging"], "there is no earlier commit"
+    (runner.checkout / "Pulumi.prod.yaml").write_text("config: {a: 1}\n")
+    git("commit", "--quiet", "-am", "2")
+    second = git("rev-parse", "HEAD")
+    assert changed(first) == ["prod"]
+    (runner.checkout / "requirements.txt").write_text("x\n")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "3")
+    assert changed(second) == ["prod", "staging"]
 
 
 def test_secrets_are_only_in_the_step_that_previews_behind_the_environment_of_its_stack() -> None:

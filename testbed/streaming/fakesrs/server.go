@@ -218,6 +218,10 @@ func (s *server) apiHandler() http.Handler {
 	api.HandleFunc("/api/v1/summaries", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]any{"ok": true, "system": map[string]any{"conn_srs": s.open()}})
 	})
+	api.HandleFunc("/api/v1/streams", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{"code": 0, "streams": s.streams()})
+	})
 	api.HandleFunc("/api/v1/clusters", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, clusterAnswer{s.locate(r.FormValue("app"), r.FormValue("stream"), r.FormValue("coworker"))})
 	})
@@ -227,4 +231,20 @@ func (s *server) apiHandler() http.Handler {
 func answer(w http.ResponseWriter, data any) {
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(map[string]any{"code": 0, "data": data})
+}
+
+// streams is what the API says of them: the clients of an edge are its players, those of an origin publish, too.
+func (s *server) streams() []map[string]any {
+	s.thread.Lock()
+	defer s.thread.Unlock()
+	streams := []map[string]any{}
+	for _, src := range s.sources {
+		clients := len(src.players)
+		if src.published && !s.edge {
+			clients++
+		}
+		publish := map[string]any{"active": src.published}
+		streams = append(streams, map[string]any{"app": src.app, "name": src.name, "clients": clients, "publish": publish})
+	}
+	return streams
 }

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from cluster.aborted import abort_mark
 from cluster.live import Kind
 from cluster.state import LiveState
+from model.names import ABORTED_ANNOTATION
 from model.settings.stack import StackSettings
 from unit.update.live_objects import STACK, metadata, nothing, settings, state_after, workload
 from update import report
@@ -32,6 +34,37 @@ def paused(weight: int = 75) -> StackSettings:
 def only(update: UpdatePlan) -> str:
     (problem,) = update.rejections
     return str(problem)
+
+
+# Aborted releases.
+
+
+def aborted(state: LiveState, release: str) -> LiveState:
+    """The state after `rollout abort` of a release."""
+    state = copy.deepcopy(state)
+    deployment = state.edges[f"srs-edge-{release}-deploy"]
+    deployment["metadata"]["annotations"][ABORTED_ANNOTATION] = abort_mark(deployment)
+    deployment["spec"]["paused"] = True
+    return state
+
+
+def test_an_aborted_release_is_rejected_until_it_is_changed() -> None:
+    canary = {"r5": R5, "r6": R6}
+    state = aborted(state_after(settings(edge__releases=canary)), "r6")
+    assert only(planned(settings(edge__releases=canary), state)) == (
+        "srs:edge.releases.r6.weight: 25 must be 0, because the release was aborted and receives no new viewers "
+        "(`rollout abort`). Or change its image or its config, or take it back: rollout resume --release r6"
+    )
+    for r6 in (R6 | {"weight": 0}, R6 | {"image": "ossrs/srs:v4.0.7"}, None):
+        desired = settings(edge__releases={"r5": R5} | ({"r6": r6} if r6 else {}))
+        assert not planned(desired, state).rejections, r6
+
+
+def test_the_edges_of_an_aborted_release_serve_nobody_and_are_removed_at_once() -> None:
+    state = aborted(state_after(settings(edge__releases={"r5": R5, "r6": R6})), "r6")
+    assert ready_edges(state) == {"r5": 3, "r6": 0}
+    update = planned(settings(edge__releases={"r5": R5, "r6": R6 | {"weight": 0}}), state)
+    assert len(update.steps) == 1, "the other releases need not be ready before"
 
 
 # Paused releases.

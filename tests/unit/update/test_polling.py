@@ -157,6 +157,12 @@ def test_edges_that_reach_no_origin_replace_no_others(monkeypatch: pytest.Monkey
     assert cluster.paused == [True]
 
 
+def test_a_release_that_is_aborted_ends_the_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.rollout_status.is_aborted", lambda _deployment: True)
+    with pytest.raises(RolloutError, match=r"edge release r6 was taken out of rotation \(rollout abort\)"):
+        run(Cluster(lambda _: "ContainerCreating"), timeout=60)
+
+
 def test_edges_that_reach_an_origin_replace_the_others() -> None:
     cluster = Cluster(lambda _: "ready", log=REACHED)
     cluster.old = 3  # and they stay

@@ -1,0 +1,121 @@
+"""`rollout history`: the releases of earlier updates, from the stack's history and git."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from model.config import ConfigError, read_settings
+from rollout.command import Context, Exit, Verb
+from rollout.show import short_image, text_of
+from rollout.stack_file import GitError, git
+
+LIMIT = 10
+"""Updates that are listed by default."""
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    """List updates, and the commits of the stack file."""
+    updates = [_update(entry) for entry in context.stack.history(arguments.limit)]
+    commits = _commits(context, arguments.limit)
+    table = Table("when", "result", "who", "commit", "releases", "message", box=None, pad_edge=False)
+    for update in updates:
+        releases = "\n".join(
+            f"{release['name']} {release['share']} % {short_image(release['image'])} {release['config'] or ''}".rstrip()
+            for release in update["releases"]
+        )
+        commit = f"{update['commit'][:7]}{'+' if update['dirty'] else ''}" if update["commit"] else ""
+        when = update["startedAt"][:16].replace("T", " ")
+        table.add_row(when, update["result"], update["who"], commit, releases, update["message"])
+    text = text_of(table)
+    if commits:
+        lines = [
+            f"{commit['commit'][:7]} {commit['date'][:10]} {commit['author']}: {commit['subject']}"
+            for commit in commits
+        ]
+        text = "\n".join([text, "", f"commits of {context.read_file().name}:", *lines])
+    context.result({"updates": updates, "commits": commits}, text)
+    return Exit.DONE
+
+
+def _update(entry: Mapping[str, Any]) -> dict[str, Any]:
+    environment: Mapping[str, str] = entry["environment"]
+    return {
+        "version": entry["version"],
+        "kind": entry["kind"],
+        "result": entry["result"],
+        "startedAt": entry["startedAt"],
+        "seconds": entry["seconds"],
+        "message": entry["message"],
+        "who": environment.get("git.committer") or environment.get("git.author") or "",
+        "commit": environment.get("git.head") or "",
+        "dirty": environment.get("git.dirty") == "true",
+        "releases": _releases(entry["config"]),
+        "changes": entry["changes"],
+    }
+
+
+def _releases(config: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The releases of an earlier config; without hashes and replicas if this program cannot read it any more."""
+    try:
+        settings = read_settings(config, [])
+    except ConfigError:
+        edge: dict[str, Any] = json.loads(config.get("srs:edge") or "{}")
+        releases: dict[str, dict[str, Any]] = edge.get("releases") or {}
+        total = sum(int(release.get("weight", 0)) for release in releases.values()) or 1
+        return [
+            {
+                "name": name,
+                "image": release.get("image"),
+                "config": None,
+                "weight": release.get("weight"),
+                "share": round(100 * int(release.get("weight", 0)) / total),
+                "edges": None,
+            }
+            for name, release in releases.items()
+        ]
+    return [
+        {
+            "name": name,
+            "image": release["image"],
+            "config": release["configHash"],
+            "weight": release["weight"],
+            "share": round(release["actualPercent"]),
+            "edges": release["replicas"],
+        }
+        for name, release in settings.release_outputs().items()
+    ]
+
+
+def _commits(context: Context, limit: int) -> list[dict[str, str]]:
+    """The commits of the stack file, newest first; empty without git."""
+    try:
+        log = git(
+            context.folder, "log", f"-{limit}", "--format=%H%x00%aI%x00%an%x00%s", "--", context.read_file().path.name
+        )
+    except GitError:
+        return []
+    names = ("commit", "date", "author", "subject")
+    return [dict(zip(names, line.split("\0"), strict=True)) for line in log.splitlines()]
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit", metavar="N", type=int, default=LIMIT, help=f"at most this many updates (default: {LIMIT})"
+    )
+
+
+VERB = Verb(
+    "history",
+    "the releases of earlier updates: when, who, image, config, share, result",
+    "Lists the updates of the stack, newest first, with the releases of each: its share in per cent, its image "
+    "and the hash of its srs.conf; and the commits of the stack file. `+` marks a commit with changes that were "
+    "not committed. `rollout rollback --to COMMIT` returns to one.",
+    run,
+    _add_arguments,
+    json="`updates` (`version`, `kind`, `result`, `startedAt`, `seconds`, `message`, `who`, `commit`, `dirty`, "
+    "`releases`, `changes`) and `commits` (`commit`, `date`, `author`, `subject`). A release has `name`, `image`,"
+    " `config`, `weight`, `share` (per cent) and `edges`.",
+)

@@ -1,0 +1,185 @@
+"""Every verb of `rollout` on live objects: one stack, in the order of an operator's day.
+
+The tests run in order and build on each other; together they take about a minute.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.live import LiveCluster
+from rollout.rotation import take_out
+from rollout.run_state import RunState
+from rollout.stack_file import StackFile
+from stack import NAME, READY_AFTER, ROOT, DevStack, eventually, release
+from testbed.cluster import EmbeddedCluster
+
+SLOW = {"podAnnotations": {READY_AFTER: "4s"}}
+"""An update waits for these edges, and can be aborted meanwhile."""
+
+
+class Operator:
+    """Runs `rollout` and git in the folder of a stack."""
+
+    def __init__(self, stack: DevStack) -> None:
+        self.stack = stack
+        self.file = stack.folder / f"Pulumi.{NAME}.yaml"
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """The output of a verb; the errors and the progress are in it."""
+        return self._run(*arguments, code=code, stderr=subprocess.STDOUT)
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self._run(*arguments, "--json", code=code, stderr=subprocess.PIPE))
+
+    def _run(self, *arguments: str, code: int, stderr: int) -> str:
+        done = subprocess.run(
+            [str(ROOT / "bin/rollout"), *arguments, "--stack", NAME],
+            cwd=self.stack.folder,
+            env={**os.environ, **self.stack.variables},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, f"{done.stdout}{done.stderr or ''}"
+        assert "Traceback" not in done.stdout
+        return done.stdout
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=Operator", "-c", "user.email=operator@example.com"]
+        command = ["git", *identity, *arguments]
+        return subprocess.run(command, cwd=self.stack.folder, check=True, capture_output=True, text=True).stdout
+
+    def weights(self) -> dict[str, int]:
+        releases = yaml.safe_load(self.file.read_text())["config"]["srs:edge"]["releases"]
+        return {name: settings["weight"] for name, settings in releases.items()}
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """A stack with a canary of 25 %, whose file is committed."""
+    stack = DevStack(tmp_path_factory.mktemp("rollout"), cluster.kubeconfig, "rollout")
+    stack.releases(r5=release("v4.0.5", 75), r6=release("v4.0.6", 25, **SLOW))
+    stack.must_update()
+    created = Operator(stack)
+    created.file.write_text(f"# 集群\n{created.file.read_text()}")
+    created.git("init", "--quiet")
+    created.git("config", "user.name", "Operator")
+    created.git("config", "user.email", "operator@example.com")
+    created.git("add", created.file.name)
+    created.git("commit", "--quiet", "-m", "Canary r6")
+    yield created
+    stack.clean_up()
+
+
+def test_status_shows_releases_origins_and_the_plan(operator: Operator) -> None:
+    status = operator.json("status")
+    columns = ("name", "desiredPercent", "actualPercent", "ready")
+    assert [[item[key] for key in columns] for item in status["releases"]] == [["r5", 75, 75, 3], ["r6", 25, 25, 1]]
+    assert status["releases"][1]["image"] == "ossrs/srs:v4.0.6"
+    assert status["releases"][1]["changeCause"].endswith(status["releases"][1]["configHash"])
+    assert [origin["ready"] for origin in status["origins"]] == [True]
+    assert {workload["action"] for workload in status["plan"]["workloads"]} == {"none"}
+    text = operator.run("status")
+    assert "An update would change no workload." in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_abort_takes_the_canary_out_at_once_and_keeps_it_out(operator: Operator) -> None:
+    stack, before = operator.stack, operator.file.read_bytes()
+    (canary,) = [name for name in stack.pod_names() if "-r6-" in name]
+    # As `rollout run` leaves it, killed after a step.
+    RunState(
+        release="r6", steps=(50,), index=0, stack_file_before=before.replace(b"weight: 25", b"weight: 0"),
+        started_at=datetime(2026, 1, 1, tzinfo=UTC), pid=2**22 + 1,
+    ).write(stack.folder, NAME)  # fmt: skip
+    assert "rollout run` of release r6 is open" in operator.run("promote", "--release", "r6", "--yes", code=3)
+    stack.config["edge"]["releases"] |= {"r5": release("v4.0.5", 50), "r6": release("v4.0.6", 50, **SLOW)}
+    # An update in progress ends itself, before it scales the other release down.
+    with stack.watched_endpoints() as ready:
+        update = stack.start_update()
+        eventually(lambda: stack.get("deployment", "srs-edge-r6-deploy")["spec"]["replicas"] == 2)
+        aborted = operator.json("abort")
+        update.wait()
+    assert aborted["seconds"] < 5, "2 s without the load of other tests"
+    assert canary in aborted["edges"]
+    assert aborted["remaining"]["desired"] == 4
+    assert operator.file.read_bytes() == before.replace(b"weight: 25", b"weight: 0"), "the bytes of before the run"
+    assert stack.replicas() == {"r5": 4, "r6": 0}
+    assert not stack.get("deployment", "srs-edge-r6-deploy")["spec"].get("paused")
+    assert all("-r5-" in name for name in stack.endpoints())
+    assert min(ready) >= 3, "the edges of r5 served all the time"
+    assert not RunState.path(stack.folder, NAME).exists()
+
+
+def test_an_aborted_release_stays_out_until_it_is_changed_or_resumed(operator: Operator) -> None:
+    stack = operator.stack
+    operator.git("checkout", "--", operator.file.name)
+    stack.stack.up()
+    live = LiveCluster(StackFile.of(stack.folder, NAME).kubernetes)
+    (name,) = take_out(live, "r6")
+    assert name not in stack.endpoints()
+    stack.kubectl("delete", "pod", "--grace-period=0", "--force", name)
+    eventually(lambda: stack.replicas()["r6"] == 1)
+    assert all("-r5-" in endpoint for endpoint in stack.endpoints()), "its replacement does not rejoin"
+    rejected = operator.json("status")["planError"]
+    assert "srs:edge.releases.r6.weight: 25 must be 0, because the release was aborted" in rejected
+    assert "r6 is aborted: it receives no new viewers" in operator.run("status", "--no-plan")
+    assert "no other release than r5 has ready edges" in operator.run("abort", "--release", "r5", code=3)
+    operator.run("resume", "--release", "r6", "--yes")
+    eventually(lambda: len(stack.endpoints()) == 4)
+    assert {w["action"] for w in operator.json("status")["plan"]["workloads"]} == {"none"}, "nothing rolls"
+
+
+def test_promote_pause_resume_and_rollback_edit_the_file_and_update(operator: Operator) -> None:
+    stack = operator.stack
+    comment = operator.file.read_text().splitlines()[0]
+    assert "--yes is required" in operator.run("promote", "--release", "r6", code=3)
+    assert operator.weights() == {"r5": 75, "r6": 25}, "the answer was no"
+    promoted = operator.json("promote", "--release", "r6", "--commit", "--yes")
+    assert promoted["message"] == "Promote release r6"
+    assert operator.weights() == {"r5": 0, "r6": 100}
+    assert operator.file.read_text().splitlines()[0] == comment
+    assert stack.replicas() == {"r5": 0, "r6": 4}
+
+    operator.run("pause", "--release", "r6", "--yes")
+    assert stack.get("deployment", "srs-edge-r6-deploy")["spec"]["paused"]
+    operator.run("resume", "--release", "r6", "--yes")
+    assert not stack.get("deployment", "srs-edge-r6-deploy")["spec"].get("paused")
+
+    rolled_back = operator.json("rollback", "--commit", "--yes")
+    assert rolled_back["commit"] == operator.git("rev-parse", "--short", "HEAD~2").strip()
+    assert operator.weights() == {"r5": 75, "r6": 25}
+    assert stack.replicas() == {"r5": 3, "r6": 1}
+
+
+def test_the_history_has_who_what_and_the_result(operator: Operator) -> None:
+    history = operator.json("history")
+    last = history["updates"][0]
+    assert (last["result"], last["who"]) == ("succeeded", "Operator")
+    assert last["message"].startswith("Roll back Pulumi.dev.yaml to ")
+    assert [(item["name"], item["share"], item["edges"]) for item in last["releases"]] == [("r5", 75, 3), ("r6", 25, 1)]
+    assert [commit["subject"] for commit in history["commits"]][1:] == ["Promote release r6", "Canary r6"]
+    text = operator.run("history", "--limit", "3")
+    assert "r6 100 % v4.0.6" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_an_update_that_fails_has_the_programs_own_reason(operator: Operator) -> None:
+    text = operator.file.read_text()
+    operator.file.write_text(text.replace("weight: 25", "wieght: 25"))
+    output = operator.run("promote", "--release", "r5", "--yes", code=3)
+    assert "unknown key; did you mean 'weight'?" in output
+    operator.file.write_text(text)
+
+
+def test_draining_lists_the_edges_of_the_promotion(operator: Operator) -> None:
+    draining = operator.json("draining")
+    assert {entry["pod"] for entry in draining} == operator.stack.pod_names(terminating=True)
