@@ -6,6 +6,7 @@ from typing import Literal
 
 from model.names import DEMO, HLS, ORIGIN, edge_deployment, edge_run
 from model.settings.stack import StackSettings
+from model.srs_version import Version
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Workload:
     """A Deployment or StatefulSet.
 
     title: its name in messages. selector: the labels of its pods. timeout: how long its rollout may take.
-    release: the edge release, None for other workloads.
+    release: the edge release, None for other workloads. version: the SRS version that the config declares for it.
     """
 
     kind: Literal["Deployment", "StatefulSet"]
@@ -22,6 +23,7 @@ class Workload:
     title: str
     timeout: timedelta
     release: str | None = None
+    version: Version | None = None
 
 
 def origins(settings: StackSettings) -> Workload:
@@ -38,6 +40,7 @@ def edges(settings: StackSettings, release: str) -> Workload:
         f"edge release {release}",
         settings.edge.rollout_timeout,
         release,
+        settings.edge.releases[release].srs_version,
     )
 
 

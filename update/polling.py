@@ -11,9 +11,11 @@ from typing import TypeVar
 from cluster.live import LiveCluster, UnreachableError
 from cluster.origin_check import NOT_CHECKED, OriginAccess, OriginCheck
 from cluster.rollout_status import RolloutStatus, rollout_status
+from cluster.running_version import broken_promise, running_version
 from cluster.state import address, is_bound
 from cluster.terminating import SYNC_PERIOD, terminating_namespace
 from model.names import ORIGIN
+from model.srs_version import Version, format_version
 from model.values import format_duration, plural
 from model.workloads import Workload
 
@@ -83,20 +85,33 @@ async def poll(
         await asyncio.sleep(interval)
 
 
-async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: Callable[[str], None]) -> str:
+@dataclass(frozen=True)
+class RolloutResult:
+    """What was found out about a complete rollout.
+
+    unchecked: why it cannot be found out whether its edges reach an origin; empty if they do. running: the SRS version
+    that its edges run, if it is another one than the config declares.
+    """
+
+    unchecked: str = ""
+    running: Version | None = None
+
+
+async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: Callable[[str], None]) -> RolloutResult:
     """Wait until a rollout is complete, and until one of the new edges has reached an origin.
 
     From the first ready new edge until then the Deployment is paused: it replaces no more edges, and stays so if the
     wait fails.
-    Returns why it cannot be found out whether the edges reach an origin; empty if they do.
     Raises RolloutError at the workload's timeout, or earlier: when the same pod has been stuck for a minute and no pod
-    of the new revision is available, or when the new edges have reached no origin for a minute.
+    of the new revision is available, when the new edges have reached no origin for a minute, or when they run an SRS
+    version that breaks the promises of the declared one.
     """
     stuck_since: dict[str, timedelta] = {}
     check = OriginCheck(live)
+    running: Version | None = None
 
-    def observe(elapsed: timedelta) -> str | Pending:
-        nonlocal stuck_since
+    def observe(elapsed: timedelta) -> RolloutResult | Pending:
+        nonlocal stuck_since, running
         access = NOT_CHECKED
         try:
             status = rollout_status(live, workload)
@@ -106,12 +121,15 @@ async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: C
                 if status.ready and status.replaces and not status.paused and not check.is_final:
                     live.pause(workload.name, True)
                 access = check.observe(status.ready)
+                if status.ready and access.result != "unknown":
+                    running = running or running_version(live, status.ready[0])
+                    _check_version(workload, running)
                 if status.paused and access.is_final:
                     live.pause(workload.name, False)
         except UnreachableError as error:
             status = RolloutStatus(False, 0, 1, (str(error),))
         if status.complete and access.is_final:
-            return "; ".join(access.message)
+            return RolloutResult("; ".join(access.message), None if running == workload.version else running)
         stuck = status.stuck | (frozenset({ORIGIN}) if access.result == "failed" else frozenset[str]())
         stuck_since = {name: stuck_since.get(name, elapsed) for name in stuck}
         stuck_long = {name for name, since in stuck_since.items() if elapsed - since >= STUCK_TIMEOUT}
@@ -215,6 +233,16 @@ async def wait_for_namespace(
         return Pending(message.splitlines()[0].rstrip(":"), message, elapsed >= deadline)
 
     await poll(observe, on_progress, NamespaceTerminatingError, interval=2.0)
+
+
+def _check_version(workload: Workload, running: Version | None) -> None:
+    """Raise RolloutError if edges run a version that breaks the promises of the declared one."""
+    declared = workload.version
+    if declared and running and running != declared and (reason := broken_promise(declared, running)):
+        raise RolloutError(
+            f"{workload.title} ({workload.kind} {workload.name}) runs SRS {format_version(running)}, and the config "
+            f"declares {format_version(declared)}: {reason}. Use another image, or correct its `version`"
+        )
 
 
 def _rollout_error(workload: Workload, status: RolloutStatus, access: OriginAccess, elapsed: timedelta) -> str:

@@ -21,6 +21,7 @@ from model import workloads
 from model.names import DEMO, HLS, HLS_CLAIM, ORIGIN
 from model.settings.load_balancer import CloudLoadBalancer
 from model.settings.stack import StackSettings
+from model.srs_version import format_version
 from model.workloads import Workload
 from update.apply import Change, applied
 from update.plan import UpdatePlan
@@ -28,6 +29,7 @@ from update.polling import (
     AddressError,
     ClaimError,
     RolloutError,
+    RolloutResult,
     wait_for_address,
     wait_for_claim,
     wait_for_rollout,
@@ -132,35 +134,42 @@ async def _run_steps(
             await wait_for_claim_of_hls()
         await _wait(live, {workload: declared[workload] for workload in step.awaited}, corrections)
     unpaused = {workload: resource for workload, resource in declared.items() if workload not in plan.paused}
-    for workload, reason in (await _wait(live, unpaused, corrections)).items():
-        pulumi.log.info(
-            f"{workload.title}: not checked whether its edges reach an origin: {reason}", declared[workload]
-        )
+    for workload, result in (await _wait(live, unpaused, corrections)).items():
+        if result.unchecked:
+            pulumi.log.info(
+                f"{workload.title}: not checked whether its edges reach an origin: {result.unchecked}",
+                declared[workload],
+            )
+        if result.running and workload.version:
+            pulumi.log.warn(
+                f"{workload.title} runs SRS {format_version(result.running)}, and the config declares "
+                f"{format_version(workload.version)}: srs.conf and the warnings are for that; correct its `version`",
+                declared[workload],
+            )
 
 
 async def _wait(
     live: LiveCluster,
     resources: Mapping[Workload, pulumi.CustomResource],
     corrections: Mapping[Workload, tuple[Change, ...]],
-) -> dict[Workload, str]:
-    """Wait until workloads are ready; a preview does not wait.
+) -> dict[Workload, RolloutResult]:
+    """Wait until workloads are ready, and return what was found out; a preview does not wait.
 
-    corrections: changes that the provider does not see. Returns why edges could not be checked.
+    corrections: changes that the provider does not see.
     """
-    unchecked: dict[Workload, str] = {}
+    results: dict[Workload, RolloutResult] = {}
     if pulumi.runtime.is_dry_run():
-        return unchecked
+        return results
 
     async def wait(workload: Workload, resource: pulumi.CustomResource) -> None:
         await resource.id.future()  # until the engine has applied it
         await _correct(live, workload, corrections.get(workload, ()))
         on_progress = partial(pulumi.log.info, resource=resource, ephemeral=True)
-        if reason := await wait_for_rollout(live, workload, on_progress):
-            unchecked[workload] = reason
+        results[workload] = await wait_for_rollout(live, workload, on_progress)
 
     waits = {asyncio.ensure_future(wait(*item)): item for item in resources.items()}
     if not waits:
-        return unchecked
+        return results
     done, running = await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
     for task in running:  # the first failure ends the update: what else is not ready yet stays as it is
         task.cancel()
@@ -178,7 +187,7 @@ async def _wait(
             f"not ready: {', '.join(failed)}. Later steps did not run, and no ready pod was removed. "
             "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
         )
-    return unchecked
+    return results
 
 
 async def _correct(live: LiveCluster, workload: Workload, changes: Sequence[Change]) -> None:

@@ -11,12 +11,14 @@ import pytest
 from cluster.live import LiveCluster, UnreachableError
 from cluster.origin_check import OriginAccess
 from cluster.terminating import SYNC_PERIOD
+from model.srs_version import Version, format_version
 from model.workloads import Workload
 from update import polling
 from update.polling import (
     ClaimError,
     NamespaceTerminatingError,
     RolloutError,
+    RolloutResult,
     wait_for_claim,
     wait_for_namespace,
     wait_for_rollout,
@@ -94,14 +96,24 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polling, "STUCK_TIMEOUT", timedelta(seconds=0.3))
 
 
+def wait(cluster: Cluster, timeout: float, lines: list[str]) -> RolloutResult:
+    workload = Workload(
+        "Deployment",
+        "srs-edge-r6-deploy",
+        "run=srs-edge-r6",
+        "edge release r6",
+        timedelta(seconds=timeout),
+        "r6",
+        (4, 0, 6),
+    )
+    return asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append))
+
+
 def run(cluster: Cluster, timeout: float) -> list[str]:
     """The lines of progress, and then why the edges were not checked."""
     lines: list[str] = []
-    workload = Workload(
-        "Deployment", "srs-edge-r6-deploy", "run=srs-edge-r6", "edge release r6", timedelta(seconds=timeout), "r6"
-    )
-    reason = asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append))
-    return [*lines, reason] if reason else lines
+    result = wait(cluster, timeout, lines)
+    return [*lines, result.unchecked] if result.unchecked else lines
 
 
 def test_a_complete_rollout_ends_the_wait_and_only_changes_are_reported() -> None:
@@ -182,6 +194,28 @@ def test_edges_that_cannot_be_checked_complete_at_once_with_the_reason() -> None
     cluster = Cluster(lambda _: "ready", log=None)
     assert run(cluster, timeout=10) == ["the log of pod p cannot be read"]
     assert cluster.reads == 1
+
+
+@pytest.mark.parametrize(("running", "reported"), [((4, 0, 6), None), ((6, 0, 191), (6, 0, 191)), (None, None)])
+def test_edges_that_run_another_version_are_reported(
+    monkeypatch: pytest.MonkeyPatch, running: Version | None, reported: Version | None
+) -> None:
+    monkeypatch.setattr(polling, "running_version", lambda *_: running)
+    assert wait(Cluster(lambda _: "ready", log=REACHED), 10, []).running == reported
+
+
+@pytest.mark.parametrize(
+    ("running", "reason"), [((5, 0, 213), "it drops every connection"), ((7, 0, 128), "not supported yet")]
+)
+def test_edges_that_run_a_version_which_breaks_a_promise_replace_no_others(
+    monkeypatch: pytest.MonkeyPatch, running: Version, reason: str
+) -> None:
+    monkeypatch.setattr(polling, "running_version", lambda *_: running)
+    cluster = Cluster(lambda _: "ready", log=REACHED)
+    cluster.old = 3
+    with pytest.raises(RolloutError, match=rf"runs SRS {format_version(running)}, .* declares 4\.0\.6: .*{reason}"):
+        run(cluster, timeout=10)
+    assert cluster.paused == [True]
 
 
 POD = {"metadata": {"name": "p0", "deletionTimestamp": "2026-01-01T12:00:00Z"}}
