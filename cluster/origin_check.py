@@ -85,6 +85,16 @@ def logged_pulls(log: str) -> Pulls:
     return Pulls(_REACHED.search(log) is not None, failures[-1] if failures else None)
 
 
+_FULL = re.compile(r"max=(\d+), cur=\d+ for exceed connection limits")
+"""SRS has refused a connection (ossrs/srs, trunk/src/app/srs_app_server.cpp, 4.0.5 to 7.0)."""
+
+
+def connection_limit(log: str) -> int | None:
+    """The `max_connections` that an SRS has reached, None if its log does not say so."""
+    limits = _FULL.findall(log)
+    return int(limits[-1]) if limits else None
+
+
 def advice(failure: str) -> str:
     """What to check after a pull has failed with this message."""
     if failure.rstrip().endswith(_UNRESOLVED):
@@ -126,7 +136,21 @@ class OriginCheck:
             self.close()
         elif access.result == "failed" and not self._is_any_origin_ready():
             return OriginAccess("pending", ("no origin is ready", *access.message))
+        elif access.result == "failed" and (full := self._full_origins()):
+            return OriginAccess("failed", (access.message[0], *full))
         return access
+
+    def _full_origins(self) -> list[str]:
+        """The origins that refuse connections, a line each."""
+        logs = {
+            pod["metadata"]["name"]: self._live.log(pod["metadata"]["name"], _LOG_LINES) or ""
+            for pod in self._live.pods(f"app={ORIGIN}")
+        }
+        return [
+            f"origin {pod} is full, with {limit} connections: raise srs:origin.srs.maxConnections"
+            for pod, log in sorted(logs.items())
+            if (limit := connection_limit(log))
+        ]
 
     @property
     def is_final(self) -> bool:
@@ -192,7 +216,8 @@ class _Player:
         closed = self.connection.closed
         if not closed:
             time.sleep(_STEP / 2)
-        pulls = logged_pulls(live.log(self.pod, _LOG_LINES) or "")
+        log = live.log(self.pod, _LOG_LINES) or ""
+        pulls = logged_pulls(log)
         if pulls.reached:
             return REACHED
         if pulls.failure and pulls.failure != self._earlier:
@@ -208,6 +233,8 @@ class _Player:
                     "check the directives of the release (srs.directives, srs.vhostDirectives)",
                 ),
             )
+        if closed and (limit := connection_limit(log)):
+            return OriginAccess("unknown", (f"pod {self.pod} is full, with {limit} connections (maxConnections)",))
         if closed:
             return OriginAccess("unknown", (f"SRS of pod {self.pod} rejects the player, as a hook may do",))
         if time.monotonic() - self._started > PATIENCE.total_seconds():

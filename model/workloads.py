@@ -32,7 +32,8 @@ def origins(settings: StackSettings) -> Workload:
 
 
 def edges(settings: StackSettings, release: str) -> Workload:
-    """The edges of a release."""
+    """The edges of a release, which the config may no longer have."""
+    declared = settings.edge.releases.get(release)
     return Workload(
         "Deployment",
         edge_deployment(release),
@@ -40,7 +41,7 @@ def edges(settings: StackSettings, release: str) -> Workload:
         f"edge release {release}",
         settings.edge.rollout_timeout,
         release,
-        settings.edge.releases[release].srs_version,
+        declared.srs_version if declared else None,
     )
 
 

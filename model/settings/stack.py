@@ -36,7 +36,10 @@ from model.settings.origin import OriginSettings
 from model.settings.publish import PublishSettings
 from model.srs_conf import SrsConf
 from model.srs_version import Version, defects, format_version, recommended
-from model.values import format_duration
+from model.values import format_duration, plural
+
+FEW_STREAMS = 20
+"""Streams that every edge serves, below which the connection limit of the origins is a warning."""
 
 
 class StackSettings(Settings):
@@ -168,6 +171,7 @@ class StackSettings(Settings):
         """What may do harm but is the operator's choice, a line each."""
         weighted = [name for name, weight in self.edge.weights.items() if weight > 0]
         yield from self._version_warnings(weighted)
+        yield from self._origin_capacity_warnings()
         for service in self.exposed_services:
             yield from warnings(service, weighted)
         confs = {f"edge release {name}": (EDGE_APP, self.edge_srs_conf(name)) for name in weighted}
@@ -177,6 +181,21 @@ class StackSettings(Settings):
             for warning in (*srs_conf.warnings(conf), *conf_warnings(conf, services)):
                 titles.setdefault(warning, []).append(title)
         yield from (f"{', '.join(names)}: {warning}" for warning, names in titles.items())
+
+    def _origin_capacity_warnings(self) -> Iterator[str]:
+        """Origins whose connection limit is reached by few streams.
+
+        Each edge pulls each stream that it serves once, draining edges too, and its encoder is one more connection. A
+        full origin refuses them, so that viewers of its streams on other edges have no media.
+        """
+        origins, limit, edges = self.origin.replicas, self.origin.srs.max_connections, self.edge.replicas
+        streams = origins * limit // (2 * edges + 1)
+        if streams < FEW_STREAMS:
+            yield (
+                f"{plural(origins, 'origin')} with maxConnections {limit} can serve about {plural(streams, 'stream')} "
+                f"that all {edges} edges serve during a rolling update (2 × {edges} pulls and 1 encoder each); a full "
+                "origin refuses pulls and encoders: if there are more streams, raise srs:origin.srs.maxConnections"
+            )
 
     def _version_warnings(self, weighted: Sequence[str]) -> Iterator[str]:
         """Known defects of the edges' SRS versions."""

@@ -27,6 +27,10 @@ def failure(message: str, time: str = TIME) -> str:
     return f"{head} : connect upstream : {message}\n{trace}"
 
 
+FULL = (
+    f"{TIME} [Warn][7044][559][11] accept client failed, err is code=1035 : fd2conn : "
+    "drop fd=41, max=20, cur=20 for exceed connection limits\n"
+)
 PULL = f"{TIME} [2026-11-25 15:48:12.003][Trace][8180][-548] edge change from 100 to state 101 (pull).\n"
 
 
@@ -71,13 +75,18 @@ class Edges:
 
     def __init__(self, log: Callable[[int], str | None], answer: bytes | None = b"", origins: int = 1) -> None:
         self.played: list[str] = []
+        self.origin_log = START
         self.closed = answer is None
         self.received = answer or b""
         self._log, self._origins = log, origins
         self.open = 0
 
-    def log(self, _pod: str, _lines: int) -> str | None:
-        return self._log(len(self.played))
+    def log(self, pod: str, _lines: int) -> str | None:
+        return self.origin_log if pod == "srs-origin-0" else self._log(len(self.played))
+
+    def pods(self, selector: str) -> Any:
+        assert selector == "app=srs-origin"
+        return [{"metadata": {"name": "srs-origin-0"}}]
 
     def stateful_set(self, _name: str) -> Any:
         return {"status": {"readyReplicas": self._origins}}
@@ -158,6 +167,21 @@ def test_a_player_that_a_hook_rejects_proves_nothing() -> None:
     assert observed(edges)[0] == "pending"
     result, message = observed(edges, times=origin_check.ATTEMPTS)
     assert (result, "hook" in message) == ("unknown", True)
+
+
+def test_an_edge_that_is_full_is_reported_as_full() -> None:
+    edges = Edges(lambda _: START + FULL, answer=None)
+    result, message = observed(edges, times=origin_check.ATTEMPTS)
+    assert (result, message) == ("unknown", "pod a is full, with 20 connections (maxConnections)")
+
+
+def test_a_pull_that_a_full_origin_refuses_is_reported_as_such() -> None:
+    edges = Edges(lambda players: failure(REFUSED) * players)
+    edges.origin_log = START + FULL
+    assert observed(edges) == (
+        "failed",
+        f"pod a: {REFUSED}\norigin srs-origin-0 is full, with 20 connections: raise srs:origin.srs.maxConnections",
+    )
 
 
 def test_a_log_that_cannot_be_read_proves_nothing_and_nothing_is_played() -> None:

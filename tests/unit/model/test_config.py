@@ -72,6 +72,18 @@ def test_known_defects_of_the_edges_are_warnings() -> None:
     assert warnings(r5=release("ossrs/srs:v6.0-r1"), r6=release("ossrs/srs:v6.0-r0", 0)) == [], "r6 serves nobody"
 
 
+def test_origins_that_few_streams_fill_are_a_warning() -> None:
+    def warnings(limit: int) -> list[str]:
+        return list(
+            read(GOOD | {"origin": GOOD["origin"] | {"replicas": 3, "srs": {"maxConnections": limit}}}).warnings()
+        )
+
+    assert warnings(60) == []  # 3 * 60 connections, 9 for each stream
+    (warning,) = warnings(59)
+    assert warning.startswith("3 origins with maxConnections 59 can serve about 19 streams that all 4 edges serve ")
+    assert warning.endswith("raise srs:origin.srs.maxConnections")
+
+
 @pytest.mark.parametrize("stack", ["staging", "prod"])
 def test_the_samples_use_the_recommended_version(stack: str) -> None:
     config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]

@@ -303,7 +303,7 @@ ORIGIN = {"image": "ossrs/srs:v4.0.6"}
     "change",
     [
         {"image": "ossrs/srs:v4.0.271"},
-        {"srs": {"maxConnections": 5}},
+        {"srs": {"maxConnections": 500}},
         {"resources": {"cpu": "2"}},
         {"nodeSelector": {"pool": "a"}},
         {"tolerations": [{"key": "pool", "operator": "Exists"}]},
