@@ -32,6 +32,9 @@ class ForbiddenError(UnreachableError):
     """The user of the kubeconfig lacks a permission; the message names it."""
 
 
+PROMETHEUS = "monitoring.coreos.com/v1"
+"""Group and version of the Prometheus Operator's kinds."""
+
 Kind = Literal[
     "Deployment",
     "ReplicaSet",
@@ -44,6 +47,8 @@ Kind = Literal[
     "HorizontalPodAutoscaler",
     "ResourceQuota",
     "LimitRange",
+    "PodMonitor",
+    "PrometheusRule",
 ]
 
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -58,6 +63,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
     "ResourceQuota": ("api/v1", "resourcequotas"),
     "LimitRange": ("api/v1", "limitranges"),
+    "PodMonitor": (f"apis/{PROMETHEUS}", "podmonitors"),
+    "PrometheusRule": (f"apis/{PROMETHEUS}", "prometheusrules"),
 }
 """Group and version, and plural name, of each kind that an update plan reads."""
 
@@ -107,9 +114,14 @@ class LiveCluster:
         return self._get(f"{self._apps}/statefulsets/{name}")
 
     def objects(self, kind: Kind) -> dict[str, Object]:
-        """All objects of a kind in the namespace, by name."""
+        """All objects of a kind in the namespace, by name; none of a kind that not every user may read."""
         group, plural = KINDS[kind]
-        return by_name(self._list(f"/{group}/namespaces/{self.namespace}/{plural}"))
+        try:
+            return by_name(self._list(f"/{group}/namespaces/{self.namespace}/{plural}"))
+        except ForbiddenError:
+            if group.endswith(PROMETHEUS):  # the role `view` does not include it by itself
+                return {}
+            raise
 
     def config_map(self, name: str) -> Object | None:
         """A ConfigMap, None if it does not exist."""
@@ -135,6 +147,14 @@ class LiveCluster:
         """The names of all priority classes; None if they must not be read."""
         classes = self._get_if_allowed("/apis/scheduling.k8s.io/v1/priorityclasses")
         return frozenset(by_name(classes["items"])) if classes else None
+
+    def prometheus_kinds(self) -> frozenset[str] | None:
+        """The kinds of the Prometheus Operator that the cluster has; None if they must not be read."""
+        try:
+            found = self._get(f"/apis/{PROMETHEUS}")
+        except ForbiddenError:
+            return None
+        return frozenset(resource["kind"] for resource in found["resources"]) if found else frozenset()
 
     def service(self, name: str) -> Object | None:
         """A Service, None if it does not exist."""

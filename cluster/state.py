@@ -21,7 +21,7 @@ class LiveState:
     objects: by kind and name. confs: the srs.conf of each live workload, by name. terminating: terminating edge pods.
     pods: pods of edges and origins that are not terminating.
     claim_expandable: whether the storage class of the HLS claim allows expansion, None if it is unknown.
-    version, ip_family, priority_classes: of the cluster, see `LiveCluster`.
+    version, ip_family, priority_classes, prometheus_kinds: of the cluster, see `LiveCluster`.
     unreachable: why the state could not be read, "" if it was; the other fields say nothing then.
     """
 
@@ -35,6 +35,7 @@ class LiveState:
     version: tuple[int, int] | None = None
     ip_family: str | None = None
     priority_classes: frozenset[str] | None = None
+    prometheus_kinds: frozenset[str] | None = None
     unreachable: str = ""
 
     @property
@@ -78,6 +79,7 @@ def read_state(live: LiveCluster) -> LiveState:
         uid, namespace = pool.submit(live.cluster_uid), pool.submit(live.live_namespace)
         version, ip_family = pool.submit(live.version), pool.submit(live.ip_family)
         priority_classes = pool.submit(live.priority_classes)
+        prometheus_kinds = pool.submit(live.prometheus_kinds)
         objects: dict[Kind, Objects] = {}
         for kind, listed in lists.items():
             objects[kind] = listed.result()
@@ -90,6 +92,7 @@ def read_state(live: LiveCluster) -> LiveState:
             version=version.result(),
             ip_family=ip_family.result(),
             priority_classes=priority_classes.result(),
+            prometheus_kinds=prometheus_kinds.result(),
             namespace=namespace.result(),
             objects=objects,
             confs={name: config["data"]["srs.conf"] for name, config in configs.items() if config},

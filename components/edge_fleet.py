@@ -6,7 +6,7 @@ from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from components.manifest import metadata
+from components.manifest import exporter_ingress, metadata
 from components.srs_config import srs_config
 from model.names import ABORTED_APP, API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, edge_config, edge_deployment, edge_run
 from model.pods import pull_secrets
@@ -64,6 +64,7 @@ class EdgeFleet(pulumi.ComponentResource):
                         ]
                     },
                     {"from_": [{"pod_selector": {}}], "ports": [{"port": API_PORT, "protocol": "TCP"}]},
+                    *exporter_ingress(settings),
                 ],
             },
             opts=child,

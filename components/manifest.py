@@ -1,12 +1,14 @@
-"""Metadata that all objects share, and owner references."""
+"""What several objects share: metadata, owner references, a rule of NetworkPolicies."""
 
 from collections.abc import Mapping
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict, OwnerReferenceArgsDict
+from pulumi_kubernetes.networking.v1 import NetworkPolicyIngressRuleArgsDict
 
-from model.names import FIELD_MANAGER, STACK_ANNOTATION
+from model.names import EXPORTER_PORT, FIELD_MANAGER, STACK_ANNOTATION
+from model.settings.stack import StackSettings
 
 _PULUMI = {
     # One field manager forever, and it wins: otherwise each update has its own manager, and fields that an
@@ -47,6 +49,20 @@ def owned_by(anchor: ServiceAccount) -> list[OwnerReferenceArgsDict]:
     # A preview does not know the uid of an object to be created, but knows that its id is unknown.
     uid = pulumi.Output.all(anchor.id, anchor.metadata).apply(lambda known: str(known[1]["uid"]))
     return [{"api_version": "v1", "kind": "ServiceAccount", "name": anchor.metadata["name"], "uid": uid}]
+
+
+def exporter_ingress(settings: StackSettings) -> list[NetworkPolicyIngressRuleArgsDict]:
+    """The rule of a NetworkPolicy by which Prometheus reaches the exporters; none without monitoring."""
+    if settings.monitoring.kind == "none":
+        return []
+    # The name of a namespace is a label of it (Kubernetes docs, "Automatic labelling").
+    labels = {"kubernetes.io/metadata.name": settings.monitoring.namespace}
+    return [
+        {
+            "from_": [{"namespace_selector": {"match_labels": labels}}],
+            "ports": [{"port": EXPORTER_PORT, "protocol": "TCP"}],
+        }
+    ]
 
 
 def stack_name() -> str:

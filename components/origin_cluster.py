@@ -8,7 +8,7 @@ from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Service, ServiceAcc
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from components.manifest import metadata
+from components.manifest import exporter_ingress, metadata
 from components.srs_config import srs_config
 from model.names import (
     ABORTED_APP,
@@ -116,6 +116,7 @@ class OriginCluster(pulumi.ComponentResource):
                         ],
                     },
                     *([{"ports": [{"port": RTMP_PORT, "protocol": "TCP"}]}] if published else []),
+                    *exporter_ingress(settings),
                 ],
             },
             opts=child,

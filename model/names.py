@@ -19,6 +19,7 @@ ORIGIN = "srs-origin"
 HLS = "nginx-origin"
 HLS_CLAIM = "srs-hls"
 DEMO = "srs-demo"
+MONITORING = "srs"
 
 SRS_HOME = "/usr/local/srs"
 """The folder of SRS in its image."""
@@ -26,6 +27,7 @@ SRS_HOME = "/usr/local/srs"
 RTMP_PORT = 1935
 API_PORT = 1985
 HTTP_PORT = 8080
+EXPORTER_PORT = 9972
 
 FIELD_MANAGER = "srs"
 """The field manager of all objects of a stack."""

@@ -7,6 +7,7 @@ from model.names import (
     EDGE_APP,
     HLS,
     HLS_CLAIM,
+    MONITORING,
     ORIGIN,
     ORIGIN_HEADLESS_SERVICE,
     ORIGIN_SERVICE,
@@ -30,3 +31,5 @@ def declared_objects(settings: StackSettings) -> Iterator[tuple[str, str]]:
     for name, enabled in ((HLS, settings.hls.enabled), (DEMO, settings.demo.enabled)):
         if enabled:
             yield from (("Deployment", f"{name}-deploy"), ("NetworkPolicy", name))
+    if settings.monitoring.kind == "podMonitor":
+        yield from (("PodMonitor", MONITORING), ("PrometheusRule", MONITORING))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic.alias_generators import to_camel
 
-from model.names import API_PORT, HTTP_PORT, RTMP_PORT, SRS_HOME
+from model.names import API_PORT, EXPORTER_PORT, HTTP_PORT, RTMP_PORT, SRS_HOME
 from model.pod_patch import merged
 from model.settings.pods import Placement, Resources, Toleration
 from model.values import seconds
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pulumi_kubernetes.core.v1 import (
         AffinityArgsDict,
         ContainerArgsDict,
+        ContainerPortArgsDict,
         LocalObjectReferenceArgsDict,
         PodSecurityContextArgsDict,
         PodSpecArgsDict,
@@ -54,8 +55,15 @@ def resources(settings: Resources) -> ResourceRequirementsArgsDict:
     return {"requests": {"cpu": settings.cpu, "memory": settings.memory}, "limits": limits}
 
 
+EXPORTER: ContainerPortArgsDict = {"name": "exporter", "container_port": EXPORTER_PORT, "protocol": "TCP"}
+
+
 def srs_container(
-    image: str, settings: Resources, mounts: Sequence[VolumeMountArgsDict] = (), warm_up: timedelta = timedelta()
+    image: str,
+    settings: Resources,
+    mounts: Sequence[VolumeMountArgsDict] = (),
+    warm_up: timedelta = timedelta(),
+    exporter: bool = False,
 ) -> ContainerArgsDict:
     """The SRS container; edges and origins add how they terminate.
 
@@ -74,6 +82,7 @@ def srs_container(
             {"name": "rtmp", "container_port": RTMP_PORT, "protocol": "TCP"},
             {"name": "api", "container_port": API_PORT, "protocol": "TCP"},
             {"name": "http", "container_port": HTTP_PORT, "protocol": "TCP"},
+            *([EXPORTER] if exporter else []),
         ],
         "resources": resources(settings),
         "security_context": CONTAINER_SECURITY,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from model import srs_directives
-from model.names import API_PORT, HTTP_PORT, RTMP_PORT
+from model.names import API_PORT, EXPORTER_PORT, HTTP_PORT, RTMP_PORT
 from model.srs_grammar import Directive, Finding, block, line, parse, render
 from model.srs_version import Version, capabilities
 
@@ -50,6 +50,8 @@ _RESERVED = {
     "http_api.listen": "origins find each other's streams by it on 1985, and probes use it",
     "http_server.enabled": "viewers use it",
     "http_server.listen": "viewers use it on 8080",
+    "exporter.enabled": "srs:monitoring turns it on",
+    "exporter.listen": "srs:monitoring uses 9972",
     "vhost.cluster.mode": "it makes the edge an edge",
     "vhost.cluster.origin": "edges reach the origins through one Service",
     "vhost.cluster.origin_cluster": "it makes the origins a cluster",
@@ -138,6 +140,7 @@ def render_edge(
     max_connections: int = 1000,
     additions: Additions | None = None,
     publish: PublishRules | None = None,
+    exporter: bool = False,
 ) -> SrsConf:
     """srs.conf of an edge that pulls from, and pushes to, the origins.
 
@@ -152,7 +155,8 @@ def render_edge(
         line("force_grace_quit on"),
     ]
     cluster = block("cluster", line("mode remote"), line(f"origin {origin}"))
-    own = _Own("edge", version, (*_basics(max_connections), *grace, *_http()), (cluster, _REMUX), publish=publish)
+    root = (*_basics(max_connections), *grace, *_http(exporter))
+    own = _Own("edge", version, root, (cluster, _REMUX), publish=publish)
     return _merge(own, additions or Additions())
 
 
@@ -163,6 +167,7 @@ def render_origin(
     max_connections: int = 1000,
     additions: Additions | None = None,
     publish: PublishRules | None = None,
+    exporter: bool = False,
 ) -> SrsConf:
     """srs.conf of an origin; coworkers: host names of all origins, itself included (harmless, ossrs/srs #1608).
 
@@ -171,7 +176,8 @@ def render_origin(
     """
     addresses = " ".join(f"{host}:{API_PORT}" for host in coworkers)
     cluster = block("cluster", line("origin_cluster on"), line(f"coworkers {addresses}"))
-    own = _Own("origin", version, (*_basics(max_connections), *_http()), (cluster, _REMUX), hls, publish)
+    root = (*_basics(max_connections), *_http(exporter))
+    own = _Own("origin", version, root, (cluster, _REMUX), hls, publish)
     return _merge(own, additions or Additions())
 
 
@@ -189,10 +195,11 @@ def _basics(max_connections: int) -> list[Directive]:
     return [line(text) for text in texts]
 
 
-def _http() -> list[Directive]:
+def _http(exporter: bool) -> list[Directive]:
     return [
         block("http_api", line("enabled on"), line(f"listen {API_PORT}")),
         block("http_server", line("enabled on"), line(f"listen {HTTP_PORT}")),
+        *([block("exporter", line("enabled on"), line(f"listen {EXPORTER_PORT}"))] if exporter else []),
     ]
 
 

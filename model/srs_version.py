@@ -98,15 +98,21 @@ class Capabilities:
 
     grace_start_wait: it knows the directive (4.0.5 does not start with it).
     drains: a graceful quit lets open connections finish.
+    exporter: it has an exporter with a port of its own (ossrs/srs #2899, #3195).
     """
 
     grace_start_wait: bool
     drains: bool
+    exporter: bool
 
 
 def capabilities(version: Version) -> Capabilities:
     """The row of the table for a version."""
-    return Capabilities(grace_start_wait=version >= (4, 0, 6), drains=DROPS_ON_QUIT.fix(version) is None)
+    return Capabilities(
+        grace_start_wait=version >= (4, 0, 6),
+        drains=DROPS_ON_QUIT.fix(version) is None,
+        exporter=version >= (5, 0, 72),
+    )
 
 
 def parse_version(text: str) -> Version | None:

@@ -11,6 +11,7 @@ from model.names import (
     DEMO,
     EDGE_APP,
     EDGE_SERVICE,
+    EXPORTER_PORT,
     HLS,
     HLS_CLAIM,
     ORIGIN,
@@ -71,7 +72,10 @@ def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
     """The Deployment of a release."""
     edge, release_settings = settings.edge, settings.edge.releases[release]
     run = edge_run(release)
-    container = srs_container(release_settings.image, release_settings.resources, warm_up=edge.warm_up)
+    exporter = settings.exports(release_settings.srs_version)
+    container = srs_container(
+        release_settings.image, release_settings.resources, warm_up=edge.warm_up, exporter=exporter
+    )
     if edge.drain.deregister:
         # The pod accepts connections until load balancers have removed it; SIGTERM comes after that. `sleep` is a
         # kubelet action (on by default since Kubernetes 1.30) and needs no shell in the image.
@@ -93,8 +97,16 @@ def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
         "template": patched(
             {
                 "metadata": {
-                    "labels": {"app": EDGE_APP, "run": run},
-                    "annotations": {**KEEP_NODE, **release_settings.pod_annotations},
+                    "labels": {
+                        "app": EDGE_APP,
+                        "run": run,
+                        **({"role": "edge", "release": release} if exporter else {}),
+                    },
+                    "annotations": {
+                        **KEEP_NODE,
+                        **_scrape(settings, exporter),
+                        **release_settings.pod_annotations,
+                    },
                 },
                 "spec": pod,
             },
@@ -112,7 +124,8 @@ def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
     if settings.hls.enabled:
         mounts = [{"name": "hls", "mount_path": f"{SRS_HOME}/objs/nginx/html"}]
         volumes = [{"name": "hls", "persistent_volume_claim": {"claim_name": HLS_CLAIM}}]
-    container = srs_container(origin.image, origin.resources, mounts)
+    exporter = settings.exports(origin.srs_version)
+    container = srs_container(origin.image, origin.resources, mounts, exporter=exporter)
     pod = srs_pod(container, origin_config(settings.origin_conf), ORIGIN, volumes)
     if settings.hls.enabled:
         # Otherwise each start of an origin changes the owner of every file on the volume, where its driver lets the
@@ -131,10 +144,23 @@ def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
         "revision_history_limit": 10,
         "selector": {"match_labels": labels},
         "template": patched(
-            {"metadata": {"labels": labels, "annotations": {**KEEP_NODE, **origin.pod_annotations}}, "spec": pod},
+            {
+                "metadata": {
+                    "labels": {**labels, **({"role": "origin"} if exporter else {})},
+                    "annotations": {**KEEP_NODE, **_scrape(settings, exporter), **origin.pod_annotations},
+                },
+                "spec": pod,
+            },
             origin.pod_patch,
         ),
     }
+
+
+def _scrape(settings: StackSettings, exporter: bool) -> dict[str, str]:
+    """The annotations by which many a Prometheus finds its targets."""
+    if not exporter or settings.monitoring.kind != "annotations":
+        return {}
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(EXPORTER_PORT)}
 
 
 def hls_spec(settings: StackSettings) -> DeploymentSpecArgsDict:

@@ -478,7 +478,7 @@ BAD_CLOUD_CONFIGS = [
     ),
     put("publish/to", "origin", "must be 'edges' or 'origins'"),
     put("publish/loadBalancer/kind", "nodePort", "must be one of 'none', 'slb', 'nlb'"),
-    # HLS, images, nodes.
+    # HLS, images, nodes, monitoring.
     put("hls/port", 8081, "needs loadBalancer.kind slb (it is nodePort)"),
     put("hls/port", 0, "must be greater than or equal to 1"),
     put("images/pullSecrets", "acr", "must be a valid list"),
@@ -509,6 +509,17 @@ BAD_CLOUD_CONFIGS = [
         at="origin.tolerations[0].efect",
     ),
     put("hls/tolerations", {"key": "pool"}, "must be a valid list"),
+    put("monitoring/kind", "prometheus", "must be 'none', 'podMonitor' or 'annotations'"),
+    put("monitoring/interval", "1m", "needs kind podMonitor (it is none)", shown="1m"),
+    put(
+        "monitoring",
+        {"kind": "podMonitor", "interval": "10s"},
+        "must not be shorter than 20s",
+        shown="10s",
+        at="monitoring.interval",
+    ),
+    put("monitoring/labels", {"team": "video"}, "needs kind podMonitor (it is none)"),
+    put("monitoring/namespace", "Monitoring", "must be a DNS label"),
     put("kubernetes/kubeconfig", "apiVersion: v1\nkind: Config", "must be the path of a kubeconfig", shown="[secret]"),
 ]
 """Bad configs of production on Alibaba Cloud."""

@@ -329,6 +329,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "hls.resources.cpu": CPU,
     "hls.resources.memory": MEMORY,
     "hls.bindTimeout": st.sampled_from(["1m", REMOVE]),
+    "monitoring.kind": st.sampled_from(["annotations", "none", REMOVE]),
+    "monitoring.namespace": st.sampled_from(["monitoring", "prometheus", REMOVE]),
     "demo.enabled": st.booleans(),
     "demo.image": st.sampled_from(["ossrs/srs:encoder", "ossrs/srs:encoder2"]),
     "demo.source": st.sampled_from(["./doc/source.flv", "./doc/other.flv"]),
@@ -463,6 +465,8 @@ LEFT_OUT = {
     "loadBalancer(nlb)": "the same",
     "publish.loadBalancer": "has only kinds of the cloud",
     "hls.port": "needs an slb",
+    "monitoring.labels": "needs the Prometheus Operator",
+    "monitoring.interval": "the same",
 }
 """Keys that no edit changes, by prefix, with the reason."""
 

@@ -47,6 +47,15 @@ def cluster_problems(settings: StackSettings, state: LiveState) -> Iterator[Prob
             "leads to a cluster whose first IP family is IPv6. SRS listens on IPv4, so no pod would become ready; "
             "use a cluster with IPv4, or with both and IPv4 first",
         )
+    if settings.monitoring.kind == "podMonitor" and state.prometheus_kinds is not None:
+        missing = {"PodMonitor", "PrometheusRule"} - state.prometheus_kinds
+        if missing:
+            yield Problem(
+                ("monitoring", "kind"),
+                settings.monitoring.kind,
+                f"needs the Prometheus Operator: the cluster has no {' and no '.join(sorted(missing))}. Install it, or "
+                "use kind annotations",
+            )
     yield from _priority_class_problems(settings, state)
     yield from _quota_problems(settings, state)
 

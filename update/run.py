@@ -14,11 +14,13 @@ from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
 from components.hls import Hls
 from components.load_balancer import LoadBalancer, urls
+from components.monitoring import Monitoring
 from components.namespace import namespace_name
 from components.origin_cluster import OriginCluster
 from components.pull_secret import registry_secret
 from model import workloads
-from model.names import DEMO, HLS, HLS_CLAIM, ORIGIN
+from model.alerts import alert_rules
+from model.names import DEMO, HLS, HLS_CLAIM, MONITORING, ORIGIN
 from model.settings.load_balancer import CloudLoadBalancer
 from model.settings.stack import StackSettings
 from model.srs_version import format_version
@@ -78,6 +80,10 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
         "releases": settings.release_outputs(),
         "origins": settings.origins,
     }
+    if settings.monitoring.kind == "podMonitor":
+        Monitoring(MONITORING, settings, namespace, opts)
+    elif settings.monitoring.kind == "annotations":
+        outputs["alertRules"] = alert_rules(settings)
     for key, value in outputs.items():
         pulumi.export(key, value)
     declarations, claim = _declarations(settings, namespace, load_balancers[0], plan.port_names, opts)

@@ -32,10 +32,11 @@ from model.settings.hls import HlsSettings
 from model.settings.images import ImagesSettings
 from model.settings.kubernetes import KubernetesSettings
 from model.settings.load_balancer import CloudLoadBalancer, LoadBalancerSettings, NoLoadBalancer, SlbLoadBalancer
+from model.settings.monitoring import MonitoringSettings
 from model.settings.origin import OriginSettings
 from model.settings.publish import PublishSettings
 from model.srs_conf import SrsConf
-from model.srs_version import Version, defects, format_version, recommended
+from model.srs_version import Version, capabilities, defects, format_version, recommended
 from model.values import format_duration, plural
 
 FEW_STREAMS = 20
@@ -63,6 +64,9 @@ class StackSettings(Settings):
     images: ImagesSettings = Field(default_factory=ImagesSettings, description="How images are pulled.")
     hls: HlsSettings = Field(default_factory=HlsSettings, description="HLS: written by the origins, served by nginx.")
     demo: DemoSettings = Field(default_factory=DemoSettings, description="A demo stream.")
+    monitoring: MonitoringSettings = Field(
+        default_factory=MonitoringSettings, description="Metrics and alert rules for Prometheus."
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -172,6 +176,7 @@ class StackSettings(Settings):
         weighted = [name for name, weight in self.edge.weights.items() if weight > 0]
         yield from self._version_warnings(weighted)
         yield from self._origin_capacity_warnings()
+        yield from self._exporter_warnings(weighted)
         for service in self.exposed_services:
             yield from warnings(service, weighted)
         confs = {f"edge release {name}": (EDGE_APP, self.edge_srs_conf(name)) for name in weighted}
@@ -210,6 +215,16 @@ class StackSettings(Settings):
                         f"{defect.effect} ({defect.source}); fixed in {format_version(fix)}, use {recommended()}"
                     )
 
+    def _exporter_warnings(self, weighted: Sequence[str]) -> Iterator[str]:
+        """What Prometheus does not see."""
+        if self.monitoring.kind == "none":
+            return
+        versions = {f"edge release {name}": self.edge.releases[name].srs_version for name in weighted}
+        versions["origins"] = self.origin.srs_version
+        for title, version in versions.items():
+            if not capabilities(version).exporter:
+                yield f"{title}: SRS {format_version(version)} has no exporter, so Prometheus does not see it"
+
     @property
     def origins(self) -> list[str]:
         """Host names of the origins."""
@@ -220,7 +235,12 @@ class StackSettings(Settings):
         """The srs.conf of the origins, and what is wrong in it."""
         srs = self.origin.srs
         return srs_conf.render_origin(
-            self.origin.srs_version, self.origins, self.hls.enabled, srs.max_connections, srs.additions
+            self.origin.srs_version,
+            self.origins,
+            self.hls.enabled,
+            srs.max_connections,
+            srs.additions,
+            exporter=self.exports(self.origin.srs_version),
         )
 
     @property
@@ -236,7 +256,12 @@ class StackSettings(Settings):
             origin_service_host(self.kubernetes.namespace, self.kubernetes.cluster_domain),
             settings.srs.max_connections,
             settings.srs.additions,
+            exporter=self.exports(settings.srs_version),
         )
+
+    def exports(self, version: Version) -> bool:
+        """Whether pods with this SRS version have an exporter."""
+        return self.monitoring.kind != "none" and capabilities(version).exporter
 
     @property
     def origin_conf(self) -> str:

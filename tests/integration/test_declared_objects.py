@@ -1,11 +1,42 @@
 """The live objects of the committed dev stack are those of the article, with the fields that the promises need."""
 
+import json
+import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from stack import DevStack
 from testbed.cluster import EmbeddedCluster
+
+
+def install_prometheus_kinds(cluster: EmbeddedCluster) -> None:
+    """Install the Prometheus Operator's kinds, without their schemas and without the operator."""
+    crds: list[dict[str, Any]] = []
+    for kind in ("PodMonitor", "PrometheusRule"):
+        singular = kind.lower()
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        crds.append(
+            {
+                "apiVersion": "apiextensions.k8s.io/v1",
+                "kind": "CustomResourceDefinition",
+                "metadata": {"name": f"{singular}s.monitoring.coreos.com"},
+                "spec": {
+                    "group": "monitoring.coreos.com",
+                    "scope": "Namespaced",
+                    "names": {"kind": kind, "singular": singular, "plural": f"{singular}s"},
+                    "versions": [
+                        {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+                    ],
+                },
+            }
+        )
+    kubectl = [str(cluster.tools.binaries["kubectl"]), f"--kubeconfig={cluster.kubeconfig}"]
+    content = json.dumps({"apiVersion": "v1", "kind": "List", "items": crds})
+    subprocess.run([*kubectl, "apply", "-f", "-"], input=content, text=True, check=True)
+    names = [f"crd/{crd['metadata']['name']}" for crd in crds]
+    subprocess.run([*kubectl, "wait", "--for=condition=Established", *names, "--timeout=30s"], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +45,8 @@ def stack(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) ->
     created = DevStack(tmp_path_factory.mktemp("declared"), cluster.kubeconfig, "declared-objects")
     created.config = created.committed_config()
     created.config["loadBalancer"] |= {"rtmpPort": 31936, "httpPort": 30081}  # test_lifecycle uses the committed ones
+    install_prometheus_kinds(cluster)
+    created.config["monitoring"] = {"kind": "podMonitor", "labels": {"prometheus": "live"}}
     created.must_update()
     yield created
     created.clean_up()
@@ -65,3 +98,10 @@ def test_config_maps_are_immutable_and_owned_by_the_service_account(stack: DevSt
     config_maps = [item for name, item in items.items() if name.startswith("srs-")]
     assert {item["immutable"] for item in config_maps} == {True}
     assert {item["metadata"]["ownerReferences"][0]["kind"] for item in config_maps} == {"ServiceAccount"}
+
+
+def test_the_prometheus_operator_finds_the_pods_and_the_rules(stack: DevStack) -> None:
+    monitor, rules = stack.get("podmonitor", "srs"), stack.get("prometheusrule", "srs")
+    assert monitor["metadata"]["labels"]["prometheus"] == rules["metadata"]["labels"]["prometheus"] == "live"
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "exporter", "interval": "30s"}]
+    assert rules["spec"]["groups"][0]["rules"][0]["alert"] == "SrsNoReadyEdge"

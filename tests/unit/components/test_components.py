@@ -17,6 +17,7 @@ from components.edge_fleet import EdgeFleet
 from components.hls import Hls
 from components.load_balancer import LoadBalancer
 from components.manifest import FIELD_MANAGER
+from components.monitoring import Monitoring
 from components.origin_cluster import OriginCluster
 from components.pull_secret import registry_secret
 from model.alibaba import PREFIX
@@ -65,6 +66,8 @@ def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
         OriginCluster("srs-origin", settings, "live", {"socs": {1935: "socs-1935-1935"}}, hls.claim if hls else None)
         if settings.demo.enabled:
             DemoStream("srs-demo", settings, "live")
+        if settings.monitoring.kind == "podMonitor":
+            Monitoring("srs", settings, "live")
 
     run()
     return recorder.declared
@@ -407,3 +410,38 @@ def test_a_deregister_time_of_nothing_needs_no_hook() -> None:
         if "edge" in name:
             assert "lifecycle" not in pod["containers"][0]
             assert pod["terminationGracePeriodSeconds"] == 3600 + 30
+
+
+def test_prometheus_reaches_the_exporters_of_versions_that_have_one() -> None:
+    releases = {
+        name: release | {"image": f"ossrs/srs:{tag}"}
+        for (name, release), tag in zip(GOOD["edge"]["releases"].items(), ("v4.0.6", "v6.0-r1"), strict=False)
+    }
+    monitoring = {"kind": "podMonitor", "namespace": "prometheus", "interval": "1m"}
+    origin = GOOD["origin"] | {"image": "ossrs/srs:v6.0-r1"}
+    declared = declare(edge=GOOD["edge"] | {"releases": releases}, origin=origin, monitoring=monitoring)
+    old, new = (declared["Deployment", f"srs-edge-{name}-deploy"]["spec"]["template"] for name in list(releases)[:2])
+    assert old["metadata"]["labels"].keys() == {"app", "run"}
+    assert new["metadata"]["labels"] | {"role": "edge", "release": list(releases)[1]} == new["metadata"]["labels"]
+    exporter = {"name": "exporter", "containerPort": 9972, "protocol": "TCP"}
+    assert exporter not in old["spec"]["containers"][0]["ports"]
+    assert exporter in new["spec"]["containers"][0]["ports"]
+    origins = declared["StatefulSet", "srs-origin"]["spec"]["template"]
+    assert origins["metadata"]["labels"]["role"] == "origin"
+    assert exporter in origins["spec"]["containers"][0]["ports"]
+    for app in ("srs-edge", "srs-origin"):
+        *_, rule = declared["NetworkPolicy", app]["spec"]["ingress"]
+        labels = {"kubernetes.io/metadata.name": "prometheus"}
+        assert rule == {
+            "from": [{"namespaceSelector": {"matchLabels": labels}}],
+            "ports": [{"port": 9972, "protocol": "TCP"}],
+        }
+    endpoints = declared["PodMonitor", "srs-pods"]["spec"]["podMetricsEndpoints"]
+    assert endpoints == [{"port": "exporter", "interval": "1m"}]
+
+
+def test_annotations_lead_prometheus_to_the_exporters() -> None:
+    declared = declare(origin=GOOD["origin"] | {"image": "ossrs/srs:v6.0-r1"}, monitoring={"kind": "annotations"})
+    annotations = declared["StatefulSet", "srs-origin"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert annotations["prometheus.io/port"] == "9972"

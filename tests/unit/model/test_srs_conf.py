@@ -305,19 +305,33 @@ def test_version_of_a_tag(tag: str, version: tuple[int, int, int] | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("version", "start_wait", "drains"),
+    ("version", "start_wait", "drains", "exporter"),
     [
-        ((4, 0, 5), False, True),
-        ((4, 0, 6), True, True),
-        ((4, 0, 271), True, True),
-        ((5, 0, 213), True, False),
-        ((6, 0, 131), True, False),
-        ((6, 0, 132), True, True),
+        ((4, 0, 5), False, True, False),
+        ((4, 0, 6), True, True, False),
+        ((4, 0, 271), True, True, False),
+        ((5, 0, 71), True, False, False),
+        ((5, 0, 72), True, False, True),
+        ((5, 0, 213), True, False, True),
+        ((6, 0, 131), True, False, True),
+        ((6, 0, 132), True, True, True),
     ],
 )
-def test_what_versions_can_do(version: tuple[int, int, int], start_wait: bool, drains: bool) -> None:
+def test_what_versions_can_do(version: tuple[int, int, int], start_wait: bool, drains: bool, exporter: bool) -> None:
     known = capabilities(version)
-    assert (known.grace_start_wait, known.drains) == (start_wait, drains)
+    assert (known.grace_start_wait, known.drains, known.exporter) == (start_wait, drains, exporter)
+
+
+def test_an_exporter_keeps_the_labels_that_the_config_gives_it() -> None:
+    additions = Additions(directives="exporter { enabled on; label cn-beijing; }")
+    conf = render_edge((6, 0, 191), "origin", additions=additions, exporter=True)
+    assert not conf.findings
+    (exporter,) = [directive for directive in conf.directives if directive.name == "exporter"]
+    assert [inner.name for inner in exporter.block or ()] == ["enabled", "listen", "label"]
+    (finding,) = render_edge(
+        (6, 0, 191), "origin", additions=Additions(directives="exporter { listen 9000; }"), exporter=True
+    ).findings
+    assert "srs:monitoring uses 9972" in str(finding)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,18 @@ def test_a_priority_class_must_exist_where_that_can_be_read() -> None:
     assert str(problem) == "srs:edge.priorityClass: 'serving' must be a PriorityClass of the cluster: batch"
 
 
+def test_a_pod_monitor_needs_the_prometheus_operator() -> None:
+    desired = settings(monitoring={"kind": "podMonitor"})
+    state = state_after(desired)
+    assert not planned(desired, state).rejections, "it is unknown"
+    both = frozenset({"PodMonitor", "PrometheusRule", "ServiceMonitor"})
+    assert not planned(desired, replace(state, prometheus_kinds=both)).rejections
+    (problem,) = planned(desired, replace(state, prometheus_kinds=frozenset())).rejections
+    assert str(problem).startswith(
+        "srs:monitoring.kind: 'podMonitor' needs the Prometheus Operator: the cluster has no PodMonitor and no "
+    )
+
+
 CPU_LIMITS = {
     "origin": GOOD["origin"] | {"resources": {"cpuLimit": "2"}},
     "edge__releases": {
