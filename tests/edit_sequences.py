@@ -327,6 +327,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "hls.image": st.sampled_from(["nginxinc/nginx-unprivileged:1.28.0", "nginxinc/nginx-unprivileged:1.29.1"]),
     "hls.replicas": st.integers(1, 2),
     "hls.resources.cpu": CPU,
+    "hls.resources.cpuLimit": st.sampled_from(["2", "2000m", REMOVE]),
     "hls.resources.memory": MEMORY,
     "hls.bindTimeout": st.sampled_from(["1m", REMOVE]),
     "monitoring.kind": st.sampled_from(["annotations", "none", REMOVE]),
