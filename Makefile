@@ -39,7 +39,7 @@ up: .venv/installed  ## install tools, start the embedded cluster, update the de
 demo: .venv/installed  ## run the article's three scenarios on the dev stack
 	@$(BIN)/python -m testbed.demo
 
-shell: .venv/installed  ## open a shell in which pulumi and kubectl use the dev stack
+shell: .venv/installed  ## open a shell in which pulumi, rollout and kubectl use the dev stack
 	@$(BIN)/python -m testbed shell
 
 down: .venv/installed  ## remove the embedded cluster and the dev stack

@@ -1,1 +1,1 @@
-"""Reads the live cluster, through the program's kubeconfig. Only three methods of `LiveCluster` change it."""
+"""Reads the live cluster, through the program's kubeconfig. Only four methods of `LiveCluster` change it."""

@@ -18,7 +18,7 @@ from rollout.command import (
     selected_stack,
 )
 from rollout.commands import VERBS
-from rollout.operation import OperationError, RejectedError
+from rollout.errors import OperationError, RejectedError
 from rollout.run_state import RunStateError
 from rollout.stack_file import GitError, StackFileError
 

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from rollout.command import CommandRejectedError, Context
-from rollout.operation import OperationError
+from rollout.errors import OperationError
 from rollout.run_state import RunState
 from rollout.stack_file import StackFile
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.live import LiveCluster
-from rollout.operation import Stack
 from rollout.stack_file import StackFile
+
+if TYPE_CHECKING:
+    from rollout.operation import Stack
 
 PROJECT_FILE = "Pulumi.yaml"
 
@@ -65,8 +67,11 @@ class Context:
     yes: bool = False
 
     @cached_property
-    def stack(self) -> Stack:
+    def stack(self) -> "Stack":
         """The stack, for previews and updates."""
+        # Pulumi's libraries take a while to load; `rollout abort` acts before that.
+        from rollout.operation import Stack
+
         return Stack(self.folder, self.stack_name)
 
     @cached_property

@@ -12,6 +12,8 @@ from typing import Any, Literal, cast
 
 from pulumi import automation as auto
 
+from rollout.errors import LockedError, OperationError, RejectedError
+
 PLAN_FILE = "SRS_PLAN_FILE"
 """Environment variable of the program: where it writes its plan (`__main__.py`)."""
 
@@ -26,18 +28,6 @@ _TRACE = re.compile(r"^Program failed with an unhandled exception:.*", re.DOTALL
 
 Report = Callable[[str], None]
 """Receives one line of progress."""
-
-
-class OperationError(RuntimeError):
-    """An update or a preview failed; the message has the reason in the program's words."""
-
-
-class RejectedError(OperationError):
-    """The program rejected the config or the edit; nothing was changed."""
-
-
-class LockedError(OperationError):
-    """Another update of the stack is running, or was killed."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import io
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 
@@ -19,6 +20,13 @@ def text_of(renderable: RenderableType) -> str:
     console.print(renderable)
     text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def save_svg(renderable: RenderableType, path: Path, title: str) -> None:
+    """Write a picture of a terminal with a renderable."""
+    console = Console(file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, color_system="truecolor")
+    console.print(renderable)
+    console.save_svg(str(path), title=title)
 
 
 def short_image(image: str | None) -> str:

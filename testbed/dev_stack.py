@@ -23,7 +23,7 @@ STACK = "dev"
 
 NEXT_STEPS = """\
 Next steps:
-  make shell            a shell in which pulumi (preview, up, config set) and kubectl use this stack
+  make shell            a shell in which pulumi, rollout (status, abort, …) and kubectl use this stack
   make demo             the article's three scenarios: update, canary, rollback
   make down             remove the cluster and the stack (make clean-tools removes the tools)
 """

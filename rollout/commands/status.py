@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic.alias_generators import to_camel
@@ -24,9 +25,9 @@ from model.names import EDGE_APP, ORIGIN, edge_run
 from model.replicas import shares
 from model.values import natural_key, plural
 from rollout.command import CommandRejectedError, Context, Exit, Verb
-from rollout.operation import OperationError
+from rollout.errors import OperationError
 from rollout.run_state import RunState
-from rollout.show import age, now, short_image, text_of
+from rollout.show import age, now, save_svg, short_image, text_of
 from rollout.srs_api import Stream, streams
 from rollout.stack_file import StackFileError
 
@@ -302,6 +303,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         planned = None if arguments.no_plan else pool.submit(plan_of, context)
         status = read_status(context)
         plan, text = planned.result() if planned else (None, "")
+    if arguments.svg:
+        save_svg(render(status, text), arguments.svg, f"rollout status --watch --stack {status.stack}")
     data = status.as_json() | ({} if arguments.no_plan else {"plan": plan, "planError": None if plan else text})
     context.result(data, text_of(render(status, text)))
     return Exit.DONE
@@ -339,6 +342,7 @@ def _watch(context: Context, with_plan: bool) -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="redraw every 2 seconds, until Ctrl-C")
+    parser.add_argument("--svg", metavar="FILE", type=Path, help="also write a picture of the terminal")
     parser.add_argument("--no-plan", action="store_true", help="without the preview of an update")
 
 

@@ -14,7 +14,7 @@ from model.config import ConfigError
 from model.problems import Problem
 from rollout import __main__ as rollout
 from rollout.command import CommandRejectedError, Context, Exit, Verb
-from rollout.operation import OperationError, RejectedError
+from rollout.errors import OperationError, RejectedError
 from rollout.run_state import RunState, RunStateError
 from testbed.environment import PROJECT
 

@@ -1,0 +1,21 @@
+"""Progress and errors of updates are the program's, not the engine's."""
+
+from rollout.operation import _reason, _titled
+
+TRACE = "Program failed with an unhandled exception:\nTraceback (most recent call last):\n  File x\nKeyError: 'a'"
+
+
+def test_the_reason_of_a_failure_is_what_the_program_has_said() -> None:
+    own = "edge release r6 (Deployment srs-edge-r6-deploy) is not ready after 1m: 0 of 1 pods are available\n  pod p: x"
+    errors = [own, "an unhandled error occurred: program exited with non-zero exit code: 1", "update failed", own]
+    assert _reason(errors) == own
+    assert _reason([f"{own}\n{TRACE}"]) == own, "without the trace that the language host prints below it"
+    assert _reason([TRACE]) == "KeyError: 'a'", "a bug in the program"
+    assert _reason([]) == ""
+
+
+def test_a_message_of_a_resource_begins_with_its_name() -> None:
+    urn = "urn:pulumi:dev::srs::kubernetes:apps/v1:Deployment::srs-edge-r6-deploy"
+    assert _titled("1 of 4 ready", urn) == "srs-edge-r6-deploy: 1 of 4 ready"
+    assert _titled("text", "urn:pulumi:dev::srs::pulumi:pulumi:Stack::srs-dev") == "text"
+    assert _titled("text", None) == "text"
