@@ -70,6 +70,7 @@ def test_an_abort_and_a_rollback_during_a_canary_step_drop_nobody(
     stack.two_releases(old, new, (75, 25))
     stack.must_update()
     with audience() as viewers:
+        viewers.count(2)
         on_canary = viewers.open()[version_of(new)]
         assert on_canary > 0
         viewers.step("rollout abort")
