@@ -182,4 +182,4 @@ def test_an_update_that_fails_has_the_programs_own_reason(operator: Operator) ->
 
 def test_draining_lists_the_edges_of_the_promotion(operator: Operator) -> None:
     draining = operator.json("draining")
-    assert {entry["pod"] for entry in draining} == operator.stack.pod_names(terminating=True)
+    assert {entry["pod"] for entry in draining} == operator.stack.pod_names("", terminating=True)
