@@ -11,8 +11,8 @@ from typing import Any
 from cluster.live import LiveCluster, UnreachableError
 from model.names import API_PORT
 
-STREAMS = "/api/v1/streams?count=10000"
-"""All streams of an SRS, with their clients (ossrs/srs, SrsStatistic::dumps_streams)."""
+STREAMS = "/api/v1/streams/?count=10000"
+"""All streams with their clients (ossrs/srs, SrsStatistic::dumps_streams); without the slash, SRS redirects."""
 
 PARALLEL = 8
 """Pods that are asked at the same time."""

@@ -122,7 +122,12 @@ def _change(
     outdated = outdated_pods(workload, live, applied(live, template)["spec"]["template"], state, settings)
     before, ready = _replicas(live), ready_replicas(live)
     action: Action = "none"
-    if not desired["spec"].get("paused") and before and (outdated.pods or (template and not outdated.current)):
+    if (
+        not desired["spec"].get("paused")
+        and before
+        and after
+        and (outdated.pods or (template and not outdated.current))
+    ):
         action = "roll"
     elif before != after:
         action = "scale"

@@ -2,14 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-from rich.table import Table
 
 from model.config import ConfigError, read_settings
 from rollout.command import Context, Exit, Verb
-from rollout.show import short_image, text_of
+from rollout.show import short_image
 from rollout.stack_file import GitError, git
 
 LIMIT = 10
@@ -20,24 +18,21 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     """List updates, and the commits of the stack file."""
     updates = [_update(entry) for entry in context.stack.history(arguments.limit)]
     commits = _commits(context, arguments.limit)
-    table = Table("when", "result", "who", "commit", "releases", "message", box=None, pad_edge=False)
-    for update in updates:
-        releases = "\n".join(
-            f"{release['name']} {release['share']} % {short_image(release['image'])} {release['config'] or ''}".rstrip()
-            for release in update["releases"]
-        )
-        commit = f"{update['commit'][:7]}{'+' if update['dirty'] else ''}" if update["commit"] else ""
-        when = update["startedAt"][:16].replace("T", " ")
-        table.add_row(when, update["result"], update["who"], commit, releases, update["message"])
-    text = text_of(table)
+    lines = [line for update in updates for line in _lines(update)]
     if commits:
-        lines = [
-            f"{commit['commit'][:7]} {commit['date'][:10]} {commit['author']}: {commit['subject']}"
-            for commit in commits
-        ]
-        text = "\n".join([text, "", f"commits of {context.read_file().name}:", *lines])
-    context.result({"updates": updates, "commits": commits}, text)
+        lines += ["", f"commits of {context.read_file().name}:"]
+        lines += [f"{item['commit'][:7]} {item['date'][:10]} {item['author']}: {item['subject']}" for item in commits]
+    context.result({"updates": updates, "commits": commits}, "\n".join(lines))
     return Exit.DONE
+
+
+def _lines(update: Mapping[str, Any]) -> Iterator[str]:
+    """An update for a terminal: what happened, and a line for each release."""
+    commit = f"{update['commit'][:7]}{'+' if update['dirty'] else ''}"
+    what = (update["startedAt"][:16].replace("T", " "), update["result"], commit, update["who"], update["message"])
+    yield "  ".join(part for part in what if part)
+    for release in update["releases"]:
+        yield f"    {release['name']}  {release['share']} %  {short_image(release['image'])}  {release['config'] or ''}"
 
 
 def _update(entry: Mapping[str, Any]) -> dict[str, Any]:

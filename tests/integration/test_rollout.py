@@ -168,7 +168,7 @@ def test_the_history_has_who_what_and_the_result(operator: Operator) -> None:
     assert [(item["name"], item["share"], item["edges"]) for item in last["releases"]] == [("r5", 75, 3), ("r6", 25, 1)]
     assert [commit["subject"] for commit in history["commits"]][1:] == ["Promote release r6", "Canary r6"]
     text = operator.run("history", "--limit", "3")
-    assert "r6 100 % v4.0.6" in text
+    assert "r6  100 %  v4.0.6" in text
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -218,7 +218,7 @@ func (s *server) apiHandler() http.Handler {
 	api.HandleFunc("/api/v1/summaries", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]any{"ok": true, "system": map[string]any{"conn_srs": s.open()}})
 	})
-	api.HandleFunc("/api/v1/streams", func(w http.ResponseWriter, _ *http.Request) {
+	api.HandleFunc("/api/v1/streams/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(map[string]any{"code": 0, "streams": s.streams()})
 	})

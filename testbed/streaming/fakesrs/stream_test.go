@@ -262,7 +262,7 @@ func TestAPI(t *testing.T) {
 	for path, want := range map[string]string{
 		"/api/v1/versions":  `{"code":0,"data":{"major":4,"minor":0,"revision":6,"version":"4.0.6"}}`,
 		"/api/v1/summaries": `{"code":0,"data":{"ok":true,"system":{"conn_srs":2}}}`, // publisher and this request
-		"/api/v1/streams":   `{"code":0,"streams":[{"app":"live","clients":1,"name":"x","publish":{"active":true}}]}`,
+		"/api/v1/streams/":  `{"code":0,"streams":[{"app":"live","clients":1,"name":"x","publish":{"active":true}}]}`,
 		"/api/v1/clusters?app=live&stream=x&coworker=srs-origin-1.socs:1985": `{"code":0,"data":{"origin":{"ip":"srs-origin-1.socs","port":"` + port + `"}}}`,
 		"/api/v1/clusters?app=live&stream=y&coworker=srs-origin-1.socs:1985": `{"code":0,"data":{"origin":null}}`,
 	} {
