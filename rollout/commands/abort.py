@@ -44,7 +44,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     desired = int(file.config["srs:edge"]["replicas"])
     context.report(
         f"release {release} is out of rotation after {seconds:.1f} s: {plural(len(pods), 'edge')} without new viewers; "
-        f"open connections stay open\n{others} of {plural(desired, 'edge')} receive new viewers"
+        f"open connections stay open\nnew viewers are served by {others} of {plural(desired, 'edge')}"
     )
     if state:
         _end(state)
