@@ -72,13 +72,13 @@ class LiveStack(DevStack):
 
     def origin_of_stream(self) -> str:
         """The origin pod with the most RTMP connections: it has the stream, and edges pull from it."""
+        return max(self.pod_names("app=srs-origin"), key=self.rtmp_connections)
 
-        def connections(pod: str) -> int:
-            net = Path(f"/proc/{self.process(pod).pid}/net")
-            sockets = (net / "tcp").read_text() + (net / "tcp6").read_text()
-            return len(re.findall(r":078F \w+:\w+ 01 ", sockets))  # port 1935, established
-
-        return max(self.pod_names("app=srs-origin"), key=connections)
+    def rtmp_connections(self, pod: str) -> int:
+        """How many RTMP connections of clients the SRS of a pod has."""
+        net = Path(f"/proc/{self.process(pod).pid}/net")
+        sockets = (net / "tcp").read_text() + (net / "tcp6").read_text()
+        return len(re.findall(r":078F \w+:\w+ 01 ", sockets))  # port 1935, established
 
     def components(self, name: str) -> list[psutil.Process]:
         """The processes of a component on all nodes, such as `kubelet`."""

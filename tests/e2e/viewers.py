@@ -90,10 +90,17 @@ class Viewers:
 
     reopen: whether dropped connections are opened again. publish: whether there is an encoder of the stream; without
     it, players play the stream of another encoder. settle: whether the block begins when all players have media.
+    more_streams: how many other streams have an encoder, and no player.
     """
 
     def __init__(
-        self, cluster: EmbeddedCluster, size: Size, reopen: bool = True, publish: bool = True, settle: bool = True
+        self,
+        cluster: EmbeddedCluster,
+        size: Size,
+        reopen: bool = True,
+        publish: bool = True,
+        settle: bool = True,
+        more_streams: int = 0,
     ) -> None:
         self.size = size
         self._settle = settle
@@ -104,7 +111,7 @@ class Viewers:
         options = {
             "rtmp": f"127.0.0.1:{RTMP_PORT}",
             "http": f"127.0.0.1:{HTTP_PORT}",
-            "publish": STREAM if publish else "",
+            "publish": ",".join([STREAM] * publish + [f"{STREAM}-{number}" for number in range(more_streams)]),
             "play": STREAM,
             "players": size.players - over_flv,
             "flv-players": over_flv,
