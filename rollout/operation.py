@@ -112,6 +112,7 @@ class Stack:
     def _run(self, command: Literal["preview", "up"], report: Report | None, message: str) -> Outcome:
         started = time.monotonic()
         errors: list[str] = []
+        printed: list[str] = []  # by the program, to standard error
         changes: dict[str, int] = {}
 
         def on_event(event: auto.EngineEvent) -> None:
@@ -122,6 +123,8 @@ class Stack:
             text = _plain(diagnostic.message)
             if diagnostic.severity == "error":
                 errors.append(text)
+            elif diagnostic.severity == "info#err":
+                printed.append(text)
             elif report and text and not _NOISE.search(text) and diagnostic.severity in ("info", "warning"):
                 report(f"warning: {text}" if diagnostic.severity == "warning" else _titled(text, diagnostic.urn))
 
@@ -138,7 +141,7 @@ class Stack:
             except auto.CommandError as error:
                 plan = _read_plan(plan_file)
                 kind = RejectedError if plan.get("rejections") else OperationError
-                raise kind(_reason(errors) or _command_output(error)) from error
+                raise kind(_reason(errors, printed) or _command_output(error)) from error
             plan_text = plan_file.with_suffix(".txt")
             text = plan_text.read_text().rstrip() if plan_text.exists() else ""
             return Outcome(_read_plan(plan_file), text, time.monotonic() - started, changes)
@@ -148,10 +151,11 @@ def _read_plan(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def _reason(errors: Sequence[str]) -> str:
-    """The errors of the program; of a bug in it, the last line of its trace."""
+def _reason(errors: Sequence[str], printed: Sequence[str]) -> str:
+    """The errors of the program; without one, such as for a bug in it, the last line that it has printed."""
     reasons = [reason for error in errors if (reason := _TRACE.sub("", error).strip()) and not _NOISE.search(reason)]
-    return "\n".join(dict.fromkeys(reasons)) or "\n".join(error.splitlines()[-1] for error in errors[:1] if error)
+    lines = [line for text in (*printed, *errors) for line in text.splitlines() if line and not _NOISE.search(line)]
+    return "\n".join(dict.fromkeys(reasons)) or "".join(lines[-1:])
 
 
 def _plain(message: str) -> str:

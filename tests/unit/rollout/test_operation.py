@@ -8,10 +8,11 @@ TRACE = "Program failed with an unhandled exception:\nTraceback (most recent cal
 def test_the_reason_of_a_failure_is_what_the_program_has_said() -> None:
     own = "edge release r6 (Deployment srs-edge-r6-deploy) is not ready after 1m: 0 of 1 pods are available\n  pod p: x"
     errors = [own, "an unhandled error occurred: program exited with non-zero exit code: 1", "update failed", own]
-    assert _reason(errors) == own
-    assert _reason([f"{own}\n{TRACE}"]) == own, "without the trace that the language host prints below it"
-    assert _reason([TRACE]) == "KeyError: 'a'", "a bug in the program"
-    assert _reason([]) == ""
+    assert _reason(errors, []) == own
+    assert _reason([f"{own}\n{TRACE}"], ["x"]) == own, "without the trace that the language host prints below it"
+    assert _reason([TRACE], []) == "KeyError: 'a'", "a bug in the program"
+    assert _reason(errors[1:3], ["No module named 'pulumi'\n"]) == "No module named 'pulumi'"
+    assert _reason([], []) == ""
 
 
 def test_a_message_of_a_resource_begins_with_its_name() -> None:
