@@ -122,6 +122,13 @@ def test_the_api_is_on_no_service_for_viewers(declared: Any) -> None:
     assert api["from"] == [{"podSelector": {}}]
 
 
+def test_edges_that_are_out_of_rotation_keep_their_connections(declared: Any) -> None:
+    both = [{"key": "app", "operator": "In", "values": ["srs-edge", "srs-edge-aborted"]}]
+    assert declared["NetworkPolicy", "srs-edge"]["spec"]["podSelector"] == {"matchExpressions": both}
+    pulls = declared["NetworkPolicy", "srs-origin"]["spec"]["ingress"][0]["from"]
+    assert {"podSelector": {"matchLabels": {"app": "srs-edge-aborted"}}} in pulls
+
+
 def test_services_reach_pods_of_others_by_port_and_keep_live_port_names(declared: Any) -> None:
     ports = declared["Service", "socs"]["spec"]["ports"] + declared["Service", "srs-edge-service"]["spec"]["ports"]
     assert [(port["name"], port["port"], port["targetPort"]) for port in ports] == [
