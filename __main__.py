@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 from contextlib import suppress
 from functools import partial
@@ -31,13 +32,24 @@ PLAN_FILE = "SRS_PLAN_FILE"
 """Environment variable: where to write the plan as JSON; the text is written beside it, with the ending `.txt`."""
 
 
+CONF_KEY = "confKey"
+"""Output of a stack whose srs.conf has secrets: the key of the hashes in the names of its Secrets. With a plain hash,
+who may read names could check a guessed secret."""
+
+
 async def main() -> None:
     """Update the cluster."""
-    bound = await load_binding()
+    bound, conf_key = await load_outputs()
     if bound:
         pulumi.export("deployment", bound.to_output())  # also if this update is rejected
+    if conf_key:
+        pulumi.export(CONF_KEY, pulumi.Output.secret(conf_key))
     try:
         settings = load_settings()
+        if settings.has_secret_confs and not conf_key:
+            conf_key = secrets.token_hex(16)
+            pulumi.export(CONF_KEY, pulumi.Output.secret(conf_key))
+        settings = settings.with_conf_key(conf_key)
         live = LiveCluster(settings.kubernetes)
         state = await load_state(live, settings)
         settings = keep_autoscaled_replicas(settings, state)
@@ -52,21 +64,23 @@ async def main() -> None:
     await run(update, settings, live, state)
 
 
-async def load_binding() -> Binding | None:
-    """The cluster and namespace of the last update, from the stack's own outputs; None before the first update."""
-    output = await pulumi.StackReference(stack_name()).get_output_details("deployment")
-    return Binding.from_output(output.value)
+async def load_outputs() -> tuple[Binding | None, str]:
+    """The stack's own outputs of the last update: the binding, None before the first one; and CONF_KEY, "" if none."""
+    outputs = pulumi.StackReference(stack_name())
+    deployment = await outputs.get_output_details("deployment")
+    conf_key = await outputs.get_output_details(CONF_KEY)
+    return Binding.from_output(deployment.value), str(conf_key.secret_value or "")
 
 
 def load_settings() -> StackSettings:
     """The stack config. Raises ConfigError."""
     config = pulumi.runtime.config.CONFIG.get()
-    secrets = [key for key in config if pulumi.runtime.config.is_config_secret(key)]
+    secret_keys = [key for key in config if pulumi.runtime.config.is_config_secret(key)]
     files: dict[str, str] = {}
     for path in conf_files(config):
         with suppress(OSError, UnicodeDecodeError):  # the model reports what is missing
             files[path] = Path(path).expanduser().read_text(encoding="utf-8")
-    return read_settings(config, secrets, files)
+    return read_settings(config, secret_keys, files)
 
 
 async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:

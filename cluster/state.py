@@ -104,12 +104,14 @@ def read_state(live: LiveCluster) -> LiveState:
 
 
 def _mounted_configs(workloads: Objects) -> Iterator[tuple[str, str]]:
-    """The name of each SRS workload, and of the ConfigMap with its srs.conf."""
+    """The name of each SRS workload, and of the ConfigMap that has, or shows, its srs.conf."""
     for name, workload in workloads.items():
         pod: dict[str, Any] = workload["spec"]["template"]["spec"]
         for volume in pod.get("volumes", []):
             if volume["name"] == "config" and "configMap" in volume:
                 yield name, volume["configMap"]["name"]
+            elif volume["name"] == "config" and "secret" in volume:
+                yield name, volume["secret"]["secretName"]
 
 
 def address(service: Object | None) -> str | None:

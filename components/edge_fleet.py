@@ -109,7 +109,7 @@ class EdgeRelease(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         conf = settings.edge_conf(release)
-        config = srs_config(edge_config(release, conf), run, conf, namespace, account, self)
+        config = srs_config(edge_config(release, conf.hash), run, conf, namespace, account, self)
         deployment = edge_deployment(release)
         self.deployment = Deployment(
             deployment,
@@ -120,6 +120,6 @@ class EdgeRelease(pulumi.ComponentResource):
                 {"kubernetes.io/change-cause": change_cause(settings, release)},
             ),
             spec=edge_spec(settings, release),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[config]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=config),
         )
         self.register_outputs({})

@@ -80,13 +80,13 @@ class OriginCluster(pulumi.ComponentResource):
             opts=child,
         )
         conf = settings.origin_conf
-        config = srs_config(origin_config(conf), ORIGIN, conf, namespace, account, self)
+        config = srs_config(origin_config(conf.hash), ORIGIN, conf, namespace, account, self)
         self.stateful_set = StatefulSet(
             ORIGIN,
             metadata=metadata(ORIGIN, namespace, labels),
             spec=origin_spec(settings),
             opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[headless, config, *([hls_claim] if hls_claim is not None else [])]
+                parent=self, depends_on=[headless, *config, *([hls_claim] if hls_claim is not None else [])]
             ),
         )
         PodDisruptionBudget(

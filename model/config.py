@@ -79,6 +79,12 @@ def read_settings(
         problems += problems_of(error, StackSettings)
     else:
         problems += _cloud_problems(settings, config)
+        settings = settings.with_secret_keys([key.partition(":")[2] for key in secret_keys])
+        if settings.secrets and f"{PROJECT}:secrets" not in secret_keys:
+            name = next(iter(settings.secrets))
+            command = f"pulumi config set --secret --path {PROJECT}:secrets.{name}"
+            allowed = f"must not be in the stack file in plain text: `{command}`"
+            problems.append(Problem(("secrets", name), Redacted(), allowed))
         if settings.images.registry and f"{PROJECT}:images" not in secret_keys:
             path = ("images", "registry", "password")
             command = f"pulumi config set --secret --path {PROJECT}:images.registry.password"

@@ -79,11 +79,11 @@ def nginx_config(text: str) -> str:
     return f"{HLS}-{config_hash(text)}"
 
 
-def edge_config(release: str, text: str) -> str:
-    """The ConfigMap with the srs.conf of a release, named by its content."""
-    return f"{edge_run(release)}-{config_hash(text)}"
+def edge_config(release: str, content: str) -> str:
+    """The ConfigMap or Secret with the srs.conf of a release. content: the hash of its content."""
+    return f"{edge_run(release)}-{content}"
 
 
-def origin_config(text: str) -> str:
-    """The ConfigMap with the srs.conf of the origins, named by its content."""
-    return f"{ORIGIN}-{config_hash(text)}"
+def origin_config(content: str) -> str:
+    """The ConfigMap or Secret with the srs.conf of the origins. content: the hash of its content."""
+    return f"{ORIGIN}-{content}"

@@ -118,9 +118,15 @@ def _probe(period: int, failures: int, timeout: int) -> ProbeArgsDict:
 
 
 def srs_pod(
-    container: ContainerArgsDict, config: str, app: str, volumes: Sequence[VolumeArgsDict] = ()
+    container: ContainerArgsDict, config: str, is_secret: bool, app: str, volumes: Sequence[VolumeArgsDict] = ()
 ) -> PodSpecArgsDict:
-    """The pod around an SRS container. config: name of the ConfigMap with srs.conf. app: value of its `app` label."""
+    """The pod around an SRS container.
+
+    config: name of the ConfigMap with srs.conf, or of the Secret (is_secret). app: value of its `app` label.
+    """
+    mounted: VolumeArgsDict = {"name": "config", "config_map": {"name": config}}
+    if is_secret:
+        mounted = {"name": "config", "secret": {"secret_name": config}}
     return {
         "automount_service_account_token": False,
         "enable_service_links": False,
@@ -136,7 +142,7 @@ def srs_pod(
         },
         "topology_spread_constraints": spread(app),
         "volumes": [
-            {"name": "config", "config_map": {"name": config}},
+            mounted,
             {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
             *volumes,
         ],

@@ -31,7 +31,7 @@ class Problem:
 REDACTED = "[secret]"
 """Shown instead of a secret value."""
 
-_SECRET = re.compile(r"password|secretkey|accesskey|token", re.IGNORECASE)
+_SECRET = re.compile(r"password|secretkey|accesskey|token|^secrets$|^hook$", re.IGNORECASE)
 
 
 def redacted(value: Any) -> Any:

@@ -30,6 +30,12 @@ for good."""
 
 _DISPOSES: Version = (5, 0, 205)
 
+CIDR_SINCE: Version = (5, 0, 26)
+"""`security` knows ranges of addresses (ossrs/srs #2914)."""
+
+HTTPS_HOOK_SINCE: Version = (4, 0, 45)
+"""Hooks can be called by HTTPS (ossrs/srs #1657)."""
+
 DEFAULT_VHOST = "__defaultVhost__"
 
 HTML = "objs/nginx/html"
@@ -127,6 +133,11 @@ class SrsConf:
     text: str
     directives: tuple[Directive, ...]
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def hidden_text(self) -> str:
+        """The text, in which no word that the stack config adds can be read."""
+        return render(_hidden(self.directives))
 
     @property
     def vhosts(self) -> list[Directive]:
@@ -395,6 +406,17 @@ def _vhost_rules(own: _Own, vhost: Directive) -> Iterator[Finding]:
                 problem = f"{folder.name} must be in ./{HTML}, where the volume is; the pod cannot write elsewhere"
         if problem:
             yield Finding(inner.line, f"must not set {inner.name!r}: {problem}", inner.source)
+
+
+def _hidden(directives: Sequence[Directive]) -> tuple[Directive, ...]:
+    return tuple(
+        replace(
+            directive,
+            args=("[secret]",) if directive.source and directive.args else directive.args,
+            block=None if directive.block is None else _hidden(directive.block),
+        )
+        for directive in directives
+    )
 
 
 # What the config means, for the warnings of a plan.

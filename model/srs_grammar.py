@@ -7,7 +7,7 @@ such as crossplane, read another tree.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 
@@ -44,6 +44,13 @@ def line(text: str) -> Directive:
     """A directive without a block, from its words."""
     name, *args = text.split(" ")
     return Directive(name, tuple(args))
+
+
+def walk(directives: Iterable[Directive]) -> Iterator[Directive]:
+    """All directives, with those in blocks."""
+    for directive in directives:
+        yield directive
+        yield from walk(directive.block or ())
 
 
 @dataclass(frozen=True)

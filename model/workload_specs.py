@@ -16,9 +16,9 @@ from model.names import (
     HLS_CLAIM,
     ORIGIN,
     ORIGIN_HEADLESS_SERVICE,
+    ORIGIN_SERVICE,
     RTMP_PORT,
     SRS_HOME,
-    config_hash,
     edge_config,
     edge_run,
     nginx_config,
@@ -65,7 +65,7 @@ NGINX_CONF = "/etc/nginx/srs"
 
 def change_cause(settings: StackSettings, release: str) -> str:
     """The change cause of a release, which `kubectl rollout history` shows."""
-    return f"image={settings.edge.releases[release].image} config={config_hash(settings.edge_conf(release))}"
+    return f"image={settings.edge.releases[release].image} config={settings.edge_conf(release).hash}"
 
 
 def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
@@ -80,7 +80,8 @@ def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
         # The pod accepts connections until load balancers have removed it; SIGTERM comes after that. `sleep` is a
         # kubelet action (on by default since Kubernetes 1.30) and needs no shell in the image.
         container["lifecycle"] = {"pre_stop": {"sleep": {"seconds": seconds(edge.drain.deregister)}}}
-    pod = srs_pod(container, edge_config(release, settings.edge_conf(release)), EDGE_APP)
+    conf = settings.edge_conf(release)
+    pod = srs_pod(container, edge_config(release, conf.hash), conf.is_secret, EDGE_APP)
     pod["service_account_name"] = run
     pod["termination_grace_period_seconds"] = edge.drain.grace_seconds
     place(pod, edge)
@@ -126,7 +127,8 @@ def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
         volumes = [{"name": "hls", "persistent_volume_claim": {"claim_name": HLS_CLAIM}}]
     exporter = settings.exports(origin.srs_version)
     container = srs_container(origin.image, origin.resources, mounts, exporter=exporter)
-    pod = srs_pod(container, origin_config(settings.origin_conf), ORIGIN, volumes)
+    conf = settings.origin_conf
+    pod = srs_pod(container, origin_config(conf.hash), conf.is_secret, ORIGIN, volumes)
     if settings.hls.enabled:
         # Otherwise each start of an origin changes the owner of every file on the volume, where its driver lets the
         # kubelet do that: minutes without that origin.
@@ -214,7 +216,8 @@ def demo_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
     """The Deployment of the demo stream, which publishes a sample file through the edges in a loop."""
     demo = settings.demo
     labels = {"app": DEMO}
-    url = f"rtmp://{EDGE_SERVICE}:{RTMP_PORT}/{demo.stream}"
+    service = ORIGIN_SERVICE if settings.publish.exclusive else EDGE_SERVICE
+    url = f"rtmp://{service}:{RTMP_PORT}/{demo.stream}"
     return {
         "replicas": 1,
         "selector": {"match_labels": labels},

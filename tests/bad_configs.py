@@ -228,6 +228,21 @@ BAD_CONFIGS = [
         "is not the path of a file that can be read",
         at="edge.releases.r6.srs.conf",
     ),
+    conf("directives", "stats { disk $(disk); }", "has $(disk), but srs:secrets has no such name"),
+    # Who may publish, and secrets.
+    put("publish/exclusive", True, "needs a load balancer of the encoders with to: origins"),
+    put("publish/from", "10.0.0.1", "must be a valid list"),
+    put("publish/from", ["203.0.113.7"], "cannot be checked behind srs:loadBalancer: SRS sees the address of a node"),
+    put("publish/from", ["10.0.0.1/8"], "the first address of the range", "'10.0.0.1/8'", "publish.from[0]"),
+    put("publish/from", ["2001:db8::/32"], "must be an IPv4 address or range", "'2001:db8::/32'", "publish.from[0]"),
+    put("publish/from", ["office"], "must be an IPv4 address or range", "'office'", "publish.from[0]"),
+    put("publish/hook", "auth.example.com", "must be a URL that begins with http:// or https://", "[secret]"),
+    put("publish/hook", "http://auth/a b", "must be ASCII without spaces, quotes", "[secret]"),
+    put("publish/hook", "https://auth/", "SRS asks by HTTPS from 4.0.45 on; edge release r5: 4.0.5, edge", "[secret]"),
+    put("publish/hook", "http://auth/?key=$(key)", "has key, not a name in srs:secrets", "[secret]"),
+    put("secrets/key", "hunter2-hunter2", "must not be in the stack file in plain text", "[secret]"),
+    put("secrets/key", "hunter2;", "must be ASCII without spaces, quotes", "[secret]"),
+    put("secrets/a-b", "hunter2", "must match pattern", "[secret]"),
     put("origin/srs/conf", ["listen 1935;"], "must be a text in SRS's syntax, or the path of a file"),
 ]
 
@@ -478,6 +493,26 @@ BAD_CLOUD_CONFIGS = [
     ),
     put("publish/to", "origin", "must be 'edges' or 'origins'"),
     put("publish/loadBalancer/kind", "nodePort", "must be one of 'none', 'slb', 'nlb'"),
+    put(
+        "publish",
+        {"to": "origins", "loadBalancer": SLB, "from": ["10.0.0.1"]},
+        "needs exclusive: true with to: origins",
+        shown="['10.0.0.1']",
+        at="publish.from",
+    ),
+    put(
+        "publish",
+        {"to": "origins", "loadBalancer": SLB, "hook": "http://auth/"},
+        "needs exclusive: true with to: origins",
+        shown="[secret]",
+        at="publish.hook",
+    ),
+    BadCase(
+        "publish.from",
+        "['10.0.0.0/8']",
+        "SRS knows ranges from 5.0.26 on; edge release r5: 4.0.5, edge release r6: 4.0.6",
+        lambda config: config.update(loadBalancer={"kind": "none"}, publish={"from": ["10.0.0.0/8", "10.0.0.1"]}),
+    ),
     # HLS, images, nodes, monitoring.
     put("hls/port", 8081, "needs loadBalancer.kind slb (it is nodePort)"),
     put("hls/port", 0, "must be greater than or equal to 1"),

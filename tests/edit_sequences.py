@@ -319,6 +319,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "loadBalancer(nodePort).httpPort": st.sampled_from([32001, 32003]),
     "loadBalancer(nodePort).host": st.sampled_from(["live.example.com", "127.0.0.1", REMOVE]),
     "loadBalancer(nodePort).annotations": st.sampled_from([{"example.com/a": "1"}, {"example.com/b": ""}, REMOVE]),
+    "publish.hook": st.sampled_from(
+        ["http://auth.example.com/publish?key=a", "http://auth.example.com/?key=b", REMOVE]
+    ),
     "publish.to": st.sampled_from(["edges", "origins", REMOVE]),
     "images.pullSecrets": st.sampled_from([["a"], ["a", "b"], REMOVE]),
     **_placement("hls"),
@@ -465,6 +468,8 @@ LEFT_OUT = {
     "loadBalancer(slb)": "the embedded cluster has no cloud; tests/integration/prod has a fake one",
     "loadBalancer(nlb)": "the same",
     "publish.loadBalancer": "has only kinds of the cloud",
+    "publish.exclusive": "the same",
+    "publish.from": "cannot be checked behind a node port",
     "hls.port": "needs an slb",
     "monitoring.labels": "needs the Prometheus Operator",
     "monitoring.interval": "the same",

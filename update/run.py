@@ -87,7 +87,7 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
     for key, value in outputs.items():
         pulumi.export(key, value)
     declarations, claim = _declarations(settings, namespace, load_balancers[0], plan.port_names, opts)
-    await _run_steps(plan, live, declarations, partial(_wait_for_claim, live, settings, claim))
+    await _run_steps(plan, live, declarations, partial(_wait_for_claim, live, settings, claim), settings.redact)
 
 
 Declarations = Mapping[str, Callable[[], pulumi.CustomResource]]
@@ -125,6 +125,7 @@ async def _run_steps(
     live: LiveCluster,
     declarations: Declarations,
     wait_for_claim_of_hls: Callable[[], Awaitable[None]],
+    redact: Callable[[str], str],
 ) -> None:
     declared: dict[Workload, pulumi.CustomResource] = {}
     corrections = {change.workload: change.unseen for change in plan.changes if change.unseen}
@@ -138,12 +139,12 @@ async def _run_steps(
                 )
         if step.claim:
             await wait_for_claim_of_hls()
-        await _wait(live, {workload: declared[workload] for workload in step.awaited}, corrections)
+        await _wait(live, {workload: declared[workload] for workload in step.awaited}, corrections, redact)
     unpaused = {workload: resource for workload, resource in declared.items() if workload not in plan.paused}
-    for workload, result in (await _wait(live, unpaused, corrections)).items():
+    for workload, result in (await _wait(live, unpaused, corrections, redact)).items():
         if result.unchecked:
             pulumi.log.info(
-                f"{workload.title}: not checked whether its edges reach an origin: {result.unchecked}",
+                f"{workload.title}: not checked whether its edges reach an origin: {redact(result.unchecked)}",
                 declared[workload],
             )
         if result.running and workload.version:
@@ -158,10 +159,11 @@ async def _wait(
     live: LiveCluster,
     resources: Mapping[Workload, pulumi.CustomResource],
     corrections: Mapping[Workload, tuple[Change, ...]],
+    redact: Callable[[str], str],
 ) -> dict[Workload, RolloutResult]:
     """Wait until workloads are ready, and return what was found out; a preview does not wait.
 
-    corrections: changes that the provider does not see.
+    corrections: changes that the provider does not see. redact: removes secrets from the logs of pods.
     """
     results: dict[Workload, RolloutResult] = {}
     if pulumi.runtime.is_dry_run():
@@ -170,7 +172,10 @@ async def _wait(
     async def wait(workload: Workload, resource: pulumi.CustomResource) -> None:
         await resource.id.future()  # until the engine has applied it
         await _correct(live, workload, corrections.get(workload, ()))
-        on_progress = partial(pulumi.log.info, resource=resource, ephemeral=True)
+
+        def on_progress(message: str) -> None:
+            pulumi.log.info(redact(message), resource, ephemeral=True)
+
         results[workload] = await wait_for_rollout(live, workload, on_progress)
 
     waits = {asyncio.ensure_future(wait(*item)): item for item in resources.items()}
@@ -184,7 +189,7 @@ async def _wait(
         workload, resource = waits[task]
         error = task.exception()
         if isinstance(error, RolloutError):
-            pulumi.log.error(str(error), resource)
+            pulumi.log.error(redact(str(error)), resource)
             failed.append(workload.title)
         elif error is not None:
             raise error

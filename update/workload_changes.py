@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
 from model import workloads
+from model.conf_file import ConfFile
 from model.pods import to_manifest
 from model.settings.stack import StackSettings
 from model.values import format_duration, natural_key, plural
@@ -19,6 +20,9 @@ from update.revisions import cannot_drain, outdated_pods
 
 CONF_CHANGES = "srs.conf"
 """The reason of a rolling update whose srs.conf changes."""
+
+SECRET_CHANGES = "a secret of srs.conf"
+"""The reason of a rolling update that changes nothing else in srs.conf."""
 
 Action = Literal["create", "roll", "scale", "update", "delete", "none"]
 
@@ -111,7 +115,7 @@ def _deleted(workload: Workload, live: Object, settings: StackSettings) -> Workl
 
 
 def _change(
-    workload: Workload, desired: Object, settings: StackSettings, state: LiveState, conf: str = ""
+    workload: Workload, desired: Object, settings: StackSettings, state: LiveState, conf: ConfFile | None = None
 ) -> WorkloadChange:
     after = int(desired["spec"]["replicas"])
     live = state.get(workload.kind, workload.name)
@@ -135,7 +139,10 @@ def _change(
         action = "update"
     removed = max(0, ready - after)
     dropped = removed if cannot_drain(live["spec"]["template"], settings) else 0
-    conf_diff = tuple(_conf_diff(state.confs.get(workload.name, ""), conf)) if template and conf else ()
+    conf_diff: tuple[str, ...] = ()
+    if template and conf:
+        earlier = settings.redact(conf.without_secrets(state.confs.get(workload.name, "")))
+        conf_diff = tuple(_conf_diff(earlier, conf.shown))
     reasons = tuple(dict.fromkeys(_reason(change, bool(conf_diff)) for change in template))
     if action == "roll" and not reasons:
         reasons = (f"{plural(outdated.pods, 'pod')} of an earlier revision",)
@@ -191,12 +198,14 @@ def _reason(change: Change, conf_changes: bool) -> str:
     """Why a changed field of the pod template rolls a workload, in the operator's words."""
     path = change.path[2:]
     field_change = str(replace(change, path=path[1:] if path[0] == "spec" else path))
+    if "config" in path and "secret" in path and not conf_changes:
+        return SECRET_CHANGES
+    if conf_changes and "config" in path and ("configMap" in path or "secret" in path):
+        return CONF_CHANGES
     if change.manager:
         return field_change
     if path[-1] == "image":
         return f"image {change.before} -> {change.after}"
-    if conf_changes and "configMap" in path:
-        return CONF_CHANGES
     if path == ("spec", "terminationGracePeriodSeconds"):
         return f"grace period {_duration(change.before)} -> {_duration(change.after)}"
     return field_change

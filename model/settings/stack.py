@@ -1,13 +1,14 @@
 """The whole stack config, and the rules that hold between its keys."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, SecretStr, model_validator
 
 from model import alibaba, nginx_conf, srs_conf
 from model.base import Settings
+from model.conf_file import ConfFile, added_words, conf_file, redact, references, resolve, unknown_secrets
 from model.exposed_service import ExposedService, conf_warnings, conflicts, drain_problems, warnings
 from model.names import (
     API_PORT,
@@ -20,12 +21,11 @@ from model.names import (
     ORIGIN_SERVICE,
     PUBLISH_SERVICE,
     RTMP_PORT,
-    config_hash,
     edge_deployment,
     origin_hosts,
     origin_service_host,
 )
-from model.problems import Problem, RuleError
+from model.problems import REDACTED, Problem, RuleError
 from model.settings.demo import DemoSettings
 from model.settings.edge import EdgeSettings
 from model.settings.hls import HlsSettings
@@ -34,8 +34,9 @@ from model.settings.kubernetes import KubernetesSettings
 from model.settings.load_balancer import CloudLoadBalancer, LoadBalancerSettings, NoLoadBalancer, SlbLoadBalancer
 from model.settings.monitoring import MonitoringSettings
 from model.settings.origin import OriginSettings
-from model.settings.publish import PublishSettings
-from model.srs_conf import SrsConf
+from model.settings.pods import SrsSettings
+from model.settings.publish import HOOK, PublishSettings, SecretName, SecretValue
+from model.srs_conf import CIDR_SINCE, HTTPS_HOOK_SINCE, SrsConf
 from model.srs_version import Version, capabilities, defects, format_version, recommended
 from model.values import format_duration, plural
 
@@ -61,12 +62,20 @@ class StackSettings(Settings):
         default_factory=PublishSettings,
         description="Where encoders publish to, if not through the viewers' load balancer.",
     )
+    secrets: dict[SecretName, SecretValue] = Field(
+        default_factory=dict[str, SecretStr],
+        description="Secrets of srs.conf by name: `$(name)` in its texts stands for the value. "
+        "`pulumi config set --secret --path srs:secrets.<name>`.",
+    )
     images: ImagesSettings = Field(default_factory=ImagesSettings, description="How images are pulled.")
     hls: HlsSettings = Field(default_factory=HlsSettings, description="HLS: written by the origins, served by nginx.")
     demo: DemoSettings = Field(default_factory=DemoSettings, description="A demo stream.")
     monitoring: MonitoringSettings = Field(
         default_factory=MonitoringSettings, description="Metrics and alert rules for Prometheus."
     )
+
+    _secret_keys: frozenset[str] = PrivateAttr(default=frozenset[str]())
+    _conf_key: str = PrivateAttr(default="")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -77,7 +86,8 @@ class StackSettings(Settings):
             # A cloud load balancer needs longer to remove a terminating pod than kube-proxy.
             drain = drain.model_copy(update={"deregister": alibaba.DEREGISTER})
             settings = settings.model_copy(update={"edge": settings.edge.model_copy(update={"drain": drain})})
-        if problems := [*settings.exposed_service_problems(), *settings.srs_conf_problems()]:
+        rules = (settings.exposed_service_problems, settings.srs_conf_problems, settings.publish_problems)
+        if problems := [problem for rule in rules for problem in rule()]:
             raise RuleError(problems)
         return settings
 
@@ -165,11 +175,47 @@ class StackSettings(Settings):
 
     def srs_conf_problems(self) -> Iterator[Problem]:
         """What does not fit together between the additions to srs.conf and other keys."""
-        for problem in self.origin.srs.problems(self.origin_srs_conf):
-            yield replace(problem, path=("origin", *problem.path))
+        texts: list[tuple[tuple[str, ...], SrsSettings, SrsConf]] = [
+            (("origin",), self.origin.srs, self.origin_srs_conf)
+        ]
         for name, release in self.edge.releases.items():
-            for problem in release.srs.problems(self.edge_srs_conf(name)):
-                yield replace(problem, path=("edge", "releases", name, *problem.path))
+            texts.append((("edge", "releases", name), release.srs, self.edge_srs_conf(name)))
+        for path, srs, conf in texts:
+            unknown = unknown_secrets(conf, self._secrets())
+            for problem in srs.problems(replace(conf, findings=(*conf.findings, *unknown))):
+                yield replace(problem, path=(*path, *problem.path))
+
+    def publish_problems(self) -> Iterator[Problem]:
+        """What does not fit together between who may publish, load balancers and SRS versions."""
+        publish = self.publish
+        app = ORIGIN if publish.exclusive else EDGE_APP
+        hidden = [service for service in self.exposed_services if service.app == app]
+        hidden = [service.config_key for service in hidden if service.load_balancer.hides_addresses]
+        if publish.sources and hidden:
+            allowed = (
+                f"cannot be checked behind {', '.join(hidden)}: SRS sees the address of a node as every client's; "
+            )
+            allowed += "use externalTrafficPolicy Local or backend eni, or a hook"
+            yield Problem(("publish", "from"), publish.sources, allowed)
+        hook = "" if publish.hook is None else publish.hook.get_secret_value()
+        if unknown := references(hook) - self.secrets.keys():
+            yield Problem(("publish", "hook"), REDACTED, f"has {', '.join(sorted(unknown))}, not a name in srs:secrets")
+        versions = {f"edge release {name}": release.srs_version for name, release in self.edge.releases.items()}
+        if app == ORIGIN:
+            versions = {"origins": self.origin.srs_version}
+
+        def older_than(since: Version) -> str:
+            return ", ".join(
+                f"{name}: {format_version(version)}" for name, version in versions.items() if version < since
+            )
+
+        ranges = [source for source in publish.sources if "/" in source]
+        if ranges and (older := older_than(CIDR_SINCE)):
+            since = f"{format_version(CIDR_SINCE)} on; {older}"
+            yield Problem(("publish", "from"), ranges, f"must be single addresses: SRS knows ranges from {since}")
+        if hook.startswith("https:") and (older := older_than(HTTPS_HOOK_SINCE)):
+            since = f"{format_version(HTTPS_HOOK_SINCE)} on; {older}"
+            yield Problem(("publish", "hook"), REDACTED, f"must begin with http://: SRS asks by HTTPS from {since}")
 
     def warnings(self) -> Iterator[str]:
         """What may do harm but is the operator's choice, a line each."""
@@ -186,6 +232,8 @@ class StackSettings(Settings):
             for warning in (*srs_conf.warnings(conf), *conf_warnings(conf, services)):
                 titles.setdefault(warning, []).append(title)
         yield from (f"{', '.join(names)}: {warning}" for warning, names in titles.items())
+        if self.demo.enabled and self.publish.sources:
+            yield "srs:demo publishes from the address of a pod: srs:publish.from must allow it"
 
     def _origin_capacity_warnings(self) -> Iterator[str]:
         """Origins whose connection limit is reached by few streams.
@@ -232,7 +280,7 @@ class StackSettings(Settings):
 
     @property
     def origin_srs_conf(self) -> SrsConf:
-        """The srs.conf of the origins, and what is wrong in it."""
+        """The srs.conf of the origins with what is wrong in it, and with references instead of secrets."""
         srs = self.origin.srs
         return srs_conf.render_origin(
             self.origin.srs_version,
@@ -241,6 +289,7 @@ class StackSettings(Settings):
             srs.max_connections,
             srs.additions,
             exporter=self.exports(self.origin.srs_version),
+            publish=self.publish.rules(ORIGIN),
         )
 
     @property
@@ -249,7 +298,7 @@ class StackSettings(Settings):
         return nginx_conf.render(self.hls.resources.cpu)
 
     def edge_srs_conf(self, release: str) -> SrsConf:
-        """The srs.conf of a release, and what is wrong in it."""
+        """The srs.conf of a release, as `origin_srs_conf`."""
         settings = self.edge.releases[release]
         return srs_conf.render_edge(
             settings.srs_version,
@@ -257,6 +306,7 @@ class StackSettings(Settings):
             settings.srs.max_connections,
             settings.srs.additions,
             exporter=self.exports(settings.srs_version),
+            publish=self.publish.rules(EDGE_APP),
         )
 
     def exports(self, version: Version) -> bool:
@@ -264,13 +314,46 @@ class StackSettings(Settings):
         return self.monitoring.kind != "none" and capabilities(version).exporter
 
     @property
-    def origin_conf(self) -> str:
+    def origin_conf(self) -> ConfFile:
         """srs.conf of the origins."""
-        return self.origin_srs_conf.text
+        hides = "origin" in self._secret_keys
+        return conf_file(self.origin_srs_conf, self._secrets(), self._conf_key, hides)
 
-    def edge_conf(self, release: str) -> str:
+    def edge_conf(self, release: str) -> ConfFile:
         """srs.conf of a release."""
-        return self.edge_srs_conf(release).text
+        return conf_file(self.edge_srs_conf(release), self._secrets(), self._conf_key, "edge" in self._secret_keys)
+
+    def _secrets(self) -> dict[str, str]:
+        """The values that `$(name)` in srs.conf stands for, by name."""
+        named = {name: value.get_secret_value() for name, value in self.secrets.items()}
+        hook = self.publish.hook
+        return named | ({} if hook is None else {HOOK: resolve(hook.get_secret_value(), named)})
+
+    @property
+    def has_secret_confs(self) -> bool:
+        """Whether an srs.conf has a secret."""
+        return any(conf.is_secret for conf in (self.origin_conf, *map(self.edge_conf, self.edge.releases)))
+
+    def with_secret_keys(self, keys: Collection[str]) -> Self:
+        """The same settings, which know which of their keys were set with `--secret`."""
+        copy = self.model_copy()
+        copy._secret_keys = frozenset(keys)
+        return copy
+
+    def with_conf_key(self, key: str) -> Self:
+        """The same settings, which hash an srs.conf with secrets by this key."""
+        copy = self.model_copy()
+        copy._conf_key = key
+        return copy
+
+    def redact(self, text: str) -> str:
+        """A text without the secrets of srs.conf."""
+        words: list[str] = []
+        if "origin" in self._secret_keys:
+            words += added_words(self.origin_srs_conf.directives)
+        if "edge" in self._secret_keys:
+            words += (word for name in self.edge.releases for word in added_words(self.edge_srs_conf(name).directives))
+        return redact(text, {f"word {index}": word for index, word in enumerate(words)} | self._secrets())
 
     def release_outputs(self) -> dict[str, dict[str, Any]]:
         """The stack output `releases`: each release in natural order."""
@@ -282,7 +365,7 @@ class StackSettings(Settings):
                 "weight": self.edge.releases[name].weight,
                 "desiredPercent": round(share.desired, 1),
                 "actualPercent": round(share.actual, 1),
-                "configHash": config_hash(self.edge_conf(name)),
+                "configHash": self.edge_conf(name).hash,
                 "paused": self.edge.releases[name].paused,
             }
             for name, share in self.edge.shares.items()

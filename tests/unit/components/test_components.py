@@ -175,6 +175,22 @@ def test_another_srs_conf_is_another_config_map_and_changes_no_other_release(dec
     assert len(added_and_removed) == 2
 
 
+def test_an_srs_conf_with_secrets_is_mounted_from_a_secret() -> None:
+    declared = declare(publish={"hook": "http://auth.example.com/publish?key=hunter2"})
+    mounted = [name for kind, name in declared if kind == "Secret"]
+    assert len(mounted) == 2
+    for name in mounted:
+        release = name.rsplit("-", 1)[0]
+        volumes = declared["Deployment", f"{release}-deploy"]["spec"]["template"]["spec"]["volumes"]
+        assert volumes[0] == {"name": "config", "secret": {"secretName": name}}
+        secret = declared["Secret", name]
+        assert secret["immutable"] is True
+        assert secret["stringData"][_special_sig_key] == _special_secret_sig
+        assert "on_publish http://auth.example.com/publish?key=hunter2;" in secret["stringData"]["value"]["srs.conf"]
+        assert "on_publish $(publish.hook);" in declared["ConfigMap", name]["data"]["srs.conf"]
+    assert "hunter2" not in str({key: value for key, value in declared.items() if key[0] != "Secret"})
+
+
 def test_a_change_of_weights_changes_replicas_only(declared: Any) -> None:
     edge = copy.deepcopy(GOOD["edge"])
     edge["releases"]["r5"]["weight"], edge["releases"]["r6"]["weight"] = 25, 75

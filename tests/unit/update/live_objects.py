@@ -60,12 +60,12 @@ def replica_set(deployment: dict[str, Any]) -> dict[str, Any]:
 def state_after(settings: StackSettings, ready: dict[str, int] | None = None) -> LiveState:
     """The state after an update with these settings. ready: ready edges of some releases, by default all."""
     deployments: dict[str, Any] = {}
-    confs = {ORIGIN: settings.origin_conf}
+    confs = {ORIGIN: settings.origin_conf.shown}
     for release in settings.edge.releases:
         name = workloads.edges(settings, release).name
         cause = {"kubernetes.io/change-cause": change_cause(settings, release)}
         deployments[name] = workload(name, edge_spec(settings, release), (ready or {}).get(release), **cause)
-        confs[name] = settings.edge_conf(release)
+        confs[name] = settings.edge_conf(release).shown
     services = {
         service.name: {
             "metadata": metadata(service.name, **{IDENTITY: service.identity}),
