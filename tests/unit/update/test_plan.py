@@ -1,6 +1,7 @@
 """What a plan rejects and warns about, and the order of its steps."""
 
 import copy
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -496,6 +497,25 @@ def test_the_report_starts_with_connections_and_names_the_reasons() -> None:
     assert data["peakEdgePods"] == 9
     assert data["publishersDropped"] is False
     assert [item["action"] for item in data["workloads"][:3]] == ["scale", "roll", "none"]
+
+
+def test_the_report_shows_no_secret_of_srs_conf() -> None:
+    def hook(key: str) -> StackSettings:
+        return settings(publish={"hook": f"http://auth.example.com/?key={key}"}).with_conf_key("key")
+
+    def text(before: StackSettings, after: StackSettings) -> str:
+        state = state_after(before)
+        update = planned(after, state)
+        lines = report.text(update, after, state)
+        assert "hunter" not in lines + json.dumps(report.as_json(update, after, state))
+        return lines
+
+    added = text(settings(), hook("hunter2"))
+    assert "    srs.conf\n      +    http_hooks {\n      +        enabled on;\n      +        on_publish $(pub" in added
+    assert "    a secret of srs.conf\n" in text(hook("hunter2"), hook("hunter3"))
+    assert "rolling update" not in text(hook("hunter2"), hook("hunter2"))
+    removed = text(hook("hunter2"), settings())
+    assert "      -        on_publish $(publish.hook);\n" in removed
 
 
 def test_the_report_of_an_unreachable_cluster_says_so() -> None:
