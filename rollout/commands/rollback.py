@@ -24,7 +24,7 @@ def _target(file: StackFile, to: str | None) -> tuple[str, StackFile]:
     if to:
         commit = git(folder, "rev-parse", "--short", "--verify", "--end-of-options", f"{to}^{{commit}}")
         return commit, file.at_commit(commit)
-    for commit in git(folder, "log", "--format=%h", "--diff-filter=d", "--", file.path.name).splitlines():
+    for commit in git(folder, "log", "--format=%h", "--diff-filter=AM", "--", file.path.name).splitlines():
         if (earlier := file.at_commit(commit)).content != file.content:
             return commit, earlier
     raise CommandRejectedError(f"no commit has another {file.name}; use --to")
