@@ -88,6 +88,7 @@ bench: .venv/installed  ## measure the first update, an update without changes, 
 
 docs: .venv/installed  ## generate the references of the config and of the command `rollout`
 	$(BIN)/python -m model.reference > docs/config.md
+	$(BIN)/python -m report.dashboard > docs/dashboard.json
 	$(BIN)/python -m rollout.reference > docs/rollout.md
 
 previews: .venv/installed  ## generate docs/previews.md from real previews

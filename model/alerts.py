@@ -31,11 +31,11 @@ def alert_rules(settings: StackSettings) -> dict[str, Any]:
     return {"groups": [{"name": f"srs-{settings.kubernetes.namespace}", "rules": rules}]}
 
 
-def _rule(alert: str, severity: str, wait: str, summary: str, expression: str) -> dict[str, Any]:
+def _rule(alert: str, severity: str, wait: str, summary: str, expression: str, **labels: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"alert": alert, "expr": " ".join(expression.split())}
     if wait:
         rule["for"] = wait
-    return rule | {"labels": {"severity": severity}, "annotations": {"summary": summary}}
+    return rule | {"labels": {"severity": severity, **labels}, "annotations": {"summary": summary}}
 
 
 def _edge_rules(settings: StackSettings) -> Iterator[dict[str, Any]]:
@@ -58,6 +58,7 @@ def _edge_rules(settings: StackSettings) -> Iterator[dict[str, Any]]:
                 f"Edge {{{{ $labels.pod }}}} has {{{{ $value }}}} of {limit} connections (maxConnections).",
                 f"""max by (namespace, release, pod) (srs_clients{{
                     namespace="{namespace}", role="edge", release="{name}"}}) >= {limit * NEARLY_FULL:g}""",
+                release=name,
             )
 
 
