@@ -62,9 +62,9 @@ class Stack:
         self.folder, self.name = folder, name
         self._variables = dict(variables or {})
 
-    def preview(self, report: Report | None = None) -> Outcome:
-        """Run `pulumi preview`. Raises OperationError."""
-        return self._run("preview", report, "")
+    def preview(self, report: Report | None = None, config_file: Path | None = None) -> Outcome:
+        """Run `pulumi preview`. config_file: instead of the stack file. Raises OperationError."""
+        return self._run("preview", report, "", config_file)
 
     def update(self, report: Report | None = None, message: str = "", wait: timedelta = timedelta()) -> Outcome:
         """Run `pulumi up`. Raises OperationError.
@@ -81,6 +81,13 @@ class Stack:
             if report:
                 report("waiting for another update of the stack to end")
             time.sleep(LOCK_POLL_INTERVAL)
+
+    def outputs(self) -> dict[str, Any]:
+        """The outputs of the last update. Raises OperationError."""
+        try:
+            return {key: output.value for key, output in self._stack(self._variables).outputs().items()}
+        except auto.CommandError as error:
+            raise OperationError(_command_output(error)) from error
 
     def history(self, limit: int) -> list[dict[str, Any]]:
         """The last updates and other operations, newest first, as `pulumi stack history` reports them.
@@ -109,7 +116,13 @@ class Stack:
     def _stack(self, variables: Mapping[str, str]) -> auto.Stack:
         return auto.Stack.select(self.name, _Workspace(work_dir=str(self.folder), env_vars=dict(variables)))
 
-    def _run(self, command: Literal["preview", "up"], report: Report | None, message: str) -> Outcome:
+    def _run(
+        self,
+        command: Literal["preview", "up"],
+        report: Report | None,
+        message: str,
+        config_file: Path | None = None,
+    ) -> Outcome:
         started = time.monotonic()
         errors: list[str] = []
         printed: list[str] = []  # by the program, to standard error
@@ -133,7 +146,12 @@ class Stack:
             try:
                 stack = self._stack({**self._variables, PLAN_FILE: str(plan_file)})
                 run = cast("Callable[..., Any]", getattr(stack, command))
-                run(on_event=on_event, color="never", message=message or None)
+                run(
+                    on_event=on_event,
+                    color="never",
+                    message=message or None,
+                    config_file=config_file and str(config_file),
+                )
             except auto.ConcurrentUpdateError as error:
                 raise LockedError(
                     f"another update of stack {self.name} is running. If it was killed, run `pulumi cancel` first"

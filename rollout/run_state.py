@@ -5,9 +5,11 @@ abort` can continue after Ctrl-C, SIGKILL or a lost terminal, and a second run i
 """
 
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 FOLDER = ".rollout"
@@ -18,23 +20,48 @@ class RunStateError(ValueError):
     """The state of a run cannot be read; the message names its file."""
 
 
+class RunOptions(BaseModel):
+    """How a run judges its steps: the options of `rollout run`.
+
+    addresses: of a stream that viewers play; none: no viewers. metrics: the file of Prometheus queries.
+    """
+
+    pause: timedelta = timedelta()
+    auto: bool = False
+    addresses: tuple[str, ...] = ()
+    viewers: int = 20
+    watch: timedelta = timedelta(seconds=5)
+    parallel: int = 20
+    metrics: Path | None = None
+
+
 class RunState(BaseModel):
     """An open run.
 
-    release: the canary. steps: its shares in per cent, in order. index: the step that was begun last; -1 before the
-    first one. stack_file_before: the bytes of the stack file before the run. commit: whether steps are committed.
-    pid: the process that runs it, or has been killed.
+    release: the canary. patch: what its settings get in the first step. steps: its shares in per cent, in order.
+    index: the step that was begun last; -1 before the first one. stack_file_before: the bytes of the stack file before
+    the run. commit: whether steps are committed. pid: the process that runs it, or has been killed.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     release: str
+    patch: dict[str, Any] = {}
     steps: tuple[int, ...]
     index: int = -1
     stack_file_before: bytes
     started_at: datetime
     commit: bool = False
     pid: int
+    options: RunOptions = RunOptions()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process of the run still exists, and is another one."""
+        try:
+            return self.pid != os.getpid() and "rollout" in " ".join(psutil.Process(self.pid).cmdline())
+        except psutil.Error:
+            return False
 
     @staticmethod
     def path(folder: Path, stack: str) -> Path:

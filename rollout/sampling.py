@@ -1,5 +1,6 @@
 """Viewers on a running stack: what they see, and which release serves each of them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -90,6 +91,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         self.refresh()
+
+    @property
+    def round_seconds(self) -> float:
+        """How long a round takes."""
+        return self.seconds * math.ceil(self.viewers / self.parallel)
 
     def refresh(self) -> Fleet:
         """Read the edges."""

@@ -1,11 +1,11 @@
 """`rollout abort`: a release out of rotation at once, then the stack file restored and updated."""
 
 import argparse
-import os
 import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import psutil
 
@@ -22,13 +22,18 @@ UPDATE_WAIT = timedelta(minutes=15)
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """Abort a release."""
-    started = time.monotonic()
     state = RunState.read(context.folder, context.stack_name)
     release = arguments.release or (state.release if state else None)
     if release is None:
         raise CommandRejectedError("--release is required: no `rollout run` is open")
-    if state and state.release != release:
-        state = None
+    data = abort(context, release, state if state and state.release == release else None, arguments.commit)
+    context.result(data, f"release {release} is aborted; the update took {data['update']['seconds']:.0f} s")
+    return Exit.DONE
+
+
+def abort(context: Context, release: str, state: RunState | None, commit: bool) -> dict[str, Any]:
+    """Abort a release; returns what --json prints. state: of its open run. Raises CommandRejectedError."""
+    started = time.monotonic()
     file = context.read_file()
     ready = serving(context.live)
     others = sum(ready.values()) - ready.get(release, 0)
@@ -50,7 +55,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         _end(state)
     pods.update(keep_out(context.live, release))
     restored = replace(file, content=state.stack_file_before) if state else _without_weight(file, release)
-    _write(context, restored, file, f"Abort release {release}", arguments.commit or bool(state and state.commit))
+    _write(context, restored, file, f"Abort release {release}", commit or bool(state and state.commit))
     # If its earlier share is wanted, the update replaces the aborted edges. Else the update removes them, and a later
     # one may bring the release back.
     wanted = restored.releases.get(release, {}).get("weight")
@@ -61,7 +66,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         forget(context.live, release, paused=False)
     if state:
         RunState.close(context.folder, context.stack_name)
-    data = {
+    return {
         "release": release,
         "seconds": round(seconds, 2),
         "outAt": out_at,
@@ -69,8 +74,6 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         "remaining": {"ready": others, "desired": desired},
         "update": outcome.as_json(),
     }
-    context.result(data, f"release {release} is aborted; the update took {outcome.seconds:.0f} s")
-    return Exit.DONE
 
 
 def _without_weight(file: StackFile, release: str) -> StackFile:
@@ -87,10 +90,9 @@ def _write(context: Context, restored: StackFile, file: StackFile, message: str,
 
 def _end(state: RunState) -> None:
     """End the process of an open run; its update ends by itself."""
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(state.pid)
-        if process.pid != os.getpid() and "rollout" in " ".join(process.cmdline()):
-            process.terminate()
+    if state.is_running:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(state.pid).terminate()
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
