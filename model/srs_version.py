@@ -77,6 +77,12 @@ DEFECTS = (
         "ossrs/srs #4429",
     ),
     Defect(
+        # The fix, #4615, was merged after 6.0.184 and is in 6.0.186 at the latest.
+        (((5, 0, 0), (6, 0, 186)),),
+        "an edge that has once refused a connection at maxConnections accepts no new one until it restarts",
+        "ossrs/srs #4613",
+    ),
+    Defect(
         (((6, 0, 179), (6, 0, 186)),),
         "only the first viewer of a stream on each edge sees it: the others receive no codec configuration",
         "ossrs/srs #4677",
