@@ -8,13 +8,14 @@ from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict, ServiceSpecA
 from components.manifest import metadata
 from model.alibaba import NLB_CLASS, PREFIX
 from model.exposed_service import IDENTITY, ExposedService
-from model.names import HLS, HTTP_PORT, RTMP_PORT
+from model.names import HLS, HTTP_PORT
 from model.settings.load_balancer import (
     AnyLoadBalancer,
-    CloudLoadBalancer,
+    ExternalLoadBalancer,
     NlbLoadBalancer,
     NodePortLoadBalancer,
     NoLoadBalancer,
+    ServiceLoadBalancer,
     SlbLoadBalancer,
     annotations,
 )
@@ -52,7 +53,7 @@ class LoadBalancer(pulumi.ComponentResource):
             metadata=metadata(exposed.name, namespace, {"app": exposed.app}, bind(bound, self.clb_id)),
             spec=_spec(exposed, port_names),
             opts=pulumi.ResourceOptions(
-                parent=self, protect=isinstance(load_balancer, CloudLoadBalancer) and load_balancer.protected
+                parent=self, protect=isinstance(load_balancer, ExternalLoadBalancer) and load_balancer.protected
             ),
         )
         self.register_outputs({})
@@ -78,7 +79,12 @@ def _clb_id(
 def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpecArgsDict:
     ports: dict[str, ServicePortArgsDict] = {
         # The port's number: pods that others have created have no named ports.
-        name: {"name": port_names.get(port, name), "port": port, "target_port": port, "protocol": "TCP"}
+        name: {
+            "name": port_names.get(port, name),
+            "port": exposed.service_ports[name],
+            "target_port": port,
+            "protocol": "TCP",
+        }
         for name, port in exposed.ports.items()
     }
     spec: ServiceSpecArgsDict = {"type": "ClusterIP", "selector": {"app": exposed.app}, "ports": list(ports.values())}
@@ -89,11 +95,16 @@ def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpec
             spec["type"] = "NodePort"
             ports["rtmp"]["node_port"] = rtmp
             ports["http"]["node_port"] = http
-        case (SlbLoadBalancer() | NlbLoadBalancer()) as cloud:
+        case (SlbLoadBalancer() | NlbLoadBalancer() | ServiceLoadBalancer()) as external:
             spec["type"] = "LoadBalancer"
-            spec["external_traffic_policy"] = cloud.external_traffic_policy
-            if isinstance(cloud, NlbLoadBalancer):
+            spec["external_traffic_policy"] = external.external_traffic_policy
+            if isinstance(external, NlbLoadBalancer):
                 spec["load_balancer_class"] = NLB_CLASS
+            if isinstance(external, ServiceLoadBalancer):
+                if external.load_balancer_class is not None:
+                    spec["load_balancer_class"] = external.load_balancer_class
+                if external.source_ranges:
+                    spec["load_balancer_source_ranges"] = list(external.source_ranges)
     return spec
 
 
@@ -121,7 +132,7 @@ def urls(settings: StackSettings, addresses: Mapping[str, str]) -> dict[str, str
 def _ports(exposed: ExposedService) -> tuple[int, int]:
     if isinstance(exposed.load_balancer, NodePortLoadBalancer):
         return exposed.load_balancer.rtmp_port, exposed.load_balancer.http_port
-    return RTMP_PORT, HTTP_PORT
+    return exposed.service_ports["rtmp"], exposed.service_ports.get("http", HTTP_PORT)
 
 
 def _host(exposed: ExposedService, addresses: Mapping[str, str]) -> str:
@@ -130,5 +141,5 @@ def _host(exposed: ExposedService, addresses: Mapping[str, str]) -> str:
             return exposed.name
         case NodePortLoadBalancer(host=host):
             return host or "<address of a node>"
-        case SlbLoadBalancer(host=host) | NlbLoadBalancer(host=host):
+        case SlbLoadBalancer(host=host) | NlbLoadBalancer(host=host) | ServiceLoadBalancer(host=host):
             return host or addresses.get(exposed.name, f"<address of {exposed.name}>")

@@ -4,7 +4,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
 from components.manifest import metadata
-from model.settings.load_balancer import CloudLoadBalancer
+from model.settings.load_balancer import ExternalLoadBalancer
 from model.settings.stack import StackSettings
 
 LABELS = {
@@ -22,7 +22,7 @@ def namespace_name(settings: StackSettings, opts: pulumi.ResourceOptions) -> pul
     if not settings.kubernetes.create_namespace:
         return name
     protect = any(
-        isinstance(service.load_balancer, CloudLoadBalancer) and service.load_balancer.protected
+        isinstance(service.load_balancer, ExternalLoadBalancer) and service.load_balancer.protected
         for service in settings.exposed_services
     )
     namespace = Namespace(

@@ -8,7 +8,14 @@ from datetime import timedelta
 from model import alibaba
 from model.names import EDGE_APP, HTTP_PORT, RTMP_PORT
 from model.problems import Problem, config_path
-from model.settings.load_balancer import AnyLoadBalancer, CloudLoadBalancer, NodePortLoadBalancer, SlbLoadBalancer
+from model.settings.load_balancer import (
+    AnyLoadBalancer,
+    CloudLoadBalancer,
+    ExternalLoadBalancer,
+    NodePortLoadBalancer,
+    ServiceLoadBalancer,
+    SlbLoadBalancer,
+)
 from model.srs_conf import DEFAULT_VHOST, SrsConf, has_rules_by_address, open_vhosts
 from model.values import format_duration, seconds
 
@@ -30,6 +37,16 @@ class ExposedService:
     ports: Mapping[str, int] = field(default_factory=lambda: {"rtmp": RTMP_PORT, "http": HTTP_PORT})
 
     @property
+    def service_ports(self) -> dict[str, int]:
+        """The ports of the Service by name; `ports` are those of the pods."""
+        match self.load_balancer:
+            case ServiceLoadBalancer(rtmp_port=rtmp, http_port=http):
+                chosen = {"rtmp": rtmp, "http": http}
+                return {name: chosen[name] for name in self.ports}
+            case _:
+                return dict(self.ports)
+
+    @property
     def config_key(self) -> str:
         """The key as messages name it."""
         return config_path(self.key)
@@ -45,7 +62,7 @@ class ExposedService:
         load_balancer = self.load_balancer
         return (
             self.app == EDGE_APP
-            and isinstance(load_balancer, CloudLoadBalancer)
+            and isinstance(load_balancer, ExternalLoadBalancer)
             and load_balancer.max_connection_time is not None
         )
 
@@ -53,31 +70,38 @@ class ExposedService:
 def drain_problems(
     services: Sequence[ExposedService], deregister: timedelta, timeout: timedelta, path: tuple[str, ...]
 ) -> Iterator[Problem]:
-    """A drain in the config that a load balancer cannot keep (see `alibaba.max_connection_time`)."""
+    """A drain in the config that a load balancer cannot keep (see `ExternalLoadBalancer.max_connection_time`)."""
     for service in services:
         load_balancer = service.load_balancer
-        if not service.limits_drain or not isinstance(load_balancer, CloudLoadBalancer):
+        if not service.limits_drain or not isinstance(load_balancer, ExternalLoadBalancer):
             continue
         limit = load_balancer.max_connection_time
         assert limit is not None
         if deregister + timeout <= limit:
             continue
-        reason = "backend eni" if load_balancer.backend == "eni" else "externalTrafficPolicy Local"
-        key = service.config_key
-        allowed = limit - deregister
+        key, shown = service.config_key, format_duration(limit)
+        shorter = limit - deregister
+        if isinstance(load_balancer, CloudLoadBalancer):
+            reason = "backend eni" if load_balancer.backend == "eni" else "externalTrafficPolicy Local"
+            end = f"with {reason} it ends a connection {shown}"
+            keep = (
+                f"set {key}.backend: ecs and externalTrafficPolicy: Cluster, which keep connections as long as the pod"
+            )
+            longer = f"raise {key}.connectionDrain (at most {seconds(alibaba.MAX_CONNECTION_TIMEOUT)}s)"
+        else:
+            end = f"by its drainCeiling it ends a connection {shown}"
+            keep = "let the load balancer keep connections longer, and state it in drainCeiling"
+            longer = f"raise {key}.drainCeiling"
         alternative = (
-            f"set drain.timeout to at most {format_duration(allowed)}, which drops longer streams"
-            if allowed > deregister
-            else f"raise {key}.connectionDrain (at most {seconds(alibaba.MAX_CONNECTION_TIMEOUT)}s) and shorten "
-            "drain.timeout accordingly"
+            f"set drain.timeout to at most {format_duration(shorter)}, which drops longer streams"
+            if shorter > deregister
+            else f"{longer} and shorten drain.timeout accordingly"
         )
         yield Problem(
             path,
             timeout,
-            f"is longer than {key} can keep: with {reason} it ends a connection {format_duration(limit)} after the "
-            f"pod started to terminate (drain.deregister, {format_duration(deregister)}, included). Either set "
-            f"{key}.backend: ecs and externalTrafficPolicy: Cluster, which keep connections as long as the pod; "
-            f"or {alternative}",
+            f"is longer than {key} can keep: {end} after the pod started to terminate (drain.deregister, "
+            f"{format_duration(deregister)}, included). Either {keep}; or {alternative}",
         )
 
 
@@ -119,6 +143,15 @@ def conflicts(services: Sequence[ExposedService], reserved: Mapping[str, str]) -
 def warnings(service: ExposedService, weighted: Sequence[str]) -> Iterator[str]:
     """What may do harm but is the operator's choice, a line each. weighted: releases that have a weight."""
     load_balancer, key = service.load_balancer, service.config_key
+    if isinstance(load_balancer, ServiceLoadBalancer):
+        if service.app == EDGE_APP and len(weighted) > 1 and load_balancer.external_traffic_policy == "Local":
+            yield (
+                f"{key}: with externalTrafficPolicy Local, most load balancers send each node as many viewers as any "
+                f"other; the shares of {', '.join(weighted)} will not match their weights where nodes have different "
+                "numbers of edges"
+            )
+        if "http" not in service.ports and not load_balancer.source_ranges:
+            yield f"{key} has no sourceRanges: everyone who can reach it can publish"
     if not isinstance(load_balancer, CloudLoadBalancer):
         return
     if service.app == EDGE_APP and len(weighted) > 1:

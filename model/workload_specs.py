@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from model.names import (
     DEMO,
     EDGE_APP,
-    EDGE_SERVICE,
     EXPORTER_PORT,
     HLS,
     HLS_CLAIM,
@@ -216,8 +215,10 @@ def demo_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
     """The Deployment of the demo stream, which publishes a sample file through the edges in a loop."""
     demo = settings.demo
     labels = {"app": DEMO}
-    service = ORIGIN_SERVICE if settings.publish.exclusive else EDGE_SERVICE
-    url = f"rtmp://{service}:{RTMP_PORT}/{demo.stream}"
+    edges = settings.edge_service
+    edge_address = f"{edges.name}:{edges.service_ports['rtmp']}"
+    address = f"{ORIGIN_SERVICE}:{RTMP_PORT}" if settings.publish.exclusive else edge_address
+    url = f"rtmp://{address}/{demo.stream}"
     return {
         "replicas": 1,
         "selector": {"match_labels": labels},

@@ -16,7 +16,8 @@ ABSENT = "(absent)"
 SLB: Config = {"kind": "slb", "addressType": "intranet", "vswitchId": "vsw-2ze0001"}
 ZONES = {"cn-beijing-h": "vsw-2ze0001", "cn-beijing-g": "vsw-2ze0002"}
 NLB: Config = {"kind": "nlb", "addressType": "internet", "zoneMaps": ZONES}
-"""Valid load balancers of Alibaba Cloud."""
+SERVICE: Config = {"kind": "service", "drainCeiling": "none"}
+"""Valid load balancers of Alibaba Cloud, and of others."""
 
 GOOD: Config = {
     "kubernetes": {
@@ -97,6 +98,8 @@ def conf(key: str, line: str, allowed: str, owner: str = R6, shown: str = "") ->
 
 ORIGINS = "origin"
 
+KINDS = "'none', 'nodePort', 'slb', 'nlb', 'service'"
+
 BAD_CONFIGS = [
     # Unknown keys, with a suggestion for a typo.
     put("egde", {}, "did you mean 'edge'?", shown="'{}'"),
@@ -115,7 +118,13 @@ BAD_CONFIGS = [
     drop("edge/releases"),
     drop(f"{R6}/weight"),
     drop(f"{R6}/image"),
-    put("loadBalancer", {}, "must be one of 'none', 'nodePort', 'slb', 'nlb'", shown=ABSENT, at="loadBalancer.kind"),
+    put(
+        "loadBalancer",
+        {},
+        "must be one of 'none', 'nodePort', 'slb', 'nlb', 'service'",
+        shown=ABSENT,
+        at="loadBalancer.kind",
+    ),
     # Wrong types.
     put("edge", ["r5", "r6"], "must be a map of keys and values"),
     put("edge/releases", [{"name": "r5"}], "must be a map of keys and values"),
@@ -170,7 +179,7 @@ BAD_CONFIGS = [
     put("kubernetes/namespace", "Live", "must be a DNS label"),
     put("kubernetes/kubeconfig", "", "at least 1 character"),
     # The rest.
-    put("loadBalancer/kind", "clb", "must be one of 'none', 'nodePort', 'slb', 'nlb'"),
+    put("loadBalancer/kind", "clb", f"must be one of {KINDS}"),
     put("hls/storageClass", None, "must name a storage class with ReadWriteMany"),
     put("hls/bindTimeout", 300, "must be a duration with a unit"),
     put("hls/bindTimeout", "1500ms", "must be whole seconds"),
@@ -469,6 +478,29 @@ BAD_CLOUD_CONFIGS = [
         shown="12h",
         at=DRAIN,
     ),
+    # Load balancers of others.
+    put("loadBalancer", without("drainCeiling", SERVICE), "is required", ABSENT, "loadBalancer.drainCeiling"),
+    cloud({"drainCeiling": "forever"}, "must be a duration with a unit", SERVICE, FORMER),
+    cloud({"drainCeiling": None}, "must be a duration such as 5m, or none", SERVICE, FORMER, shown=ABSENT),
+    cloud({"httpPort": 1935}, "must differ from rtmpPort", SERVICE, FORMER),
+    cloud({"loadBalancerClass": "a b"}, "must be the key of an annotation", SERVICE, FORMER),
+    cloud(
+        {"sourceRanges": ["203.0.113.7/24"]},
+        "must be a range of addresses, such as",
+        SERVICE,
+        FORMER,
+        at="sourceRanges[0]",
+        shown="'203.0.113.7/24'",
+    ),
+    cloud(
+        {"annotations": {"service.beta.kubernetes.io/aws-load-balancer-proxy-protocol": "*"}},
+        "SRS does not understand the PROXY protocol",
+        SERVICE,
+        FORMER,
+        at='annotations["service.beta.kubernetes.io/aws-load-balancer-proxy-protocol"]',
+        shown="'*'",
+    ),
+    put("loadBalancer", SERVICE | {"drainCeiling": "5m"}, "by its drainCeiling it ends", shown="12h", at=DRAIN),
     # Several load balancers.
     put(
         "formerLoadBalancer",
@@ -492,7 +524,7 @@ BAD_CLOUD_CONFIGS = [
         at="publish.loadBalancer.service",
     ),
     put("publish/to", "origin", "must be 'edges' or 'origins'"),
-    put("publish/loadBalancer/kind", "nodePort", "must be one of 'none', 'slb', 'nlb'"),
+    put("publish/loadBalancer/kind", "nodePort", "must be one of 'none', 'slb', 'nlb', 'service'"),
     put(
         "publish",
         {"to": "origins", "loadBalancer": SLB, "from": ["10.0.0.1"]},

@@ -21,7 +21,7 @@ from components.pull_secret import registry_secret
 from model import workloads
 from model.alerts import alert_rules
 from model.names import DEMO, HLS, HLS_CLAIM, MONITORING, ORIGIN
-from model.settings.load_balancer import CloudLoadBalancer
+from model.settings.load_balancer import ExternalLoadBalancer
 from model.settings.stack import StackSettings
 from model.srs_version import format_version
 from model.workloads import Workload
@@ -229,7 +229,7 @@ async def _wait_for_claim(live: LiveCluster, settings: StackSettings, claim: pul
 async def _wait_for_addresses(
     live: LiveCluster, load_balancers: Sequence[LoadBalancer], services: Mapping[str, Object]
 ) -> dict[str, str]:
-    """Wait until the Services with a cloud load balancer have an address, and return the addresses by Service.
+    """Wait until all Services of type LoadBalancer have an address, and return the addresses by Service.
 
     services: the live ones; a preview reads the addresses from them, and does not wait.
     """
@@ -237,7 +237,7 @@ async def _wait_for_addresses(
     failed: list[str] = []
     for load_balancer in load_balancers:
         exposed = load_balancer.exposed
-        if not isinstance(exposed.load_balancer, CloudLoadBalancer):
+        if not isinstance(exposed.load_balancer, ExternalLoadBalancer):
             continue
         if pulumi.runtime.is_dry_run():
             if host := address(services.get(exposed.name)):

@@ -39,7 +39,7 @@ class DrainSettings(Settings):
     deregister: Duration = Field(
         default=timedelta(seconds=5),
         description="How long a terminating pod still accepts connections, so that every load balancer removes it "
-        "first; default behind `slb` and `nlb`: `30s`.",
+        "first; default behind `slb`, `nlb` and `service`: `30s`.",
     )
     timeout: Duration = Field(
         default=timedelta(hours=12),

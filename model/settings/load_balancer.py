@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr, model_validator
 from pydantic.alias_generators import to_camel
 
 from model import alibaba
-from model.base import NonEmpty, Settings
-from model.names import HTTP_PORT
+from model.base import NonEmpty, Port, Settings
+from model.names import HTTP_PORT, RTMP_PORT
 from model.problems import Problem, RuleError
 from model.values import DnsLabel, Duration, seconds
 
@@ -181,7 +182,35 @@ class EipSettings(Settings):
     )
 
 
-class CloudLoadBalancer(ServiceSettings):
+class ExternalLoadBalancer(ServiceSettings):
+    """A load balancer that a controller of the cluster makes for a Service of type LoadBalancer."""
+
+    address_timeout: Duration = Field(
+        default=timedelta(minutes=5),
+        description="An update fails when the Service has no address of the load balancer after this time.",
+    )
+    host: NonEmpty | None = Field(
+        default=None,
+        description="Host name for the URLs in the stack's outputs; default: the address. Changes nothing else.",
+    )
+    protect: StrictBool = Field(
+        default=True,
+        description="Whether Pulumi refuses to delete the load balancer, its addresses and the Service.",
+    )
+
+    @property
+    def protected(self) -> bool:
+        """Whether Pulumi is to refuse a deletion."""
+        return self.protect
+
+    @property
+    def max_connection_time(self) -> timedelta | None:
+        """How long a connection may outlast the start of its pod's termination, that included; None: as long as the
+        pod lets it."""
+        raise NotImplementedError
+
+
+class CloudLoadBalancer(ExternalLoadBalancer):
     """What both kinds of load balancer of Alibaba Cloud have."""
 
     address_type: Literal["internet", "intranet"] = Field(
@@ -206,24 +235,7 @@ class CloudLoadBalancer(ServiceSettings):
         description=f"How long connections to a removed backend may last, `10s` to {_MAX}; `0s` drops them at once.",
     )
     health_check: HealthCheckSettings = Field(default_factory=HealthCheckSettings, description="Health check.")
-    address_timeout: Duration = Field(
-        default=timedelta(minutes=5),
-        description="An update fails when the Service has no address of the load balancer after this time.",
-    )
-    host: NonEmpty | None = Field(
-        default=None,
-        description="Host name for the URLs in the stack's outputs; default: the address. Changes nothing else.",
-    )
     tags: dict[NonEmpty, StrictStr] = Field(default_factory=dict, description="Tags of the load balancer.")
-    protect: StrictBool = Field(
-        default=True,
-        description="Whether Pulumi refuses to delete the load balancer, its addresses and the Service.",
-    )
-
-    @property
-    def protected(self) -> bool:
-        """Whether Pulumi is to refuse a deletion."""
-        return self.protect
 
     @property
     def max_connection_time(self) -> timedelta | None:
@@ -428,7 +440,84 @@ class NlbLoadBalancer(CloudLoadBalancer):
         return self
 
 
-AnyLoadBalancer = NoLoadBalancer | NodePortLoadBalancer | SlbLoadBalancer | NlbLoadBalancer
+def _cidr(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError("must be a range of addresses, such as 203.0.113.0/24") from None
+
+
+def _drain_ceiling(value: Any) -> Any:
+    if value is None:
+        raise ValueError("must be a duration such as 5m, or none")
+    return None if value == "none" else value
+
+
+class ServiceLoadBalancer(ExternalLoadBalancer):
+    """A Service of type LoadBalancer, for the controller of any other cloud, or of a cluster on bare metal.
+
+    docs/load-balancers.md has what is known of AWS, GKE, Tencent TKE, MetalLB, kube-vip and k3s. The key `annotations`
+    is for what they support.
+    """
+
+    kind: Literal["service"]
+    drain_ceiling: Annotated[Duration | None, BeforeValidator(_drain_ceiling)] = Field(
+        description="How long it keeps connections to a pod that terminates, from the start of the termination on; "
+        "`none`: as long as the pod does. A drain that is longer is rejected (docs/load-balancers.md)."
+    )
+    load_balancer_class: AnnotationKey | None = Field(
+        default=None,
+        description="Class of the load balancer (`loadBalancerClass`), if the cluster has several controllers. It "
+        "cannot be changed later.",
+    )
+    external_traffic_policy: alibaba.TrafficPolicy = Field(
+        default="Cluster",
+        description="Whether all nodes accept connections (`Cluster`; pods see a node's address as the client's), or "
+        "only nodes with a ready edge (`Local`).",
+    )
+    rtmp_port: Port = Field(default=RTMP_PORT, description="Port of the load balancer for RTMP.")
+    http_port: Port = Field(default=HTTP_PORT, description="Port of the load balancer for HTTP-FLV.")
+    source_ranges: list[Annotated[StrictStr, AfterValidator(_cidr)]] = Field(
+        default_factory=list[str],
+        description="Addresses that may connect, such as `203.0.113.0/24`, where the controller supports it; default: "
+        "all.",
+    )
+
+    @property
+    def max_connection_time(self) -> timedelta | None:
+        """What the operator states."""
+        return self.drain_ceiling
+
+    is_on_internet: ClassVar[bool] = False  # as far as the config says
+
+    @property
+    def hides_addresses(self) -> bool:
+        """Whether pods see the address of a node as the client's; a controller may preserve it nevertheless."""
+        return self.external_traffic_policy == "Cluster"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What cannot change on a Service in use, by config key."""
+        return {
+            "kind": self.kind,
+            "loadBalancerClass": self.load_balancer_class or "",
+            "externalTrafficPolicy": self.external_traffic_policy,
+            "rtmpPort": str(self.rtmp_port),
+            "httpPort": str(self.http_port),
+        }
+
+    def annotation_problem(self, key: str) -> str | None:
+        """SRS closes a connection that begins with a header of the PROXY protocol."""
+        return "must not be set: SRS does not understand the PROXY protocol" if "proxy-protocol" in key else None
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.rtmp_port == self.http_port:
+            raise RuleError([Problem(("httpPort",), self.http_port, "must differ from rtmpPort")])
+        return self
+
+
+AnyLoadBalancer = NoLoadBalancer | NodePortLoadBalancer | SlbLoadBalancer | NlbLoadBalancer | ServiceLoadBalancer
 LoadBalancerSettings = Annotated[AnyLoadBalancer, Field(discriminator="kind")]
 
 

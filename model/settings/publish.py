@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictStr, St
 from model.base import Settings
 from model.names import EDGE_APP, ORIGIN
 from model.problems import Problem, RuleError
-from model.settings.load_balancer import NlbLoadBalancer, NoLoadBalancer, SlbLoadBalancer
+from model.settings.load_balancer import NlbLoadBalancer, NoLoadBalancer, ServiceLoadBalancer, SlbLoadBalancer
 from model.srs_conf import PublishRules
 
 HOOK = "publish.hook"
@@ -44,6 +44,7 @@ def _url(value: SecretStr) -> SecretStr:
 AddressRange = Annotated[StrictStr, AfterValidator(_address_range)]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]\w*$")]
 SecretValue = Annotated[SecretStr, AfterValidator(_word)]
+PublishLoadBalancer = NoLoadBalancer | SlbLoadBalancer | NlbLoadBalancer | ServiceLoadBalancer
 
 
 class PublishSettings(Settings):
@@ -53,7 +54,9 @@ class PublishSettings(Settings):
         default="edges",
         description="Where this load balancer leads. An origin that restarts drops its publishers, an edge drains.",
     )
-    load_balancer: Annotated[NoLoadBalancer | SlbLoadBalancer | NlbLoadBalancer, Field(discriminator="kind")] = Field(
+    load_balancer: Annotated[
+        NoLoadBalancer | SlbLoadBalancer | NlbLoadBalancer | ServiceLoadBalancer, Field(discriminator="kind")
+    ] = Field(
         default=NoLoadBalancer(kind="none"),
         description="A load balancer for RTMP alone. With `kind: none` encoders publish through the viewers' one.",
     )

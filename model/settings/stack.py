@@ -31,7 +31,13 @@ from model.settings.edge import EdgeSettings
 from model.settings.hls import HlsSettings
 from model.settings.images import ImagesSettings
 from model.settings.kubernetes import KubernetesSettings
-from model.settings.load_balancer import CloudLoadBalancer, LoadBalancerSettings, NoLoadBalancer, SlbLoadBalancer
+from model.settings.load_balancer import (
+    CloudLoadBalancer,
+    ExternalLoadBalancer,
+    LoadBalancerSettings,
+    NoLoadBalancer,
+    SlbLoadBalancer,
+)
 from model.settings.monitoring import MonitoringSettings
 from model.settings.origin import OriginSettings
 from model.settings.pods import SrsSettings
@@ -82,8 +88,8 @@ class StackSettings(Settings):
     def _keys_fit_together(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         settings = handler(data)
         drain = settings.edge.drain
-        if "deregister" not in drain.model_fields_set and settings.cloud_edge_services:
-            # A cloud load balancer needs longer to remove a terminating pod than kube-proxy.
+        if "deregister" not in drain.model_fields_set and settings.external_edge_services:
+            # Such a load balancer needs longer to remove a terminating pod than kube-proxy.
             drain = drain.model_copy(update={"deregister": alibaba.DEREGISTER})
             settings = settings.model_copy(update={"edge": settings.edge.model_copy(update={"drain": drain})})
         rules = (settings.exposed_service_problems, settings.srs_conf_problems, settings.publish_problems)
@@ -121,12 +127,12 @@ class StackSettings(Settings):
         return [service for service in services if service]
 
     @property
-    def cloud_edge_services(self) -> list[ExposedService]:
-        """Those with a cloud load balancer that leads to edges."""
+    def external_edge_services(self) -> list[ExposedService]:
+        """Those with a load balancer of a controller that leads to edges."""
         return [
             service
             for service in self.exposed_services
-            if service.app == EDGE_APP and isinstance(service.load_balancer, CloudLoadBalancer)
+            if service.app == EDGE_APP and isinstance(service.load_balancer, ExternalLoadBalancer)
         ]
 
     @property
@@ -137,7 +143,7 @@ class StackSettings(Settings):
         """
         return [
             alibaba.readiness_gate(service.name)
-            for service in self.cloud_edge_services
+            for service in self.external_edge_services
             if service.key != ("formerLoadBalancer",)
             and isinstance(service.load_balancer, CloudLoadBalancer)
             and service.load_balancer.backend == "eni"
@@ -148,12 +154,12 @@ class StackSettings(Settings):
         drain = self.edge.drain
         path = ("edge", "drain", "timeout")
         yield from drain_problems(self.exposed_services, drain.deregister, drain.timeout, path)
-        if self.cloud_edge_services and drain.timeout < drain.deregister:
+        if self.external_edge_services and drain.timeout < drain.deregister:
             yield Problem(
                 path,
                 drain.timeout,
                 f"must not be shorter than {format_duration(drain.deregister)}, the default "
-                "of drain.deregister behind a cloud load balancer",
+                "of drain.deregister behind a load balancer",
             )
         reserved = {ORIGIN_SERVICE: "the origins", ORIGIN_HEADLESS_SERVICE: "the origins", f"{HLS}-service": "hls"}
         yield from conflicts(self.exposed_services, reserved)

@@ -11,7 +11,7 @@ import pulumi
 import pytest
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
-from bad_configs import ALICLOUD, GOOD, LOGIN, NLB, SLB
+from bad_configs import ALICLOUD, GOOD, LOGIN, NLB, SERVICE, SLB
 from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
 from components.hls import Hls
@@ -267,6 +267,28 @@ def test_an_nlb_is_created_by_the_controller() -> None:
     service = declared["Service", "srs-edge-service"]
     assert service["spec"]["loadBalancerClass"] == "alibabacloud.com/nlb"
     assert ID not in service["metadata"]["annotations"]
+
+
+def test_a_service_of_another_cloud_has_what_its_controller_needs() -> None:
+    keys = {"loadBalancerClass": "service.k8s.aws/nlb", "rtmpPort": 1936, "httpPort": 80}
+    ranges = {"sourceRanges": ["203.0.113.0/24"], "externalTrafficPolicy": "Local"}
+    annotations = {"service.beta.kubernetes.io/aws-load-balancer-scheme": "internet-facing"}
+    declared = declare(loadBalancer=SERVICE | keys | ranges | {"annotations": annotations})
+    service = declared["Service", "srs-edge-service"]
+    assert service["metadata"]["annotations"].items() >= annotations.items()
+    assert service["spec"] == {
+        "type": "LoadBalancer",
+        "selector": {"app": "srs-edge"},
+        "ports": [
+            {"name": "rtmp", "port": 1936, "targetPort": 1935, "protocol": "TCP"},
+            {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"},
+        ],
+        "externalTrafficPolicy": "Local",
+        "loadBalancerClass": "service.k8s.aws/nlb",
+        "loadBalancerSourceRanges": ["203.0.113.0/24"],
+    }
+    demo = declared["Deployment", "srs-demo-deploy"]["spec"]["template"]["spec"]["containers"][0]
+    assert "rtmp://srs-edge-service:1936/live/livestream" in demo["args"][0]
 
 
 def test_pods_have_a_readiness_gate_behind_an_eni_load_balancer() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bad_configs import GOOD, NLB, SLB
+from bad_configs import GOOD, NLB, SERVICE, SLB
 from components.load_balancer import urls as stack_urls
 from model import alibaba
 from model.config import ConfigError, read_settings
@@ -80,6 +80,28 @@ def test_no_accepted_config_promises_more_than_the_load_balancer_keeps(
         assert kept is None or drain.deregister + drain.timeout <= kept
 
 
+@given(st.none() | st.integers(1, 900), st.integers(0, 120), st.integers(120, 2000))
+def test_no_accepted_config_promises_more_than_the_operator_states(
+    ceiling: int | None, deregister: int, timeout: int
+) -> None:
+    load_balancer = SERVICE | {"drainCeiling": "none" if ceiling is None else f"{ceiling}s"}
+    drain = {"deregister": f"{deregister}s", "timeout": f"{timeout}s"}
+    if ceiling is None or deregister + timeout <= ceiling:
+        read(load_balancer, drain)
+    else:
+        with pytest.raises(ConfigError, match=r"srs:loadBalancer can keep: by its drainCeiling it ends a connection"):
+            read(load_balancer, drain)
+
+
+def test_warnings_of_a_service_load_balancer() -> None:
+    assert not list(read(SERVICE).warnings())
+    (line,) = read(SERVICE | {"externalTrafficPolicy": "Local"}).warnings()
+    assert "the shares of r5, r6 will not match their weights" in line
+    (line,) = read(SERVICE, publish={"loadBalancer": SERVICE}).warnings()
+    assert line == "srs:publish.loadBalancer has no sourceRanges: everyone who can reach it can publish"
+    assert not list(read(SERVICE, publish={"loadBalancer": SERVICE | {"sourceRanges": ["10.0.0.0/8"]}}).warnings())
+
+
 def test_the_drain_of_every_load_balancer_that_leads_to_edges_counts() -> None:
     short = SLB | {"backend": "eni", "service": "other"}
     for key, value in (("formerLoadBalancer", short), ("publish", {"loadBalancer": short})):
@@ -94,6 +116,7 @@ def test_deregistering_takes_longer_behind_a_cloud_load_balancer() -> None:
     assert read({"kind": "none"}).edge.drain.deregister == timedelta(seconds=5)
     assert read(SLB).edge.drain.deregister == timedelta(seconds=30)
     assert read(NLB).edge.drain.deregister == timedelta(seconds=30)
+    assert read(SERVICE).edge.drain.deregister == timedelta(seconds=30)
     assert read({"kind": "none"}, publish={"loadBalancer": SLB}).edge.drain.deregister == timedelta(seconds=30)
     to_origins = {"to": "origins", "loadBalancer": SLB}
     assert read({"kind": "none"}, publish=to_origins).edge.drain.deregister == timedelta(seconds=5)
