@@ -54,6 +54,41 @@ lint: .venv/installed  ## check style, format, types and the GitHub workflows
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/python -m testbed go tool -C ../pins/actionlint actionlint -pyflakes= \
 	    -shellcheck $(abspath $(BIN)/shellcheck) $(abspath $(wildcard .github/workflows/*.yml))
+	$(MAKE) --no-print-directory lint-manifests
+
+# What the committed stacks declare, checked by others. The findings that are ignored:
+#   CPU limit                 Throttling stalls every viewer of a pod.
+#   ephemeral storage         The file system is read-only, and its volumes have a size limit. A limit would count the
+#                             log, too, and evict a pod with its connections.
+#   pull policy, digests      Tags are versions. Always would make each restart depend on the registry.
+#   user and group 1000       What is on the volume of HLS belongs to them.
+#   identical probes          A full SRS can answer nothing else (ossrs/srs #4409). They differ in their patience: out of
+#                             rotation after 30 s, restarted after 5 minutes.
+#   anti-affinity, replicas   Spread is by topology and a preference, because draining pods accumulate; small stacks.
+#   egress                    Hooks and forwarding of srs.conf go where the operator says.
+#   NodePort                  The dev stack.
+#   probes of nginx, demo     They end when they fail, and the demo serves nobody.
+KUBE_SCORE_IGNORED := container-ephemeral-storage-request-and-limit container-image-pull-policy \
+    container-security-context-user-group-id pod-probes-identical deployment-has-host-podantiaffinity \
+    statefulset-has-host-podantiaffinity deployment-replicas pod-networkpolicy service-type
+CHECKOV_IGNORED := CKV_K8S_8,CKV_K8S_9,CKV_K8S_11,CKV_K8S_15,CKV_K8S_40,CKV_K8S_43
+
+.PHONY: lint-manifests
+lint-manifests: .venv/installed .venv-checkov/installed  ## check the manifests of the committed stacks
+	@rm -rf .manifests
+	@$(BIN)/python tests/manifests.py .manifests
+	@$(BIN)/python -m testbed go tool -C ../pins/kube-score kube-score score --output-format ci --exit-one-on-warning \
+	    --ignore-container-cpu-limit $(addprefix --ignore-test ,$(KUBE_SCORE_IGNORED)) \
+	    $(foreach stack,dev staging prod,$(abspath .manifests/$(stack).yaml)) >.manifests/kube-score.txt \
+	    || { grep -Ev '^\[(OK|SKIPPED)\]' .manifests/kube-score.txt; exit 1; }
+	@.venv-checkov/bin/checkov --framework kubernetes --quiet --compact --skip-download -d .manifests \
+	    --skip-check $(CHECKOV_IGNORED)
+
+# In an environment of its own: it needs other versions than the project.
+.venv-checkov/installed: testbed/pins/checkov/requirements.txt
+	@$(PYTHON) -m venv .venv-checkov
+	@.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 format: .venv/installed  ## fix style and format
 	$(BIN)/ruff check --fix .

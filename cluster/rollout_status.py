@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from cluster.aborted import is_aborted
 from cluster.live import LiveCluster, Object, owned_by
-from cluster.terminating import is_terminating
+from cluster.terminating import is_terminating, lost_node_hint
 from model.values import plural
 from model.workloads import Workload
 
@@ -139,7 +139,8 @@ def stateful_set_status(stateful_set: Object) -> RolloutStatus:
 def pod_reason(pod: Object) -> str | None:
     """Why a pod is not ready, from its status; None if it is."""
     if deadline := pod["metadata"].get("deletionTimestamp"):
-        return f"Terminating: until {deadline} at the latest"
+        hint = lost_node_hint(pod)
+        return f"Terminating: until {deadline} at the latest{f'; {hint}' if hint else ''}"
     status = pod.get("status", {})
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     scheduled = conditions.get("PodScheduled", {})

@@ -43,6 +43,19 @@ def is_terminating(pod: Object) -> bool:
     return "deletionTimestamp" in pod["metadata"]
 
 
+def lost_node_hint(pod: Object) -> str:
+    """What to do about a terminating pod whose node does not answer, "" for other pods.
+
+    The taint manager deletes the pods of such a node (Kubernetes docs, "Taint based Evictions"), and only its kubelet,
+    or the deletion of the node, ends them (Kubernetes docs, "Non-graceful node shutdown").
+    """
+    conditions: list[Object] = pod.get("status", {}).get("conditions", [])
+    if not any(item.get("reason") == "DeletionByTaintManager" for item in conditions):
+        return ""
+    node = pod["spec"]["nodeName"]
+    return f"node {node} does not end it; if that node is lost for good: kubectl delete node {node}"
+
+
 def terminating_pods(live: LiveCluster, selector: str = "") -> list[Object]:
     """The terminating pods with these labels, whatever their owner, sorted by their deadline."""
     return sorted(filter(is_terminating, live.pods(selector)), key=_deadline)
@@ -94,7 +107,9 @@ def describe(head: str, pods: Sequence[Object], connections: Mapping[str, OpenCo
     for pod in sorted(pods, key=_deadline)[:MAX_PODS_SHOWN]:
         name = pod["metadata"]["name"]
         status = (connections or {}).get(name)
-        lines.append(f"  {name} until {_deadline(pod)} at the latest{f' ({status})' if status else ''}")
+        hint = lost_node_hint(pod)
+        notes = ", ".join(note for note in (str(status) if status else "", hint) if note)
+        lines.append(f"  {name} until {_deadline(pod)} at the latest{f' ({notes})' if notes else ''}")
     if len(pods) > MAX_PODS_SHOWN:
         lines.append(f"  and {len(pods) - MAX_PODS_SHOWN} more, the last one until {max(map(_deadline, pods))}")
     return "\n".join(lines)

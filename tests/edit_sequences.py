@@ -325,7 +325,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "publish.to": st.sampled_from(["edges", "origins", REMOVE]),
     "images.pullSecrets": st.sampled_from([["a"], ["a", "b"], REMOVE]),
     **_placement("hls"),
-    "hls.resources.cpuLimit": st.sampled_from(["2", REMOVE]),
     "hls.size": st.sampled_from(["1Gi", "1024Mi", "2Gi", "500Mi", REMOVE]),
     "hls.storageClass": st.sampled_from(["testbed-rwx", "other"]),
     "hls.image": st.sampled_from(["nginxinc/nginx-unprivileged:1.28.0", "nginxinc/nginx-unprivileged:1.29.1"]),

@@ -44,7 +44,6 @@ def _url(value: SecretStr) -> SecretStr:
 AddressRange = Annotated[StrictStr, AfterValidator(_address_range)]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]\w*$")]
 SecretValue = Annotated[SecretStr, AfterValidator(_word)]
-PublishLoadBalancer = NoLoadBalancer | SlbLoadBalancer | NlbLoadBalancer | ServiceLoadBalancer
 
 
 class PublishSettings(Settings):

@@ -114,6 +114,15 @@ CRASH = {"terminated": {"exitCode": 255, "reason": "Error", "message": "check co
             {"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}},
             "Terminating: until 2026-01-01T00:00:00Z at the latest",
         ),
+        (
+            {
+                "metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+                "spec": {"nodeName": "n1"},
+                "status": {"conditions": [{"type": "DisruptionTarget", "reason": "DeletionByTaintManager"}]},
+            },
+            "Terminating: until 2026-01-01T00:00:00Z at the latest; node n1 does not end it; if that node is lost for "
+            "good: kubectl delete node n1",
+        ),
     ],
 )
 def test_why_a_pod_is_not_ready(given: dict[str, Any], reason: str | None) -> None:
