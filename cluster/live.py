@@ -1,5 +1,6 @@
 """A client for one namespace of the live cluster; it reads, plays, and scales, pauses and corrects workloads."""
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -108,6 +109,18 @@ class LiveCluster:
         """Whether a storage class allows volume expansion; None if it does not exist or must not be read."""
         found = self._get_if_allowed(f"/apis/storage.k8s.io/v1/storageclasses/{storage_class}")
         return bool(found.get("allowVolumeExpansion", False)) if found else None
+
+    def certificate(self, secret: str) -> str | None:
+        """The public part of a Secret of type kubernetes.io/tls as PEM; "" if the Secret or one of its parts does not
+        exist, None if it must not be read."""
+        try:
+            found = self._get(f"{self._core}/secrets/{secret}")
+        except ForbiddenError:
+            return None
+        data: dict[str, str] = found.get("data", {}) if found else {}
+        if "tls.crt" not in data or "tls.key" not in data:
+            return ""
+        return base64.b64decode(data["tls.crt"]).decode(errors="replace")
 
     def stateful_set(self, name: str) -> Object | None:
         """A StatefulSet, None if it does not exist."""

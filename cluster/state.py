@@ -22,6 +22,7 @@ class LiveState:
     pods: pods of edges and origins that are not terminating.
     claim_expandable: whether the storage class of the HLS claim allows expansion, None if it is unknown.
     version, ip_family, priority_classes, prometheus_kinds: of the cluster, see `LiveCluster`.
+    certificate: of the Secret for TLS as PEM, "" if there is none, None if it is unknown. Never its key.
     unreachable: why the state could not be read, "" if it was; the other fields say nothing then.
     """
 
@@ -32,6 +33,7 @@ class LiveState:
     terminating: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
     claim_expandable: bool | None = None
+    certificate: str | None = None
     version: tuple[int, int] | None = None
     ip_family: str | None = None
     priority_classes: frozenset[str] | None = None
@@ -71,8 +73,8 @@ class LiveState:
         return self.get("StatefulSet", ORIGIN)
 
 
-def read_state(live: LiveCluster) -> LiveState:
-    """Read the state. Raises UnreachableError."""
+def read_state(live: LiveCluster, tls_secret: str | None = None) -> LiveState:
+    """Read the state. tls_secret: the Secret whose certificate is read. Raises UnreachableError."""
     with ThreadPoolExecutor(len(KINDS)) as pool:  # one round trip instead of ten
         lists: dict[Kind, Future[Objects]] = {kind: pool.submit(live.objects, kind) for kind in KINDS}
         pods = pool.submit(live.pods, f"app in ({EDGE_APP},{ABORTED_APP},{ORIGIN})")
@@ -93,6 +95,7 @@ def read_state(live: LiveCluster) -> LiveState:
             ip_family=ip_family.result(),
             priority_classes=priority_classes.result(),
             prometheus_kinds=prometheus_kinds.result(),
+            certificate=live.certificate(tls_secret) if tls_secret else None,
             namespace=namespace.result(),
             objects=objects,
             confs={name: config["data"]["srs.conf"] for name, config in configs.items() if config},

@@ -8,7 +8,17 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.manifest import exporter_ingress, metadata
 from components.srs_config import srs_config
-from model.names import ABORTED_APP, API_PORT, EDGE_APP, HTTP_PORT, RTMP_PORT, edge_config, edge_deployment, edge_run
+from model.names import (
+    ABORTED_APP,
+    API_PORT,
+    EDGE_APP,
+    HTTP_PORT,
+    HTTPS_PORT,
+    RTMP_PORT,
+    edge_config,
+    edge_deployment,
+    edge_run,
+)
 from model.pods import pull_secrets
 from model.settings.stack import StackSettings
 from model.workload_specs import change_cause, edge_spec
@@ -61,6 +71,7 @@ class EdgeFleet(pulumi.ComponentResource):
                         "ports": [
                             {"port": RTMP_PORT, "protocol": "TCP"},
                             {"port": HTTP_PORT, "protocol": "TCP"},
+                            *([{"port": HTTPS_PORT, "protocol": "TCP"}] if settings.tls.secret_name else []),
                         ]
                     },
                     {"from_": [{"pod_selector": {}}], "ports": [{"port": API_PORT, "protocol": "TCP"}]},

@@ -8,7 +8,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.load_balancer import LoadBalancer, bind
 from components.manifest import metadata
-from model.names import HLS, HLS_CLAIM, nginx_config
+from model.names import HLS, HLS_CLAIM, HTTPS_PORT, nginx_config
 from model.settings.load_balancer import annotations
 from model.settings.stack import StackSettings
 from model.workload_specs import NGINX_PORT, hls_spec
@@ -59,7 +59,8 @@ class Hls(pulumi.ComponentResource):
             spec=hls_spec(settings),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.claim, conf]),
         )
-        exposed = hls.port is not None
+        exposed = hls.is_exposed
+        targets: dict[str, pulumi.Input[int | str]] = {"http": "http", "https": HTTPS_PORT}
         shared = annotations(load_balancer.exposed.load_balancer) if exposed else {}
         Service(
             f"{HLS}-service",
@@ -69,7 +70,10 @@ class Hls(pulumi.ComponentResource):
             spec={
                 "type": "LoadBalancer" if exposed else "ClusterIP",
                 "selector": labels,
-                "ports": [{"name": "http", "port": hls.port or 80, "target_port": "http", "protocol": "TCP"}],
+                "ports": [
+                    {"name": name, "port": port, "target_port": targets[name], "protocol": "TCP"}
+                    for name, port in settings.hls_ports.items()
+                ],
             },
             opts=child,
         )
@@ -89,7 +93,14 @@ class Hls(pulumi.ComponentResource):
             spec={
                 "pod_selector": {"match_labels": labels},
                 "policy_types": ["Ingress"],
-                "ingress": [{"ports": [{"port": NGINX_PORT, "protocol": "TCP"}]}],
+                "ingress": [
+                    {
+                        "ports": [
+                            {"port": port, "protocol": "TCP"}
+                            for port in (NGINX_PORT, *([HTTPS_PORT] if settings.tls.secret_name else []))
+                        ]
+                    }
+                ],
             },
             opts=child,
         )

@@ -8,7 +8,7 @@ from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict, ServiceSpecA
 from components.manifest import metadata
 from model.alibaba import NLB_CLASS, PREFIX
 from model.exposed_service import IDENTITY, ExposedService
-from model.names import HLS, HTTP_PORT
+from model.names import HLS, HTTPS_PORT
 from model.settings.load_balancer import (
     AnyLoadBalancer,
     ExternalLoadBalancer,
@@ -82,7 +82,7 @@ def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpec
         name: {
             "name": port_names.get(port, name),
             "port": exposed.service_ports[name],
-            "target_port": port,
+            "target_port": HTTPS_PORT if name == "https" else port,
             "protocol": "TCP",
         }
         for name, port in exposed.ports.items()
@@ -91,10 +91,10 @@ def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpec
     match exposed.load_balancer:
         case NoLoadBalancer():
             pass
-        case NodePortLoadBalancer(rtmp_port=rtmp, http_port=http):
+        case NodePortLoadBalancer():
             spec["type"] = "NodePort"
-            ports["rtmp"]["node_port"] = rtmp
-            ports["http"]["node_port"] = http
+            for name, node_port in exposed.node_ports.items():
+                ports[name]["node_port"] = node_port
         case (SlbLoadBalancer() | NlbLoadBalancer() | ServiceLoadBalancer()) as external:
             spec["type"] = "LoadBalancer"
             spec["external_traffic_policy"] = external.external_traffic_policy
@@ -109,30 +109,33 @@ def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpec
 
 
 def urls(settings: StackSettings, addresses: Mapping[str, str]) -> dict[str, str]:
-    """Where the stream `live/livestream` is published to (`publish`) and played from (`rtmp`, `flv`, and `hls` if it is
-    enabled).
+    """Where the stream `live/livestream` is published to (`publish`) and played from (`rtmp`, `flv`; `hls` if it is
+    enabled; `httpsFlv` and `httpsHls` with TLS).
 
     addresses: of the load balancers, by Service name.
     """
-    play, hls = settings.edge_service, settings.hls
+    play = settings.edge_service
     publish = settings.publish_service or play
     encoder, viewer = _host(publish, addresses), _host(play, addresses)
-    rtmp, http = _ports(play)
+    ports = {**play.service_ports, **play.node_ports}
+    publish_port = {**publish.service_ports, **publish.node_ports}["rtmp"]
     found = {
-        "publish": f"rtmp://{encoder}:{_ports(publish)[0]}/live/livestream",
-        "rtmp": f"rtmp://{viewer}:{rtmp}/live/livestream",
-        "flv": f"http://{viewer}:{http}/live/livestream.flv",
+        "publish": f"rtmp://{encoder}:{publish_port}/live/livestream",
+        "rtmp": f"rtmp://{viewer}:{ports['rtmp']}/live/livestream",
+        "flv": f"http://{viewer}:{ports['http']}/live/livestream.flv",
     }
-    if hls.enabled:  # without a port, only inside the cluster
-        host = f"{viewer}:{hls.port}" if hls.port else f"{HLS}-service"
-        found["hls"] = f"http://{host.removesuffix(':80')}/live/livestream.m3u8"
+    if "https" in ports:
+        found["httpsFlv"] = f"https://{_authority(viewer, ports['https'], 443)}/live/livestream.flv"
+    for name, port in settings.hls_ports.items():
+        host = viewer if settings.hls.is_exposed else f"{HLS}-service"  # otherwise only inside the cluster
+        key = "hls" if name == "http" else "httpsHls"
+        found[key] = f"{name}://{_authority(host, port, {'http': 80, 'https': 443}[name])}/live/livestream.m3u8"
     return found
 
 
-def _ports(exposed: ExposedService) -> tuple[int, int]:
-    if isinstance(exposed.load_balancer, NodePortLoadBalancer):
-        return exposed.load_balancer.rtmp_port, exposed.load_balancer.http_port
-    return exposed.service_ports["rtmp"], exposed.service_ports.get("http", HTTP_PORT)
+def _authority(host: str, port: int, default: int) -> str:
+    """Host and port of a URL, without the default port of its scheme."""
+    return host if port == default else f"{host}:{port}"
 
 
 def _host(exposed: ExposedService, addresses: Mapping[str, str]) -> str:

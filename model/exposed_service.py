@@ -38,13 +38,23 @@ class ExposedService:
 
     @property
     def service_ports(self) -> dict[str, int]:
-        """The ports of the Service by name; `ports` are those of the pods."""
+        """The ports of the Service by name; `ports` are those of the pods, except that of HTTPS."""
         match self.load_balancer:
             case ServiceLoadBalancer(rtmp_port=rtmp, http_port=http):
                 chosen = {"rtmp": rtmp, "http": http}
-                return {name: chosen[name] for name in self.ports}
+                return {name: chosen.get(name, port) for name, port in self.ports.items()}
             case _:
                 return dict(self.ports)
+
+    @property
+    def node_ports(self) -> dict[str, int]:
+        """Its node ports by name; empty where the cluster chooses them."""
+        match self.load_balancer:
+            case NodePortLoadBalancer(rtmp_port=rtmp, http_port=http, https_port=https):
+                ports = {"rtmp": rtmp, "http": http, "https": https}
+                return {name: ports[name] for name in self.ports}
+            case _:
+                return {}
 
     @property
     def config_key(self) -> str:
@@ -131,11 +141,10 @@ def conflicts(services: Sequence[ExposedService], reserved: Mapping[str, str]) -
                     )
                 listeners |= dict.fromkeys(wanted, key)
             case NodePortLoadBalancer():
-                ports = {"rtmpPort": load_balancer.rtmp_port, "httpPort": load_balancer.http_port}
-                for name, port in ports.items():
+                for name, port in service.node_ports.items():
                     if owner := node_ports.get(port):
-                        yield Problem((*service.key, name), port, f"is already a node port of {owner}")
-                node_ports |= dict.fromkeys(ports.values(), key)
+                        yield Problem((*service.key, f"{name}Port"), port, f"is already a node port of {owner}")
+                    node_ports[port] = key
             case _:
                 pass
 

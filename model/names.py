@@ -27,6 +27,8 @@ SRS_HOME = "/usr/local/srs"
 RTMP_PORT = 1935
 API_PORT = 1985
 HTTP_PORT = 8080
+HTTPS_PORT = 8443
+"""Of SRS and of nginx."""
 EXPORTER_PORT = 9972
 
 FIELD_MANAGER = "srs"

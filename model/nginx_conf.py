@@ -4,6 +4,8 @@ import math
 
 from kubernetes.utils.quantity import parse_quantity
 
+from model.names import HTTPS_PORT
+
 PLAYLIST_SECONDS = 1
 """How long a playlist may be cached: SRS replaces it with every segment, and a CDN still asks once a second only."""
 
@@ -12,15 +14,38 @@ SEGMENT_SECONDS = 86400
 that it never has another content."""
 
 
-def render(cpu: str) -> str:
-    """nginx.conf. cpu: the CPU request as a Kubernetes quantity.
+TLS_FOLDER = "/etc/nginx/tls"
+"""Where nginx has the certificate."""
+
+
+def render(cpu: str, tls: bool = False) -> str:
+    """nginx.conf. cpu: the CPU request as a Kubernetes quantity. tls: whether it also serves HTTPS.
 
     One worker for each requested core: `worker_processes auto` takes the cores of the node, and 64 workers do not fit
-    into the memory limit. Temporary files are in /tmp, because the root file system is read-only. `limit_except` and
-    the like are not needed: static files answer GET and HEAD only.
+    into the memory limit. Temporary files are in /tmp, because the root file system is read-only. With a variable in
+    its path, the certificate is read for each handshake (nginx docs, "ssl_certificate"): a renewed one needs no reload.
     """
-    return _CONF.format(workers=math.ceil(parse_quantity(cpu)), playlist=PLAYLIST_SECONDS, segment=SEGMENT_SECONDS)
+    return _CONF.format(
+        workers=math.ceil(parse_quantity(cpu)),
+        playlist=PLAYLIST_SECONDS,
+        segment=SEGMENT_SECONDS,
+        tls=_TLS if tls else "",
+        folder=_FOLDER if tls else "",
+    )
 
+
+_FOLDER = f"""\
+    map "" $tls {{
+        default {TLS_FOLDER};
+    }}
+"""
+
+_TLS = f"""\
+        listen {HTTPS_PORT} ssl;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate $tls/tls.crt;
+        ssl_certificate_key $tls/tls.key;
+"""
 
 _CONF = """\
 worker_processes {workers};
@@ -56,10 +81,10 @@ http {{
         default "public, max-age={playlist}";
         ~\\.(ts|aac|m4s)$ "public, max-age={segment}, immutable";
     }}
-
+{folder}
     server {{
         listen 8080;
-        root /usr/share/nginx/html;
+{tls}        root /usr/share/nginx/html;
         add_header Cache-Control $cache_control;
         add_header Access-Control-Allow-Origin * always;
         add_header Access-Control-Allow-Headers * always;

@@ -10,9 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from model import srs_directives
-from model.names import API_PORT, EXPORTER_PORT, HTTP_PORT, RTMP_PORT
+from model.names import API_PORT, EXPORTER_PORT, HTTP_PORT, HTTPS_PORT, RTMP_PORT
 from model.srs_grammar import Directive, Finding, block, line, parse, render
 from model.srs_version import Version, capabilities
+
+TLS_FOLDER = "/usr/local/srs/tls"
+"""Where edges have the certificate. SRS reads it for each handshake (`SrsSslConnection::handshake`), so a renewed one
+needs no reload; not the folder of srs.conf, which SRS watches for changes."""
 
 GRACE_START_WAIT = 700
 """Milliseconds between SIGTERM and the closing of the listeners; SRS serves meanwhile."""
@@ -80,7 +84,7 @@ _NEVER = {
     "work_dir": "SRS would not find its files",
     "is_full": "SRS does not start with it",
     "http_api.https": "the pod has no certificate for it",
-    "http_server.https": "the pod has no certificate for it",
+    "http_server.https": "set srs:tls",
 }
 """Directives that the config can set to no value."""
 
@@ -152,13 +156,14 @@ def render_edge(
     additions: Additions | None = None,
     publish: PublishRules | None = None,
     exporter: bool = False,
+    tls: bool = False,
 ) -> SrsConf:
     """srs.conf of an edge that pulls from, and pushes to, the origins.
 
     origin: host name of the Service in front of all origins. Not a list of origins: SRS starts with the first one for
     each stream, so that one origin would have all streams (ossrs/srs #4187), it does not skip a dead one (#4511), and
     another number of origins would roll every edge. An origin without the stream redirects to the one that has it
-    (origin cluster).
+    (origin cluster). tls: whether it also serves HTTPS.
     """
     grace = [
         *([line(f"grace_start_wait {GRACE_START_WAIT}")] if capabilities(version).grace_start_wait else []),
@@ -166,7 +171,7 @@ def render_edge(
         line("force_grace_quit on"),
     ]
     cluster = block("cluster", line("mode remote"), line(f"origin {origin}"))
-    root = (*_basics(max_connections), *grace, *_http(exporter))
+    root = (*_basics(max_connections), *grace, *_http(exporter, tls))
     own = _Own("edge", version, root, (cluster, _REMUX), publish=publish)
     return _merge(own, additions or Additions())
 
@@ -206,10 +211,17 @@ def _basics(max_connections: int) -> list[Directive]:
     return [line(text) for text in texts]
 
 
-def _http(exporter: bool) -> list[Directive]:
+def _http(exporter: bool, tls: bool = False) -> list[Directive]:
+    certificate = block(
+        "https",
+        line("enabled on"),
+        line(f"listen {HTTPS_PORT}"),
+        line(f"key {TLS_FOLDER}/tls.key"),
+        line(f"cert {TLS_FOLDER}/tls.crt"),
+    )
     return [
         block("http_api", line("enabled on"), line(f"listen {API_PORT}")),
-        block("http_server", line("enabled on"), line(f"listen {HTTP_PORT}")),
+        block("http_server", line("enabled on"), line(f"listen {HTTP_PORT}"), *([certificate] if tls else [])),
         *([block("exporter", line("enabled on"), line(f"listen {EXPORTER_PORT}"))] if exporter else []),
     ]
 

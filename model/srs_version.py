@@ -105,11 +105,15 @@ class Capabilities:
     grace_start_wait: it knows the directive (4.0.5 does not start with it).
     drains: a graceful quit lets open connections finish.
     exporter: it has an exporter with a port of its own (ossrs/srs #2899, #3195).
+    https: HTTPS does no harm. 4.0.47 and later know it, but one failed handshake, such as plain HTTP on that port,
+        drops the connections of others (before 5.0.155 and 6.0.46, ossrs/srs #3513); and clients that do not know the
+        intermediate certificate reject the server, which sends only its own (before 5.0.211 and 6.0.122, #3967).
     """
 
     grace_start_wait: bool
     drains: bool
     exporter: bool
+    https: bool
 
 
 def capabilities(version: Version) -> Capabilities:
@@ -118,6 +122,7 @@ def capabilities(version: Version) -> Capabilities:
         grace_start_wait=version >= (4, 0, 6),
         drains=DROPS_ON_QUIT.fix(version) is None,
         exporter=version >= (5, 0, 72),
+        https=(5, 0, 211) <= version < (6, 0, 0) or version >= (6, 0, 122),
     )
 
 

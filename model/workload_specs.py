@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from model import nginx_conf, srs_conf
 from model.names import (
     DEMO,
     EDGE_APP,
@@ -72,15 +73,16 @@ def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
     edge, release_settings = settings.edge, settings.edge.releases[release]
     run = edge_run(release)
     exporter = settings.exports(release_settings.srs_version)
+    mounts, volumes = _certificate(settings, srs_conf.TLS_FOLDER)
     container = srs_container(
-        release_settings.image, release_settings.resources, warm_up=edge.warm_up, exporter=exporter
+        release_settings.image, release_settings.resources, mounts, edge.warm_up, exporter=exporter
     )
     if edge.drain.deregister:
         # The pod accepts connections until load balancers have removed it; SIGTERM comes after that. `sleep` is a
         # kubelet action (on by default since Kubernetes 1.30) and needs no shell in the image.
         container["lifecycle"] = {"pre_stop": {"sleep": {"seconds": seconds(edge.drain.deregister)}}}
     conf = settings.edge_conf(release)
-    pod = srs_pod(container, edge_config(release, conf.hash), conf.is_secret, EDGE_APP)
+    pod = srs_pod(container, edge_config(release, conf.hash), conf.is_secret, EDGE_APP, volumes)
     pod["service_account_name"] = run
     pod["termination_grace_period_seconds"] = edge.drain.grace_seconds
     place(pod, edge)
@@ -113,6 +115,20 @@ def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
             release_settings.pod_patch,
         ),
     }
+
+
+def _certificate(settings: StackSettings, folder: str) -> tuple[list[VolumeMountArgsDict], list[VolumeArgsDict]]:
+    """Mount and volume of the certificate, none without TLS; `fsGroup` lets the group read it.
+
+    The whole Secret: the kubelet does not renew a file that is mounted by its `subPath`.
+    """
+    secret = settings.tls.secret_name
+    if secret is None:
+        return [], []
+    return (
+        [{"name": "tls", "mount_path": folder, "read_only": True}],
+        [{"name": "tls", "secret": {"secret_name": secret, "default_mode": 0o440}}],
+    )
 
 
 def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
@@ -168,6 +184,7 @@ def hls_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
     """The Deployment of nginx, which serves HLS."""
     hls = settings.hls
     labels = {"app": HLS}
+    mounts, volumes = _certificate(settings, nginx_conf.TLS_FOLDER)
     pod: PodSpecArgsDict = {
         "automount_service_account_token": False,
         "enable_service_links": False,
@@ -192,6 +209,7 @@ def hls_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
                     {"name": "nginx-conf", "mount_path": NGINX_CONF, "read_only": True},
                     {"name": "hls", "mount_path": "/usr/share/nginx/html", "read_only": True},
                     {"name": "tmp", "mount_path": "/tmp"},
+                    *mounts,
                 ],
             }
         ],
@@ -199,6 +217,7 @@ def hls_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
             {"name": "nginx-conf", "config_map": {"name": nginx_config(settings.nginx_conf)}},
             {"name": "hls", "persistent_volume_claim": {"claim_name": HLS_CLAIM, "read_only": True}},
             {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
+            *volumes,
         ],
     }
     place(pod, hls)

@@ -100,6 +100,23 @@ ORIGINS = "origin"
 
 KINDS = "'none', 'nodePort', 'slb', 'nlb', 'service'"
 
+SIX = {"r6": {"image": "ossrs/srs:v6.0.191", "weight": 1}}
+"""Releases of a version that can serve HTTPS."""
+
+
+def https(path: str, value: Any, allowed: str, load_balancer: Config | None = None) -> BadCase:
+    """Set one value of a config with TLS. load_balancer: another one."""
+    case = put(path, value, allowed)
+
+    def change(config: Config) -> None:
+        config["edge"]["releases"] = copy.deepcopy(SIX)
+        config["tls"] = {"secretName": "live-tls"}
+        config["loadBalancer"] = copy.deepcopy(load_balancer or config["loadBalancer"])
+        case.change(config)
+
+    return BadCase(case.path, case.value, allowed, change)
+
+
 BAD_CONFIGS = [
     # Unknown keys, with a suggestion for a typo.
     put("egde", {}, "did you mean 'edge'?", shown="'{}'"),
@@ -181,6 +198,23 @@ BAD_CONFIGS = [
     # The rest.
     put("loadBalancer/kind", "clb", f"must be one of {KINDS}"),
     put("hls/storageClass", None, "must name a storage class with ReadWriteMany"),
+    # HTTPS.
+    put("tls", "live-tls", "must be a map of keys and values"),
+    put("tls", {"secret": "live-tls"}, "did you mean 'secretName'?", shown="'live-tls'", at="tls.secret"),
+    https("tls/secretName", "Live_TLS", "must"),
+    https("tls/secretName", "", "must"),
+    https("edge/releases/r6/image", "ossrs/srs:v4.0.271", "tls.secretName needs 6.0.132 or later"),
+    https("edge/releases/r6/image", "ossrs/srs:v4.0.6", "tls.secretName needs 6.0.132 or later"),
+    put("tls/port", 8443, "has no effect without tls.secretName"),
+    https("tls/port", 0, "must be greater than or equal to 1"),
+    https("tls/port", "443", "must be a valid integer"),
+    https("tls/port", 444, "is another port of srs:loadBalancer already", SERVICE | {"rtmpPort": 444}),
+    https("tls/port", 1985, "must not be 1935, 8080 or 1985"),
+    https("loadBalancer/httpsPort", 31935, "is already a node port of srs:loadBalancer"),
+    https("loadBalancer/httpsPort", 443, "must be greater than or equal to 30000"),
+    https("hls/httpsPort", 8443, "needs loadBalancer.kind slb (it is nodePort)"),
+    https("hls/httpsPort", 443, "must differ from tls.port and hls.port", SLB),
+    https("hls/port", 443, "must differ from tls.port", SLB),
     put("hls/bindTimeout", 300, "must be a duration with a unit"),
     put("hls/bindTimeout", "1500ms", "must be whole seconds"),
     put("hls/resources/cpu", "one", "must be a Kubernetes quantity above 0"),

@@ -474,6 +474,9 @@ LEFT_OUT = {
     "hls.port": "needs an slb",
     "monitoring.labels": "needs the Prometheus Operator",
     "monitoring.interval": "the same",
+    "hls.httpsPort": "needs an slb",
+    "loadBalancer(nodePort).httpsPort": "needs TLS",
+    "tls": "needs a Secret and releases of 6.0; tests/integration/test_edits.py",
 }
 """Keys that no edit changes, by prefix, with the reason."""
 

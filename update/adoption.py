@@ -19,7 +19,7 @@ from model.alibaba import LEGACY_PREFIX, PREFIX
 from model.exposed_service import ExposedService
 from model.names import API_PORT, HLS, HLS_CLAIM, ORIGIN, ORIGIN_HEADLESS_SERVICE, ORIGIN_SERVICE, RTMP_PORT
 from model.problems import Problem
-from model.settings.load_balancer import NodePortLoadBalancer, SlbLoadBalancer, annotations
+from model.settings.load_balancer import SlbLoadBalancer, annotations
 from model.settings.stack import StackSettings
 from model.values import format_duration
 from update.load_balancers import identity_problems
@@ -162,7 +162,6 @@ def _service_problems(namespace: str, name: str, live: Object, desired: _Service
 
 def _exposed_problems(live: Object, exposed: ExposedService) -> Iterator[Problem]:
     """Another load balancer or address than the live Service has."""
-    load_balancer = exposed.load_balancer
     meta, spec = live["metadata"], live["spec"]
     by_id = any(f"{prefix}id" in (meta.get("annotations") or {}) for prefix in (PREFIX, LEGACY_PREFIX))
     if spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass") and not by_id:
@@ -175,14 +174,12 @@ def _exposed_problems(live: Object, exposed: ExposedService) -> Iterator[Problem
         )
         return
     yield from identity_problems(exposed, live, f"Use the live one. {_LEAVE}")
-    if isinstance(load_balancer, NodePortLoadBalancer):
-        node_ports: dict[int, int] = {port["port"]: port.get("nodePort", 0) for port in spec.get("ports", [])}
-        for key, port in exposed.ports.items():
-            desired = {"rtmp": load_balancer.rtmp_port, "http": load_balancer.http_port}[key]
-            if (actual := node_ports.get(port)) and actual != desired:
-                yield Problem(
-                    (*exposed.key, f"{key}Port"), desired, f"must be {actual}, as on the live Service {exposed.name}"
-                )
+    node_ports: dict[int, int] = {port["port"]: port.get("nodePort", 0) for port in spec.get("ports", [])}
+    for key, desired in exposed.node_ports.items():
+        if (actual := node_ports.get(exposed.ports[key])) and actual != desired:
+            yield Problem(
+                (*exposed.key, f"{key}Port"), desired, f"must be {actual}, as on the live Service {exposed.name}"
+            )
 
 
 def _extra_annotations(settings: StackSettings, name: str, live: Object) -> list[str]:

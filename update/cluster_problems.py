@@ -58,6 +58,7 @@ def cluster_problems(settings: StackSettings, state: LiveState) -> Iterator[Prob
             )
     yield from _priority_class_problems(settings, state)
     yield from _quota_problems(settings, state)
+    yield from _certificate_problems(settings, state)
 
 
 def cluster_warnings(state: LiveState) -> Iterator[str]:
@@ -85,6 +86,37 @@ def _priority_class_problems(settings: StackSettings, state: LiveState) -> Itera
                 placement.priority_class,
                 f"must be a PriorityClass of the cluster: {', '.join(sorted(state.priority_classes))}",
             )
+
+
+def _certificate_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    """A certificate with which new edges would not start, or would be ready and fail every handshake."""
+    secret = settings.tls.secret_name
+    if secret is None or state.certificate is None:
+        return
+    from cryptography import x509  # only where it is needed: the import takes a tenth of a second
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    path = ("tls", "secretName")
+    if not state.certificate:
+        yield Problem(
+            path,
+            secret,
+            f"must be a Secret with tls.crt and tls.key in namespace {settings.kubernetes.namespace}: new pods would "
+            "wait for it. Create it first; if the stack is to create the namespace, leave tls out of the first update",
+        )
+        return
+    try:
+        certificate = x509.load_pem_x509_certificate(state.certificate.encode())
+    except ValueError:
+        yield Problem(path, secret, "has no certificate in its tls.crt")
+        return
+    if not isinstance(certificate.public_key(), RSAPublicKey):
+        yield Problem(
+            path,
+            secret,
+            "has a key that is not RSA, and SRS takes no other: every handshake would fail. With cert-manager, set "
+            "privateKey: {algorithm: RSA, rotationPolicy: Always} in the Certificate",
+        )
 
 
 def _quota_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:

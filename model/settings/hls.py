@@ -37,6 +37,15 @@ class HlsSettings(Placement):
         description="Port of the `slb` load balancer on which HLS is served; default: only inside the cluster.",
     )
 
+    https_port: Port | None = Field(
+        default=None, description="The same with HTTPS (`srs:tls`); default: only inside the cluster."
+    )
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether it has a port of the load balancer."""
+        return self.port is not None or self.https_port is not None
+
     @model_validator(mode="after")
     def _storage_class_is_set(self) -> Self:
         if self.enabled and self.storage_class is None:

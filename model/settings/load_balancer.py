@@ -124,6 +124,7 @@ class NodePortLoadBalancer(ServiceSettings):
     kind: Literal["nodePort"]
     rtmp_port: NodePort = Field(default=31935, description="Node port for RTMP.")
     http_port: NodePort = Field(default=30080, description="Node port for HTTP-FLV.")
+    https_port: NodePort = Field(default=30443, description="Node port for HTTP-FLV with HTTPS, with `srs:tls`.")
     host: NonEmpty | None = Field(
         default=None,
         description="Host name or address for the URLs in the stack's outputs; changes nothing else.",

@@ -42,6 +42,7 @@ from model.settings.monitoring import MonitoringSettings
 from model.settings.origin import OriginSettings
 from model.settings.pods import SrsSettings
 from model.settings.publish import HOOK, PublishSettings, SecretName, SecretValue
+from model.settings.tls import TlsSettings
 from model.srs_conf import CIDR_SINCE, HTTPS_HOOK_SINCE, SrsConf
 from model.srs_version import Version, capabilities, defects, format_version, recommended
 from model.values import format_duration, plural
@@ -75,6 +76,7 @@ class StackSettings(Settings):
     )
     images: ImagesSettings = Field(default_factory=ImagesSettings, description="How images are pulled.")
     hls: HlsSettings = Field(default_factory=HlsSettings, description="HLS: written by the origins, served by nginx.")
+    tls: TlsSettings = Field(default_factory=TlsSettings, description="HTTPS for HTTP-FLV and HLS.")
     demo: DemoSettings = Field(default_factory=DemoSettings, description="A demo stream.")
     monitoring: MonitoringSettings = Field(
         default_factory=MonitoringSettings, description="Metrics and alert rules for Prometheus."
@@ -100,7 +102,14 @@ class StackSettings(Settings):
     @property
     def edge_service(self) -> ExposedService:
         """The viewers' Service."""
-        return ExposedService(("loadBalancer",), self.load_balancer.service or EDGE_SERVICE, self.load_balancer)
+        name = self.load_balancer.service or EDGE_SERVICE
+        return ExposedService(("loadBalancer",), name, self.load_balancer, EDGE_APP, self.edge_ports)
+
+    @property
+    def edge_ports(self) -> dict[str, int]:
+        """The ports of a Service that leads to edges, by name."""
+        https = {} if self.tls.secret_name is None else {"https": self.tls.port}
+        return {"rtmp": RTMP_PORT, "http": HTTP_PORT, **https}
 
     @property
     def former_edge_service(self) -> ExposedService | None:
@@ -108,7 +117,8 @@ class StackSettings(Settings):
         former = self.former_load_balancer
         if isinstance(former, NoLoadBalancer):
             return None
-        return ExposedService(("formerLoadBalancer",), former.service or EDGE_SERVICE, former)
+        name = former.service or EDGE_SERVICE
+        return ExposedService(("formerLoadBalancer",), name, former, EDGE_APP, self.edge_ports)
 
     @property
     def publish_service(self) -> ExposedService | None:
@@ -164,20 +174,61 @@ class StackSettings(Settings):
         reserved = {ORIGIN_SERVICE: "the origins", ORIGIN_HEADLESS_SERVICE: "the origins", f"{HLS}-service": "hls"}
         yield from conflicts(self.exposed_services, reserved)
         yield from self._hls_port_problems()
+        yield from self._tls_problems()
+
+    @property
+    def hls_ports(self) -> dict[str, int]:
+        """The ports of nginx's Service by name; none without HLS."""
+        hls = self.hls
+        ports = {"http": hls.port, "https": hls.https_port} if hls.is_exposed else {"http": 80, "https": 443}
+        if not hls.enabled or self.tls.secret_name is None:
+            ports.pop("https")
+        return {name: port for name, port in ports.items() if port is not None and hls.enabled}
 
     def _hls_port_problems(self) -> Iterator[Problem]:
-        path, port = ("hls", "port"), self.hls.port
-        if port is None:
+        for key, port in (("port", self.hls.port), ("httpsPort", self.hls.https_port)):
+            path = ("hls", key)
+            if port is None:
+                continue
+            if not self.hls.enabled:
+                yield Problem(path, port, "has no effect while hls.enabled is false; leave it out")
+            if not isinstance(self.load_balancer, SlbLoadBalancer):
+                kind = self.load_balancer.kind
+                yield Problem(
+                    path, port, f"needs loadBalancer.kind slb (it is {kind}): only a CLB can have several Services"
+                )
+            if port in (RTMP_PORT, HTTP_PORT, API_PORT):
+                yield Problem(path, port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}: they are SRS's")
+
+    def _tls_problems(self) -> Iterator[Problem]:
+        hls, tls = self.hls, self.tls
+        if tls.secret_name is None:
+            if "port" in tls.model_fields_set:
+                yield Problem(("tls", "port"), tls.port, "has no effect without tls.secretName; leave it out")
+            if hls.https_port is not None:
+                yield Problem(("hls", "httpsPort"), hls.https_port, "needs a certificate: set tls.secretName")
             return
-        if not self.hls.enabled:
-            yield Problem(path, port, "has no effect while hls.enabled is false; leave it out")
-        if not isinstance(self.load_balancer, SlbLoadBalancer):
-            kind = self.load_balancer.kind
+        for name, release in self.edge.releases.items():
+            if not capabilities(release.srs_version).https:
+                yield Problem(
+                    ("edge", "releases", name, "image"),
+                    release.image,
+                    f"is SRS {format_version(release.srs_version)}; tls.secretName needs 6.0.132 or later, best "
+                    f"{recommended()}: earlier ones have no HTTPS, or one failed handshake drops the HTTPS connections "
+                    "of all viewers (ossrs/srs #3513), or they send no intermediate certificate (#3967)",
+                )
+        if tls.port in (RTMP_PORT, HTTP_PORT, API_PORT):
+            yield Problem(("tls", "port"), tls.port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}")
+        for service in (self.edge_service, self.former_edge_service):
+            ports = service.service_ports if service else {}
+            if service and tls.port in (ports["rtmp"], ports["http"]) and tls.port not in (RTMP_PORT, HTTP_PORT):
+                yield Problem(("tls", "port"), tls.port, f"is another port of {service.config_key} already")
+        if hls.https_port is not None and hls.https_port in (tls.port, hls.port):
             yield Problem(
-                path, port, f"needs loadBalancer.kind slb (it is {kind}): only a CLB can have several Services"
+                ("hls", "httpsPort"), hls.https_port, "must differ from tls.port and hls.port: one CLB has all"
             )
-        if port in (RTMP_PORT, HTTP_PORT, API_PORT):
-            yield Problem(path, port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}: they are SRS's")
+        if hls.port is not None and hls.port == tls.port:
+            yield Problem(("hls", "port"), hls.port, "must differ from tls.port: one CLB has both")
 
     def srs_conf_problems(self) -> Iterator[Problem]:
         """What does not fit together between the additions to srs.conf and other keys."""
@@ -301,7 +352,7 @@ class StackSettings(Settings):
     @property
     def nginx_conf(self) -> str:
         """nginx.conf of the server of HLS."""
-        return nginx_conf.render(self.hls.resources.cpu)
+        return nginx_conf.render(self.hls.resources.cpu, self.tls.secret_name is not None)
 
     def edge_srs_conf(self, release: str) -> SrsConf:
         """The srs.conf of a release, as `origin_srs_conf`."""
@@ -313,6 +364,7 @@ class StackSettings(Settings):
             settings.srs.additions,
             exporter=self.exports(settings.srs_version),
             publish=self.publish.rules(EDGE_APP),
+            tls=self.tls.secret_name is not None,
         )
 
     def exports(self, version: Version) -> bool:

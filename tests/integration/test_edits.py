@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from certificates import certificate, private_key, rsa_key
 from stack import ROOT, DevStack, release
 from testbed.cluster import EmbeddedCluster
 
@@ -249,6 +250,24 @@ def test_hls_can_be_disabled_and_enabled_without_losing_the_recordings(stack: De
     stack.config = enabled
     stack.must_update()
     assert stack.get("pvc", "srs-hls")["metadata"]["uid"] == claim
+
+    # HTTPS: its certificate is checked, and a renewed one changes nothing, because SRS and nginx read it themselves.
+    stack.config["edge"]["releases"] = {"r6": release("v6.0.191", 1)}
+    stack.config["tls"] = {"secretName": "live-tls"}
+    assert "'live-tls' must be a Secret with tls.crt and tls.key" in stack.preview().output
+    create_certificate(stack, "live-tls")
+    stack.must_update()
+    stack.kubectl("delete", "secret", "live-tls")
+    create_certificate(stack, "live-tls")
+    assert stack.must_update().changes == {}
+
+
+def create_certificate(stack: DevStack, name: str) -> None:
+    key = rsa_key()
+    files = {"key": private_key(key), "cert": certificate(key)}
+    for part, text in files.items():
+        (stack.folder / f"tls.{part}").write_text(text)
+    stack.kubectl("create", "secret", "tls", name, *(f"--{part}={stack.folder}/tls.{part}" for part in files))
 
 
 def quota(stack: DevStack, pods: int) -> None:

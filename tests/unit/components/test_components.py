@@ -11,7 +11,7 @@ import pulumi
 import pytest
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
-from bad_configs import ALICLOUD, GOOD, LOGIN, NLB, SERVICE, SLB
+from bad_configs import ALICLOUD, GOOD, LOGIN, NLB, SERVICE, SIX, SLB
 from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
 from components.hls import Hls
@@ -347,6 +347,25 @@ def test_nginx_has_a_worker_for_each_core_and_survives_node_drains() -> None:
     assert declared["ConfigMap", config]["immutable"] is True
     budget = declared["PodDisruptionBudget", "nginx-origin"]["spec"]
     assert (budget["maxUnavailable"], budget["selector"]) == (1, {"matchLabels": {"app": "nginx-origin"}})
+
+
+def test_edges_and_nginx_serve_https_with_the_certificate_of_a_secret() -> None:
+    edge = copy.deepcopy(GOOD["edge"]) | {"releases": SIX}
+    declared = declare(edge=edge, tls={"secretName": "live-tls", "port": 8443})
+    for name, folder in (("srs-edge-r6-deploy", "/usr/local/srs/tls"), ("nginx-origin-deploy", "/etc/nginx/tls")):
+        pod = declared["Deployment", name]["spec"]["template"]["spec"]
+        assert {"name": "tls", "secret": {"secretName": "live-tls", "defaultMode": 0o440}} in pod["volumes"], name
+        mounts = pod["containers"][0]["volumeMounts"]
+        assert {"name": "tls", "mountPath": folder, "readOnly": True} in mounts, "no subPath: it is never renewed"
+    edges, nginx = (declared["Service", name]["spec"]["ports"] for name in ("srs-edge-service", "nginx-origin-service"))
+    https = {"name": "https", "port": 8443, "targetPort": 8443, "protocol": "TCP", "nodePort": 30443}
+    assert edges[-1] == https
+    assert nginx[-1] == {"name": "https", "port": 443, "targetPort": 8443, "protocol": "TCP"}
+    for name in ("srs-edge", "nginx-origin"):
+        rules = declared["NetworkPolicy", name]["spec"]["ingress"]
+        assert {"port": 8443, "protocol": "TCP"} in rules[0]["ports"], name
+    origin = declared["StatefulSet", "srs-origin"]["spec"]["template"]["spec"]
+    assert not [volume for volume in origin["volumes"] if volume["name"] == "tls"]
 
 
 def test_a_large_volume_does_not_delay_the_origins(declared: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bad_configs import GOOD, NLB, SERVICE, SLB
+from bad_configs import GOOD, NLB, SERVICE, SIX, SLB
 from components.load_balancer import urls as stack_urls
 from model import alibaba
 from model.config import ConfigError, read_settings
@@ -291,6 +291,27 @@ def test_the_urls_have_the_ports_of_their_load_balancers(
     addresses = {"srs-edge-service": "1.2.3.4", "srs-publish-service": "5.6.7.8"}
     found = stack_urls(settings, addresses)
     assert found == {"publish": urls[0], "rtmp": urls[1], "flv": f"{urls[2]}/live/livestream.flv", "hls": found["hls"]}
+
+
+@pytest.mark.parametrize(
+    ("load_balancer", "tls", "hls", "flv", "playlist"),
+    [
+        (SLB, {}, {"port": 80, "httpsPort": 8443}, "1.2.3.4", "1.2.3.4:8443"),
+        (SLB, {"port": 8443}, {"httpsPort": 443}, "1.2.3.4:8443", "1.2.3.4"),
+        ({"kind": "nodePort", "host": "node"}, {}, {}, "node:30443", "nginx-origin-service"),
+    ],
+)
+def test_the_urls_of_https(load_balancer: Any, tls: Any, hls: Any, flv: str, playlist: str) -> None:
+    edge = {"replicas": 1, "releases": SIX, "drain": {"timeout": "10m"}}
+    volume = {"enabled": True, "storageClass": "nas"}
+    config = GOOD | {"loadBalancer": load_balancer, "edge": edge, "hls": volume | hls}
+    config["tls"] = {"secretName": "live-tls"} | tls
+    values = {f"srs:{key}": json.dumps(value) for key, value in config.items()}
+    settings = read_settings(values | {"alicloud:region": "cn-beijing"})
+    found = stack_urls(settings, {"srs-edge-service": "1.2.3.4"})
+    assert found["httpsFlv"] == f"https://{flv}/live/livestream.flv"
+    assert found["httpsHls"] == f"https://{playlist}/live/livestream.m3u8"
+    assert ("hls" in found) == ("port" in hls or "httpsPort" not in hls)
 
 
 @pytest.mark.parametrize(

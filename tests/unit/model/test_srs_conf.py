@@ -96,6 +96,12 @@ def test_additions_are_in_their_scope_as_they_were_written() -> None:
     assert not conf.findings
 
 
+def test_https_has_the_certificate_of_the_mounted_secret() -> None:
+    text = render_edge(V6, SERVICE, tls=True).text
+    https = "https { enabled on; listen 8443; key /usr/local/srs/tls/tls.key; cert /usr/local/srs/tls/tls.crt; }"
+    assert f"http_server {{ enabled on; listen 8080; {https} }}" in " ".join(text.split())
+
+
 def test_origins_know_each_other_and_do_not_drain() -> None:
     text = origin(V4).text
     assert f"coworkers {ORIGINS[0]}:1985 {ORIGINS[1]}:1985;" in text
@@ -332,6 +338,20 @@ def test_an_exporter_keeps_the_labels_that_the_config_gives_it() -> None:
         (6, 0, 191), "origin", additions=Additions(directives="exporter { listen 9000; }"), exporter=True
     ).findings
     assert "srs:monitoring uses 9972" in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("version", "https"),
+    [
+        ((4, 0, 271), False),
+        ((5, 0, 210), False),
+        ((5, 0, 211), True),
+        ((6, 0, 121), False),
+        ((6, 0, 122), True),
+    ],
+)
+def test_versions_whose_https_does_no_harm(version: tuple[int, int, int], https: bool) -> None:
+    assert capabilities(version).https is https
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from bad_configs import GOOD
+from bad_configs import GOOD, SIX
+from certificates import certificate, rsa_key
 from cluster.live import Kind
 from cluster.state import LiveState
 from model.settings.stack import StackSettings
@@ -91,3 +93,25 @@ def test_a_limit_range_states_the_resource_and_is_a_warning(key: str) -> None:
     assert not update.rejections
     (warning,) = [warning for warning in update.warnings if "LimitRange" in warning]
     assert warning.startswith("LimitRange team gives containers without a CPU limit one of 2:")
+
+
+@pytest.mark.parametrize(
+    ("pem", "message"),
+    [
+        ("", "must be a Secret with tls.crt and tls.key in namespace live"),
+        ("-----BEGIN RSA PRIVATE KEY-----", "has no certificate in its tls.crt"),
+        (certificate(ec.generate_private_key(ec.SECP256R1())), "has a key that is not RSA, and SRS takes no other"),
+    ],
+    ids=["no Secret", "no certificate", "EC"],
+)
+def test_a_certificate_that_srs_cannot_use_is_rejected(pem: str, message: str) -> None:
+    desired = settings(tls={"secretName": "live-tls"}, edge__releases=SIX)
+    (problem,) = planned(desired, replace(state_after(desired), certificate=pem)).rejections
+    assert str(problem).startswith(f"srs:tls.secretName: 'live-tls' {message}")
+
+
+def test_a_certificate_that_must_not_be_read_is_accepted() -> None:
+    desired = settings(tls={"secretName": "live-tls"}, edge__releases=SIX)
+    good = certificate(rsa_key())
+    for pem in (good, None):
+        assert not planned(desired, replace(state_after(desired), certificate=pem)).rejections

@@ -1,0 +1,17 @@
+"""`srs:tls`: HTTPS."""
+
+from pydantic import Field
+
+from model.base import Port, Settings
+from model.values import Subdomain
+
+
+class TlsSettings(Settings):
+    """HTTPS for HTTP-FLV, and for HLS: SRS and nginx have the certificate, so it works behind any load balancer."""
+
+    secret_name: Subdomain | None = Field(
+        default=None,
+        description="Secret of type kubernetes.io/tls in the stack's namespace, such as cert-manager makes it, with an "
+        "RSA key; default: no HTTPS. It is mounted, and never part of the stack's state.",
+    )
+    port: Port = Field(default=443, description="Port of the load balancer on which HTTP-FLV is served with HTTPS.")
