@@ -17,7 +17,7 @@ from cluster.live import LiveCluster
 from rollout.rotation import take_out
 from rollout.run_state import RunState
 from rollout.stack_file import StackFile
-from stack import NAME, READY_AFTER, ROOT, DevStack, eventually, release
+from stack import NAME, READY_AFTER, ROOT, STATE, DevStack, eventually, release
 from testbed.cluster import EmbeddedCluster
 
 SLOW = {"podAnnotations": {READY_AFTER: "4s"}}
@@ -183,3 +183,43 @@ def test_an_update_that_fails_has_the_programs_own_reason(operator: Operator) ->
 def test_draining_lists_the_edges_of_the_promotion(operator: Operator) -> None:
     draining = operator.json("draining")
     assert {entry["pod"] for entry in draining} == operator.stack.pod_names("", terminating=True)
+
+
+def test_an_interrupted_run_is_resumed_and_a_second_one_rejected(operator: Operator) -> None:
+    stack = operator.stack
+    canary = ["run", "--release", "r7", "--image", "ossrs/srs:v4.0.271", "--no-viewers", "--auto"]
+    options = [*canary, "--pause", "1s", "--steps", "25,50"]
+    before = operator.file.read_bytes()
+    dry = operator.json(*options, "--dry-run")
+    assert [step["percent"] for step in dry["steps"]] == [25, 50]
+    assert operator.file.read_bytes() == before
+    process = subprocess.Popen(
+        [str(ROOT / "bin/rollout"), *options, "--stack", NAME],
+        cwd=stack.folder,
+        env={**os.environ, **stack.variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    eventually(lambda: "r7" in stack.replicas(), 60)
+    process.kill()  # the update runs on
+    process.wait()
+    assert "rollout run` of release r7 is open" in operator.run(*options, code=3)
+    resumed = operator.json("resume")
+    assert resumed["result"] == "complete"
+    assert [step["percent"] for step in resumed["steps"]] == [25, 50]
+    assert stack.replicas()["r7"] == 2
+    assert not RunState.path(stack.folder, NAME).exists()
+
+
+def test_a_canary_that_crashes_under_its_first_viewers_is_reverted(operator: Operator) -> None:
+    stack = operator.stack
+    operator.git("checkout", "--", operator.file.name)
+    crashing = {"podAnnotations": {STATE: "crash-after-ready", "srs.testbed/crash-after": "8s"}}
+    file = StackFile.of(stack.folder, NAME).with_releases({"r7": release("v4.0.271", 0, **crashing)})
+    file.write()
+    run = ["run", "--release", "r7", "--no-viewers", "--auto", "--pause", "60s", "--steps", "25,100"]
+    reverted = operator.json(*run, code=4)
+    assert reverted["result"] == "reverted"
+    assert any("has restarted" in reason or "is not ready" in reason for reason in reverted["reasons"]), reverted
+    assert operator.file.read_bytes() == file.content
+    assert "r7" not in {name for name, count in stack.replicas().items() if count}
