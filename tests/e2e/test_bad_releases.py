@@ -13,7 +13,8 @@ from e2e.expectations import assert_undisturbed
 from e2e.live_stack import EDGES, LiveStack
 from e2e.viewers import Audience
 
-UNKNOWN_DIRECTIVE = {"directives": "no_such_directive on;"}
+UNKNOWN_DIRECTIVE = {"version": "6.0.999", "srs": {"directives": "no_such_directive on;"}}
+"""Of a version newer than what the program knows all directives of, so that only SRS can reject it."""
 
 CRASH_SECONDS = 4
 """Age at which SRS crashes: it accepts connections, and its pod is not ready before the warm-up ends."""
@@ -60,7 +61,7 @@ def test_a_release_that_crashes_affects_nobody_and_the_rollback_needs_no_new_pod
     good, serving = copy.deepcopy(stack.config), stack.endpoints()
     with audience() as viewers:
         for title, more, crash, reason in (
-            ("unknown directive", {"srs": UNKNOWN_DIRECTIVE}, nullcontext(), "no_such_directive"),
+            ("unknown directive", UNKNOWN_DIRECTIVE, nullcontext(), "no_such_directive"),
             (f"crash after {CRASH_SECONDS} s", {}, crashes(stack, serving), "exit code 137"),
         ):
             viewers.step(title)

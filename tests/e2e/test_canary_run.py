@@ -63,18 +63,18 @@ def test_a_run_reverts_a_canary_that_is_bad_for_its_viewers(
     stack.must_update()
     stack_file = stack.folder / f"Pulumi.{NAME}.yaml"
     before = stack_file.read_bytes()
-    watch = ["--address", addresses["rtmp"], "--auto", "--watch", "2s", "--pause", "60s", "--steps", "25,100"]
+    watch = ["--address", addresses["rtmp"], "--auto", "--watch", "2s", "--pause", "40s"]
     canary = ["run", "--release", "r6", "--image", new, *watch]
     with audience() as viewers:
         viewers.step("canary with late first pictures")
-        with rollout(stack, *canary, "--conf", "slow.conf") as process:
+        with rollout(stack, *canary, "--steps", "50,100", "--conf", "slow.conf") as process:
             slow = result(process, code=4)
         assert any("r6: the first frame comes after" in reason for reason in slow["reasons"]), slow["reasons"]
         assert stack_file.read_bytes() == before
         assert stack.replicas() == {"r5": EDGES}
 
         viewers.step("canary of 25 %")
-        with rollout(stack, *canary) as process:
+        with rollout(stack, *canary, "--steps", "25,100") as process:
             eventually(lambda: stack.replicas() == {"r5": EDGES - 1, "r6": 1}, 90)
             time.sleep(5)  # terminating edges accept connections for so long
             both = [*addresses.values(), "--watch", "2s", "--viewers", "60"]

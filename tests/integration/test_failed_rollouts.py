@@ -23,7 +23,7 @@ def crash_at_start(stack: DevStack) -> None:
     annotations = {STATE: "crash", MESSAGE: "check config : illegal directive foo"}
     stack.releases(
         r5=release("v4.0.5", 3),
-        r6=release("v4.0.6", 1, srs={"directives": "foo on;"}, podAnnotations=annotations),
+        r6=release("v4.0.6", 1, podAnnotations=annotations),
     )
 
 

@@ -24,8 +24,8 @@ def a_failed_update(stack: DevStack) -> None:
     crash = {STATE: "crash", MESSAGE: "check config : illegal directive foo"}
     stack.config["edge"]["rolloutTimeout"] = "4s"
     stack.releases(
-        r5=release("v4.0.6", 1, srs={"directives": "foo on;"}, podAnnotations=crash),
-        r7=release("v4.0.6", 3, srs={"directives": "foo on;"}, podAnnotations=crash),
+        r5=release("v4.0.6", 1, srs={"directives": "chunk_size 50000;"}, podAnnotations=crash),
+        r7=release("v4.0.6", 3, srs={"directives": "chunk_size 50000;"}, podAnnotations=crash),
     )
     assert not stack.update().ok
 
