@@ -94,7 +94,7 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
             await wait_for_namespace(live, settings.kubernetes.namespace_timeout, pulumi.log.info, on_progress)
         elif namespace := terminating_namespace(live):
             pulumi.log.warn(namespace[1])
-        return read_state(live, settings.tls.secret_name)
+        return read_state(live, settings.tls.secret_name, other_services=settings.uses_clbs)
     except UnreachableError as error:
         if not pulumi.runtime.is_dry_run():
             raise

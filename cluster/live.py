@@ -1,4 +1,5 @@
-"""A client for one namespace of the live cluster; it reads, plays, and scales, pauses and corrects workloads."""
+"""A client for one namespace of the live cluster. It reads and plays; it scales, pauses and corrects workloads, and
+releases the address of a Service."""
 
 import base64
 import json
@@ -199,6 +200,23 @@ class LiveCluster:
         path = f"{self._apps}/{workload['kind'].lower()}s/{metadata['name']}"
         self._request("PUT", path, {"fieldManager": FIELD_MANAGER}, workload | {"metadata": metadata})
 
+    def release_address(self, service: str) -> None:
+        """Remove the address from the status of a Service, so that its controller can write another one.
+
+        The controller of Alibaba Cloud binds a Service with an address to no other CLB (clbv1/model_applier.go,
+        `isLoadBalancerReusable`), even if the first one does not exist any more. Raises UnreachableError.
+        """
+        status = {"loadBalancer": {"ingress": None}}
+        self._request("PATCH", f"{self._core}/services/{service}/status", {}, {"status": status})
+
+    def other_services(self) -> list[Object] | None:
+        """The Services of all other namespaces; None if they must not be read."""
+        try:
+            services = self._list("/api/v1/services")
+        except ForbiddenError:
+            return None
+        return [service for service in services if service["metadata"]["namespace"] != self.namespace]
+
     def replica_sets(self, selector: str) -> list[Object]:
         """The ReplicaSets with these labels."""
         return self._list(f"{self._apps}/replicasets", selector)
@@ -231,9 +249,18 @@ class LiveCluster:
 
     def warnings(self, name: str) -> list[str]:
         """The messages of the warning events of a pod or a Service, oldest first."""
-        events = self._list(f"{self._core}/events", fields=f"involvedObject.name={name},type=Warning")
+        return [event["message"] for event in self._events(name) if event.get("type") == "Warning"]
+
+    def last_warning(self, name: str) -> str | None:
+        """The message of the last event of an object, if it is a warning."""
+        last = next(iter(self._events(name)[-1:]), None)
+        return last["message"] if last and last.get("type") == "Warning" else None
+
+    def _events(self, name: str) -> list[Object]:
+        """The events of an object, oldest first."""
+        events = self._list(f"{self._core}/events", fields=f"involvedObject.name={name}")
         events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        return [event["message"] for event in events if event.get("message")]
+        return [event for event in events if event.get("message")]
 
     @property
     def _core(self) -> str:

@@ -23,6 +23,7 @@ class LiveState:
     claim_expandable: whether the storage class of the HLS claim allows expansion, None if it is unknown.
     version, ip_family, priority_classes, prometheus_kinds: of the cluster, see `LiveCluster`.
     certificate: of the Secret for TLS as PEM, "" if there is none, None if it is unknown. Never its key.
+    other_services: the Services of other namespaces, None if they must not be read.
     unreachable: why the state could not be read, "" if it was; the other fields say nothing then.
     """
 
@@ -38,6 +39,7 @@ class LiveState:
     ip_family: str | None = None
     priority_classes: frozenset[str] | None = None
     prometheus_kinds: frozenset[str] | None = None
+    other_services: tuple[Object, ...] | None = ()
     unreachable: str = ""
 
     @property
@@ -73,10 +75,14 @@ class LiveState:
         return self.get("StatefulSet", ORIGIN)
 
 
-def read_state(live: LiveCluster, tls_secret: str | None = None) -> LiveState:
-    """Read the state. tls_secret: the Secret whose certificate is read. Raises UnreachableError."""
+def read_state(live: LiveCluster, tls_secret: str | None = None, other_services: bool = False) -> LiveState:
+    """Read the state. Raises UnreachableError.
+
+    tls_secret: the Secret whose certificate is read. other_services: whether to read the Services of other namespaces.
+    """
     with ThreadPoolExecutor(len(KINDS)) as pool:  # one round trip instead of ten
         lists: dict[Kind, Future[Objects]] = {kind: pool.submit(live.objects, kind) for kind in KINDS}
+        others = pool.submit(live.other_services) if other_services else None
         pods = pool.submit(live.pods, f"app in ({EDGE_APP},{ABORTED_APP},{ORIGIN})")
         uid, namespace = pool.submit(live.cluster_uid), pool.submit(live.live_namespace)
         version, ip_family = pool.submit(live.version), pool.submit(live.ip_family)
@@ -97,6 +103,7 @@ def read_state(live: LiveCluster, tls_secret: str | None = None) -> LiveState:
             prometheus_kinds=prometheus_kinds.result(),
             certificate=live.certificate(tls_secret) if tls_secret else None,
             namespace=namespace.result(),
+            other_services=() if others is None else _tuple(others.result()),
             objects=objects,
             confs={name: config["data"]["srs.conf"] for name, config in configs.items() if config},
             terminating=tuple(
@@ -104,6 +111,10 @@ def read_state(live: LiveCluster, tls_secret: str | None = None) -> LiveState:
             ),
             pods=tuple(pod for pod in pods.result() if not is_terminating(pod)),
         )
+
+
+def _tuple(services: list[Object] | None) -> tuple[Object, ...] | None:
+    return None if services is None else tuple(services)
 
 
 def _mounted_configs(workloads: Objects) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,10 @@ class Clb(pulumi.ComponentResource):
 
     id: pulumi.Output[str]
     """Id of the CLB, known once its EIP is associated."""
+    created_id: pulumi.Output[str]
+    """The same, known in a preview unless the CLB has to be created."""
+    address: pulumi.Output[str]
+    """The address of its EIP, or its own."""
 
     def __init__(
         self, name: str, settings: SlbLoadBalancer, title: str, opts: pulumi.ResourceOptions | None = None
@@ -43,9 +47,10 @@ class Clb(pulumi.ComponentResource):
             tags={**settings.tags, REUSED_TAG: "true"},
             opts=child,
         )
-        self.id = balancer.id
+        self.id = self.created_id = balancer.id
+        self.address = balancer.address
         if settings.eip:
-            associated = _eip(name, settings.eip, title, settings, balancer.id, child)
+            associated, self.address = _eip(name, settings.eip, title, settings, balancer.id, child)
             self.id = pulumi.Output.all(balancer.id, associated.id).apply(lambda ids: str(ids[0]))
         self.register_outputs({"id": self.id})
 
@@ -57,7 +62,7 @@ def _eip(
     settings: SlbLoadBalancer,
     clb: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
-) -> EipAssociation:
+) -> tuple[EipAssociation, pulumi.Output[str]]:
     address = EipAddress(
         f"{name}-eip",
         address_name=title,
@@ -69,6 +74,7 @@ def _eip(
         tags=dict(settings.tags),
         opts=opts,
     )
-    return EipAssociation(
+    association = EipAssociation(
         f"{name}-eip", allocation_id=address.id, instance_id=clb, instance_type="SlbInstance", opts=opts
     )
+    return association, address.ip_address

@@ -1,22 +1,31 @@
 """HLS: the origins write it to a shared volume, nginx serves it."""
 
+from collections.abc import Mapping
+
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
-from pulumi_kubernetes.core.v1 import ConfigMap, PersistentVolumeClaim, Service
+from pulumi_kubernetes.core.v1 import ConfigMap, PersistentVolumeClaim, Service, ServicePortArgsDict
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.load_balancer import LoadBalancer, bind
 from components.manifest import metadata
 from model.names import HLS, HLS_CLAIM, HTTPS_PORT, nginx_config
-from model.settings.load_balancer import annotations
 from model.settings.stack import StackSettings
 from model.workload_specs import NGINX_PORT, hls_spec
 
+LABELS = {"app": HLS}
+
 
 class Hls(pulumi.ComponentResource):
-    """Shared volume claim, nginx Deployment, its ConfigMap, Service, PodDisruptionBudget and NetworkPolicy."""
+    """The Services of HLS; `deploy` declares the rest.
 
+    Each CLB of the edges that serves HLS has a Service of its own, because a Service in use cannot move to another CLB
+    (clbv1/model_applier.go, `isLoadBalancerReusable`). The article's Service also exists without a CLB.
+    """
+
+    exposed: Mapping[str, Service]
+    """The Services with a load balancer, by the name of the Service of the edges that has the same one."""
     claim: PersistentVolumeClaim
     deployment: Deployment
 
@@ -25,17 +34,48 @@ class Hls(pulumi.ComponentResource):
         name: str,
         settings: StackSettings,
         namespace: pulumi.Input[str],
-        load_balancer: LoadBalancer,
+        load_balancers: Mapping[str, LoadBalancer],
+        port_names: Mapping[str, Mapping[int, str]],
+        backend_nodes: Mapping[str, Mapping[str, str]],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """load_balancer: its CLB serves HLS, where the settings have a port."""
+        """load_balancers: by the name of their Service. port_names: of ports that keep their live name, and
+        backend_nodes: labels that limit the backends, both by the name of the Service of HLS."""
         super().__init__("srs:hls:Hls", name, {}, opts)
+        self._settings = settings
+        self._namespace = namespace
         child = pulumi.ResourceOptions(parent=self)
-        hls = settings.hls
-        labels = {"app": HLS}
+        exposed: dict[str, Service] = {}
+        for service, edges in settings.hls_services.items():
+            shared = load_balancers[edges.name]
+            bound = bind(edges.load_balancer, shared.clb_id, backend_nodes.get(service, {}))
+            exposed[edges.name] = Service(
+                service,
+                metadata=metadata(service, namespace, LABELS, bound),
+                spec={
+                    "type": "LoadBalancer",
+                    "selector": LABELS,
+                    "ports": _ports(settings.hls.ports, settings.hls.https_port, port_names.get(service, {})),
+                },
+                opts=child,
+            )
+        self.exposed = exposed
+        if f"{HLS}-service" not in settings.hls_services:
+            inside = settings.hls_ports
+            ports = _ports([*inside.values()], inside.get("https"), port_names.get(f"{HLS}-service", {}))
+            Service(
+                f"{HLS}-service",
+                metadata=metadata(f"{HLS}-service", namespace, LABELS),
+                spec={"type": "ClusterIP", "selector": LABELS, "ports": ports},
+                opts=child,
+            )
+
+    def deploy(self) -> None:
+        """Declare the shared volume claim, nginx, its ConfigMap, PodDisruptionBudget and NetworkPolicy."""
+        settings, namespace, hls = self._settings, self._namespace, self._settings.hls
         self.claim = PersistentVolumeClaim(
             HLS_CLAIM,
-            metadata=metadata(HLS_CLAIM, namespace, labels),
+            metadata=metadata(HLS_CLAIM, namespace, LABELS),
             spec={
                 "access_modes": ["ReadWriteMany"],
                 "storage_class_name": hls.storage_class or "",
@@ -48,50 +88,32 @@ class Hls(pulumi.ComponentResource):
         config = nginx_config(settings.nginx_conf)
         conf = ConfigMap(
             config,
-            metadata=metadata(config, namespace, labels),
+            metadata=metadata(config, namespace, LABELS),
             data={"nginx.conf": settings.nginx_conf},
             immutable=True,
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.deployment = Deployment(
             f"{HLS}-deploy",
-            metadata=metadata(f"{HLS}-deploy", namespace, labels),
+            metadata=metadata(f"{HLS}-deploy", namespace, LABELS),
             spec=hls_spec(settings),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.claim, conf]),
         )
-        exposed = hls.is_exposed
-        targets: dict[str, pulumi.Input[int | str]] = {"http": "http", "https": HTTPS_PORT}
-        shared = annotations(load_balancer.exposed.load_balancer) if exposed else {}
-        Service(
-            f"{HLS}-service",
-            metadata=metadata(
-                f"{HLS}-service", namespace, labels, bind(shared, load_balancer.clb_id if exposed else None)
-            ),
-            spec={
-                "type": "LoadBalancer" if exposed else "ClusterIP",
-                "selector": labels,
-                "ports": [
-                    {"name": name, "port": port, "target_port": targets[name], "protocol": "TCP"}
-                    for name, port in settings.hls_ports.items()
-                ],
-            },
-            opts=child,
-        )
         PodDisruptionBudget(
             HLS,
-            metadata=metadata(HLS, namespace, labels),
+            metadata=metadata(HLS, namespace, LABELS),
             spec={
-                "selector": {"match_labels": labels},
+                "selector": {"match_labels": LABELS},
                 "max_unavailable": 1,
                 "unhealthy_pod_eviction_policy": "AlwaysAllow",
             },
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
         NetworkPolicy(
             HLS,
-            metadata=metadata(HLS, namespace, labels),
+            metadata=metadata(HLS, namespace, LABELS),
             spec={
-                "pod_selector": {"match_labels": labels},
+                "pod_selector": {"match_labels": LABELS},
                 "policy_types": ["Ingress"],
                 "ingress": [
                     {
@@ -102,6 +124,23 @@ class Hls(pulumi.ComponentResource):
                     }
                 ],
             },
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
+
+
+def _ports(ports: list[int], https: int | None, names: Mapping[int, str]) -> list[ServicePortArgsDict]:
+    """https: the port that leads to HTTPS. names: of ports that keep their live name.
+
+    The first new one of HTTP is `http`, if no other port has this name.
+    """
+    used = {names[port] for port in ports if port in names}
+    found: list[ServicePortArgsDict] = []
+    for port in ports:
+        name = "https" if port == https else "http"
+        name = names.get(port, f"{name}-{port}" if name in used else name)
+        used.add(name)
+        found.append(
+            {"name": name, "port": port, "target_port": HTTPS_PORT if port == https else "http", "protocol": "TCP"}
+        )
+    return found

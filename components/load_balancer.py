@@ -1,17 +1,17 @@
 """An exposed Service, with the load balancer of the kind in the config."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict, ServiceSpecArgsDict
 
 from components.manifest import metadata
-from model.alibaba import NLB_CLASS, PREFIX
-from model.exposed_service import IDENTITY, ExposedService
+from model.alibaba import NLB_CLASS, PREFIX, backend_label
+from model.exposed_service import ADDRESS, IDENTITY, ExposedService
 from model.names import HLS, HTTPS_PORT
 from model.settings.load_balancer import (
     AnyLoadBalancer,
-    ExternalLoadBalancer,
     NlbLoadBalancer,
     NodePortLoadBalancer,
     NoLoadBalancer,
@@ -20,6 +20,9 @@ from model.settings.load_balancer import (
     annotations,
 )
 from model.settings.stack import StackSettings
+
+if TYPE_CHECKING:
+    from components.clb import Clb
 
 
 class LoadBalancer(pulumi.ComponentResource):
@@ -40,40 +43,43 @@ class LoadBalancer(pulumi.ComponentResource):
         namespace: pulumi.Input[str],
         title: str,
         port_names: Mapping[int, str],
+        backend_nodes: Mapping[str, str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """title: the name of a CLB where the settings have none. port_names: of ports that keep their live name."""
+        """title: the name of a CLB where the settings have none. port_names: of ports that keep their live name.
+        backend_nodes: labels that limit the backends."""
         super().__init__("srs:edge:LoadBalancer", name, {}, opts)
         self.exposed = exposed
         load_balancer = exposed.load_balancer
-        self.clb_id = _clb_id(exposed.name, load_balancer, title, self)
-        bound = {IDENTITY: exposed.identity, **annotations(load_balancer)}
+        # The CLB that the stack creates. Not declared above: Pulumi would import its module to evaluate the type.
+        self.clb = _clb(exposed.name, load_balancer, title, self)
+        self.clb_id = self.clb.id if self.clb else getattr(load_balancer, "id", None)
+        bound = bind(load_balancer, self.clb_id, backend_nodes) | {IDENTITY: exposed.identity}
+        if self.clb:
+            bound[ADDRESS] = self.clb.address
         self.service = Service(
             exposed.name,
-            metadata=metadata(exposed.name, namespace, {"app": exposed.app}, bind(bound, self.clb_id)),
+            metadata=metadata(exposed.name, namespace, {"app": exposed.app}, bound),
             spec=_spec(exposed, port_names),
-            opts=pulumi.ResourceOptions(
-                parent=self, protect=isinstance(load_balancer, ExternalLoadBalancer) and load_balancer.protected
-            ),
+            opts=pulumi.ResourceOptions(parent=self, protect=load_balancer.protected),
         )
         self.register_outputs({})
 
 
-def bind(annotations: Mapping[str, str], clb_id: pulumi.Input[str] | None) -> dict[str, pulumi.Input[str]]:
+def bind(
+    load_balancer: AnyLoadBalancer, clb_id: pulumi.Input[str] | None, backend_nodes: Mapping[str, str]
+) -> dict[str, pulumi.Input[str]]:
     """Annotations of a Service with the id of its CLB; the controller needs them when the Service is created."""
-    return {**annotations, **({} if clb_id is None else {f"{PREFIX}id": clb_id})}
+    bound: dict[str, pulumi.Input[str]] = {**annotations(load_balancer), **backend_label(backend_nodes)}
+    return bound if clb_id is None else {**bound, f"{PREFIX}id": clb_id}
 
 
-def _clb_id(
-    service: str, load_balancer: AnyLoadBalancer, title: str, parent: pulumi.Resource
-) -> pulumi.Input[str] | None:
-    if not isinstance(load_balancer, SlbLoadBalancer):
+def _clb(service: str, load_balancer: AnyLoadBalancer, title: str, parent: pulumi.Resource) -> "Clb | None":
+    if not isinstance(load_balancer, SlbLoadBalancer) or load_balancer.id is not None:
         return None
-    if load_balancer.id is not None:
-        return load_balancer.id
     from components.clb import Clb  # only where a CLB is declared: the import takes half a second
 
-    return Clb(f"{service}-clb", load_balancer, title, pulumi.ResourceOptions(parent=parent)).id
+    return Clb(f"{service}-clb", load_balancer, title, pulumi.ResourceOptions(parent=parent))
 
 
 def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpecArgsDict:
@@ -126,8 +132,9 @@ def urls(settings: StackSettings, addresses: Mapping[str, str]) -> dict[str, str
     }
     if "https" in ports:
         found["httpsFlv"] = f"https://{_authority(viewer, ports['https'], 443)}/live/livestream.flv"
+    on_clb = next(iter(settings.hls_services.values()), None)
+    host = _host(on_clb, addresses) if on_clb else f"{HLS}-service"  # without a port, only inside the cluster
     for name, port in settings.hls_ports.items():
-        host = viewer if settings.hls.is_exposed else f"{HLS}-service"  # otherwise only inside the cluster
         key = "hls" if name == "http" else "httpsHls"
         found[key] = f"{name}://{_authority(host, port, {'http': 80, 'https': 443}[name])}/live/livestream.m3u8"
     return found

@@ -60,8 +60,9 @@ def max_connection_time(
       connection drain, or at once without one.
     - `ecs` with `externalTrafficPolicy: Local`: a node is a backend while it has a ready pod (`buildLocalBackends`
       starts from the same list), so it is removed with its last one: the same limit.
-    - `ecs` with `Cluster`: every node is a backend whatever pods it has (`buildClusterBackends`), and the node keeps
-      forwarding a known connection to a terminating pod (conntrack; with IPVS, real servers of weight 0).
+    - `ecs` with `Cluster`: a node is a backend whatever pods it has (`buildClusterBackends`), and keeps forwarding a
+      known connection to a terminating pod (conntrack; with IPVS, real servers of weight 0). See `backend_label`.
+      Pods on virtual nodes are backends themselves, as with `eni` (`buildClusterBackends`, "add eci backends").
     """
     if backend == "ecs" and traffic_policy == "Cluster":
         return None
@@ -198,6 +199,34 @@ SAFE_ANNOTATIONS = ("acl-status", "acl-type", "acl-id")
 def is_safe_annotation(key: str) -> bool:
     """Whether an annotation may change on a Service in use. The controller reads no annotation of another prefix."""
     return not key.startswith("service.beta.kubernetes.io/") or key.removeprefix(PREFIX) in SAFE_ANNOTATIONS
+
+
+def limits_backends(backend: Backend, traffic_policy: TrafficPolicy) -> bool:
+    """Whether the backends are nodes that need no pod of the Service, so that `backend_label` should limit them."""
+    return backend == "ecs" and traffic_policy == "Cluster"
+
+
+def backend_label(nodes: Mapping[str, str]) -> dict[str, str]:
+    """The annotation that limits the backends to nodes with these labels; none for all nodes.
+
+    Without it every node of the cluster carries connections, of whatever pool. The controller removes a node that is
+    NotReady, tainted by the cluster autoscaler (`ToBeDeletedByClusterAutoscaler`), or without these labels
+    (reconcile/backend/backend.go, `needExcludeFromLB` and `filterOutByLabel`), and the load balancer then drops the
+    connections through it within its connection drain.
+    """
+    if not nodes:
+        return {}
+    return {_BACKEND_LABEL: ",".join(f"{key}={value}" for key, value in sorted(nodes.items()))}
+
+
+def backend_nodes(annotations: Mapping[str, str]) -> dict[str, str]:
+    """The labels in the annotation of `backend_label`; empty without it."""
+    text = annotations.get(_BACKEND_LABEL) or annotations.get(f"{LEGACY_PREFIX}backend-label") or ""
+    pairs = (pair.partition("=") for pair in text.split(",") if pair)
+    return {key: value for key, _, value in pairs}
+
+
+_BACKEND_LABEL = f"{PREFIX}backend-label"
 
 
 def readiness_gate(service: str) -> str:

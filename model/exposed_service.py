@@ -20,7 +20,12 @@ from model.srs_conf import DEFAULT_VHOST, SrsConf, has_rules_by_address, open_vh
 from model.values import format_duration, seconds
 
 IDENTITY = "srs/load-balancer"
-"""Annotation of a Service: the identity of its load balancer, which later updates compare with the config."""
+"""Annotation of a Service: the identity of its load balancer, which later updates compare with the config, and whether
+Pulumi refuses to delete it."""
+
+ADDRESS = "srs/address"
+"""Annotation of a Service whose CLB the stack has created: the address that its status must have. The controller reads
+an address only when a Service changes (clbv1/event_handler.go, `needUpdate`), and this annotation changes with it."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class ExposedService:
     """A Service together with its load balancer.
 
     key: where its load balancer is in the stack config. app: the `app` label that it selects. ports: by name.
+    former: whether it is being replaced.
     """
 
     key: tuple[str, ...]
@@ -35,6 +41,7 @@ class ExposedService:
     load_balancer: AnyLoadBalancer
     app: str = EDGE_APP
     ports: Mapping[str, int] = field(default_factory=lambda: {"rtmp": RTMP_PORT, "http": HTTP_PORT})
+    former: bool = False
 
     @property
     def service_ports(self) -> dict[str, int]:
@@ -64,7 +71,8 @@ class ExposedService:
     @property
     def identity(self) -> str:
         """Value of the annotation IDENTITY."""
-        return json.dumps(self.load_balancer.identity, sort_keys=True)
+        load_balancer = self.load_balancer
+        return json.dumps({**load_balancer.identity, "protected": load_balancer.protected}, sort_keys=True)
 
     @property
     def limits_drain(self) -> bool:

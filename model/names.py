@@ -47,6 +47,11 @@ CONFIG_HASH_LENGTH = 10
 """Hex digits; 40 bits suffice to distinguish the configs of one release."""
 
 
+def hls_service(edge_service: str) -> str:
+    """The Service of HLS on the load balancer of a Service of the edges; the article's name for the article's one."""
+    return f"{HLS}-service" if edge_service == EDGE_SERVICE else f"{edge_service}-hls"
+
+
 def config_hash(text: str) -> str:
     """A short name for the content of an srs.conf."""
     return hashlib.sha256(text.encode()).hexdigest()[:CONFIG_HASH_LENGTH]

@@ -28,6 +28,7 @@ def declared_objects(settings: StackSettings) -> Iterator[tuple[str, str]]:
         yield from (("ServiceAccount", edge_run(release)), ("Deployment", edge_deployment(release)))
     if settings.hls.enabled:
         yield from (("PersistentVolumeClaim", HLS_CLAIM), ("Service", f"{HLS}-service"), ("PodDisruptionBudget", HLS))
+        yield from (("Service", name) for name in settings.hls_services if name != f"{HLS}-service")
     for name, enabled in ((HLS, settings.hls.enabled), (DEMO, settings.demo.enabled)):
         if enabled:
             yield from (("Deployment", f"{name}-deploy"), ("NetworkPolicy", name))

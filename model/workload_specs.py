@@ -74,9 +74,8 @@ def edge_spec(settings: StackSettings, release: str) -> DeploymentSpecArgsDict:
     run = edge_run(release)
     exporter = settings.exports(release_settings.srs_version)
     mounts, volumes = _certificate(settings, srs_conf.TLS_FOLDER)
-    container = srs_container(
-        release_settings.image, release_settings.resources, mounts, edge.warm_up, exporter=exporter
-    )
+    image = settings.images.reference(release_settings.image)
+    container = srs_container(image, release_settings.resources, mounts, edge.warm_up, exporter=exporter)
     if edge.drain.deregister:
         # The pod accepts connections until load balancers have removed it; SIGTERM comes after that. `sleep` is a
         # kubelet action (on by default since Kubernetes 1.30) and needs no shell in the image.
@@ -141,7 +140,7 @@ def origin_spec(settings: StackSettings) -> StatefulSetSpecArgsDict:
         mounts = [{"name": "hls", "mount_path": f"{SRS_HOME}/objs/nginx/html"}]
         volumes = [{"name": "hls", "persistent_volume_claim": {"claim_name": HLS_CLAIM}}]
     exporter = settings.exports(origin.srs_version)
-    container = srs_container(origin.image, origin.resources, mounts, exporter=exporter)
+    container = srs_container(settings.images.reference(origin.image), origin.resources, mounts, exporter=exporter)
     conf = settings.origin_conf
     pod = srs_pod(container, origin_config(conf.hash), conf.is_secret, ORIGIN, volumes)
     if settings.hls.enabled:
@@ -194,7 +193,7 @@ def hls_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
         "containers": [
             {
                 "name": "nginx",
-                "image": hls.image,
+                "image": settings.images.reference(hls.image),
                 "image_pull_policy": "IfNotPresent",
                 # Not the entrypoint of the image, which edits files of its read-only root.
                 "command": ["nginx", "-c", f"{NGINX_CONF}/nginx.conf"],
@@ -253,7 +252,7 @@ def demo_spec(settings: StackSettings) -> DeploymentSpecArgsDict:
                 "containers": [
                     {
                         "name": "encoder",
-                        "image": demo.image,
+                        "image": settings.images.reference(demo.image),
                         "image_pull_policy": "IfNotPresent",
                         "command": ["/bin/sh", "-c"],
                         "args": [f"while true; do ffmpeg -re -i '{demo.source}' -c copy -f flv {url}; sleep 3; done"],

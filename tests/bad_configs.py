@@ -581,6 +581,17 @@ BAD_CLOUD_CONFIGS = [
     ),
     # HLS, images, nodes, monitoring.
     put("hls/port", 8081, "needs loadBalancer.kind slb (it is nodePort)"),
+    put("hls/formerPort", 81, "must be another port than hls.port"),
+    put("publish/former", {}, "must be the load balancer that", shown=ABSENT, at="publish.former.loadBalancer"),
+    put("images/mirror", "https://docker.io", "must be a host such as"),
+    cloud({"backendNodes": {"a b": "c"}}, "must be the key of a label", at="backendNodes.a b", shown="'a b'"),
+    put(
+        "loadBalancer",
+        SLB | {"externalTrafficPolicy": "Local", "backendNodes": {"pool": "edge"}},
+        "can only be set with backend ecs and externalTrafficPolicy Cluster",
+        shown="{pool: 'edge'}",
+        at="loadBalancer.backendNodes",
+    ),
     put("hls/port", 0, "must be greater than or equal to 1"),
     put("images/pullSecrets", "acr", "must be a valid list"),
     put("images/pullSecrets", ["ACR"], "must be a DNS label", shown="'ACR'", at="images.pullSecrets[0]"),

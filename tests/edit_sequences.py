@@ -315,14 +315,13 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "edge.warmUp": SHORT,
     "edge.minReady": SHORT,
     "edge.rolloutTimeout": TIMEOUTS,
-    "loadBalancer(nodePort).rtmpPort": st.sampled_from([32000, 32002]),
-    "loadBalancer(nodePort).httpPort": st.sampled_from([32001, 32003]),
     "loadBalancer(nodePort).host": st.sampled_from(["live.example.com", "127.0.0.1", REMOVE]),
     "loadBalancer(nodePort).annotations": st.sampled_from([{"example.com/a": "1"}, {"example.com/b": ""}, REMOVE]),
     "publish.hook": st.sampled_from(
         ["http://auth.example.com/publish?key=a", "http://auth.example.com/?key=b", REMOVE]
     ),
     "publish.to": st.sampled_from(["edges", "origins", REMOVE]),
+    "images.mirror": st.sampled_from(["mirror.example.com", "mirror.example.com:5000/hub", REMOVE]),
     "images.pullSecrets": st.sampled_from([["a"], ["a", "b"], REMOVE]),
     **_placement("hls"),
     "hls.size": st.sampled_from(["1Gi", "1024Mi", "2Gi", "500Mi", REMOVE]),
@@ -457,6 +456,8 @@ COVERED = {
     "images.registry.password": "registry",
     "hls.enabled": "hls: it needs a storage class",
     "loadBalancer(nodePort).service": "move_load_balancer",
+    "loadBalancer(nodePort).rtmpPort": "move_load_balancer, and rejections: it cannot change on a Service in use",
+    "loadBalancer(nodePort).httpPort": "move_load_balancer, and rejections: it cannot change on a Service in use",
     "kubernetes.clusterId": "rejections: it cannot change",
     "kubernetes.namespace": "rejections: it cannot change",
     "kubernetes.createNamespace": "rejections: it cannot change",
@@ -471,12 +472,14 @@ LEFT_OUT = {
     "publish.loadBalancer": "has only kinds of the cloud",
     "publish.exclusive": "the same",
     "publish.from": "cannot be checked behind a node port",
+    "publish.former": "has only kinds of the cloud",
     "hls.port": "needs an slb",
     "monitoring.labels": "needs the Prometheus Operator",
     "monitoring.interval": "the same",
     "hls.httpsPort": "needs an slb",
     "loadBalancer(nodePort).httpsPort": "needs TLS",
     "tls": "needs a Secret and releases of 6.0; tests/integration/test_edits.py",
+    "hls.formerPort": "needs an slb",
 }
 """Keys that no edit changes, by prefix, with the reason."""
 
@@ -524,6 +527,7 @@ def rejections(config: Config, clean: bool) -> Iterator[Rejected]:
     service = {key: value for key, value in config["loadBalancer"].items() if key == "service"}
     yield Rejected((("loadBalancer", service | {"kind": "none"}),), "cannot be changed on Service")
     yield Rejected((("loadBalancer.service", "third"),), "is a new Service")
+    yield Rejected((("loadBalancer.rtmpPort", 32010),), "cannot be changed on Service")
     if config.get("hls", {}).get("enabled"):
         yield Rejected((("hls.storageClass", "other"),), "must stay 'testbed-rwx'")
         yield Rejected((("hls.size", "100Mi"),), "a volume cannot shrink")

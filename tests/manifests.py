@@ -15,6 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from cluster.state import LiveState  # noqa: E402
 from components.demo_stream import DemoStream  # noqa: E402
 from components.edge_fleet import EdgeFleet  # noqa: E402
 from components.hls import Hls  # noqa: E402
@@ -22,6 +23,7 @@ from components.load_balancer import LoadBalancer  # noqa: E402
 from components.namespace import namespace_name  # noqa: E402
 from components.origin_cluster import OriginCluster  # noqa: E402
 from model.config import read_settings  # noqa: E402
+from update.load_balancers import backend_nodes  # noqa: E402
 
 STACKS = ("dev", "staging", "prod")
 PREFIX = "kubernetes:"
@@ -59,13 +61,18 @@ def manifests(stack: str) -> list[dict[str, Any]]:
     @pulumi.runtime.test
     def run() -> None:
         namespace = namespace_name(settings, pulumi.ResourceOptions())
+        nodes = backend_nodes(settings, LiveState())
         exposed = [
-            LoadBalancer(service.name, service, namespace, service.name, {}) for service in settings.exposed_services
+            LoadBalancer(service.name, service, namespace, service.name, {}, nodes.get(service.name, {}))
+            for service in settings.exposed_services
         ]
         fleet = EdgeFleet("srs-edge", settings, namespace)
         for release in settings.edge.releases:
             fleet.release(release)
-        hls = Hls("nginx-origin", settings, namespace, exposed[0]) if settings.hls.enabled else None
+        by_service = {item.exposed.name: item for item in exposed}
+        hls = Hls("nginx-origin", settings, namespace, by_service, {}, nodes) if settings.hls.enabled else None
+        if hls:
+            hls.deploy()
         OriginCluster("srs-origin", settings, namespace, {}, hls.claim if hls else None)
         if settings.demo.enabled:
             DemoStream("srs-demo", settings, namespace)

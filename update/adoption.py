@@ -19,7 +19,7 @@ from model.alibaba import LEGACY_PREFIX, PREFIX
 from model.exposed_service import ExposedService
 from model.names import API_PORT, HLS, HLS_CLAIM, ORIGIN, ORIGIN_HEADLESS_SERVICE, ORIGIN_SERVICE, RTMP_PORT
 from model.problems import Problem
-from model.settings.load_balancer import SlbLoadBalancer, annotations
+from model.settings.load_balancer import CloudLoadBalancer, SlbLoadBalancer, annotations
 from model.settings.stack import StackSettings
 from model.values import format_duration
 from update.load_balancers import identity_problems
@@ -47,8 +47,9 @@ def _services(settings: StackSettings) -> dict[str, _Service]:
     services = {
         ORIGIN_HEADLESS_SERVICE: _Service(ORIGIN, (RTMP_PORT, API_PORT), headless=True),
         ORIGIN_SERVICE: _Service(ORIGIN, (RTMP_PORT,)),
-        f"{HLS}-service": _Service(HLS, (settings.hls.port or 80,)),
+        f"{HLS}-service": _Service(HLS, settings.hls.ports or (80,)),
     }
+    services |= {name: _Service(HLS, settings.hls.ports) for name in settings.hls_services}
     for exposed in settings.exposed_services:
         services[exposed.name] = _Service(exposed.app, tuple(exposed.ports.values()), exposed=exposed)
     return services
@@ -188,6 +189,8 @@ def _extra_annotations(settings: StackSettings, name: str, live: Object) -> list
     ours = set(annotations(exposed.load_balancer)) if exposed else set[str]()
     if exposed and isinstance(exposed.load_balancer, SlbLoadBalancer):
         ours.add(f"{PREFIX}id")
+    if exposed and isinstance(exposed.load_balancer, CloudLoadBalancer):
+        ours.add(f"{PREFIX}backend-label")  # it stays as it is
     live_annotations: Mapping[str, str] = live["metadata"].get("annotations") or {}
     return sorted(key for key in live_annotations if key.startswith("service.beta.kubernetes.io/") and key not in ours)
 

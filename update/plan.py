@@ -22,7 +22,7 @@ from model.workloads import Workload
 from update.adoption import adoption_problems, adoption_warnings, port_names
 from update.autoscaling import autoscaler_problems, autoscaler_warnings
 from update.cluster_problems import cluster_problems, cluster_warnings
-from update.load_balancers import load_balancer_problems, removed_services
+from update.load_balancers import backend_nodes, load_balancer_problems, load_balancer_warnings
 from update.order import Step, foreign_edges, ready_edges, steps, trims
 from update.ownership import (
     Binding,
@@ -46,7 +46,7 @@ class UpdatePlan:
     changes: of each workload. trims: see `update.order.trims`. steps: in order; after the last one, all declared
     workloads but the paused ones are awaited. paused: workloads that nothing waits for. binding: of the stack.
     ready_edges: by release, before the update. foreign_edges: ready edges of others behind the same Service, by
-    Deployment. port_names: see `update.adoption.port_names`.
+    Deployment. port_names: see `update.adoption.port_names`. backend_nodes: see `update.load_balancers.backend_nodes`.
     """
 
     binding: Binding
@@ -59,6 +59,7 @@ class UpdatePlan:
     ready_edges: Mapping[str, int] = field(default_factory=dict[str, int])
     foreign_edges: Mapping[str, int] = field(default_factory=dict[str, int])
     port_names: Mapping[str, Mapping[int, str]] = field(default_factory=dict[str, Mapping[int, str]])
+    backend_nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
 
 def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding | None) -> UpdatePlan:
@@ -93,6 +94,7 @@ def plan(settings: StackSettings, state: LiveState, stack: str, bound: Binding |
         ready_edges=ready_edges(own),
         foreign_edges=foreign_edges(state, own),
         port_names=port_names(settings, own),
+        backend_nodes=backend_nodes(settings, own),
     )
 
 
@@ -236,8 +238,7 @@ def _warnings(settings: StackSettings, state: LiveState, changes: tuple[Workload
             "kube-system"
         )
     yield from autoscaler_warnings(settings, state)
-    for name in removed_services(settings, state):
-        yield f"Service {name} will be deleted, with its load balancer and all connections through it"
+    yield from load_balancer_warnings(settings, state)
     for change in changes:
         yield from _change_warnings(settings, state, change)
     if not settings.hls.enabled and state.get("PersistentVolumeClaim", HLS_CLAIM):

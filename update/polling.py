@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ POLL_INTERVAL = 0.5
 
 STUCK_TIMEOUT = timedelta(minutes=1)
 """How long a pod may be stuck, in a state that rarely recovers, before its rollout fails."""
+
+_IP = re.compile(r"[\d.]+|[\da-f:]+")
 
 T = TypeVar("T")
 
@@ -150,23 +153,27 @@ async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: C
 
 
 async def wait_for_address(
-    live: LiveCluster, service: str, timeout: timedelta, on_progress: Callable[[str], None]
+    live: LiveCluster, service: str, timeout: timedelta, on_progress: Callable[[str], None], expected: str | None = None
 ) -> str:
     """Wait until a Service has the address of its load balancer, and return it.
 
+    expected: the address of the load balancer, if it is known. A host name is accepted as well (annotation `hostname`).
     Raises AddressError at the timeout, with the Service's events.
     """
 
     def observe(elapsed: timedelta) -> str | Pending:
         events: list[str] = []
+        host = None
         try:
-            if host := address(live.service(service)):
+            host = address(live.service(service))
+            if host and (expected in (None, host) or not _IP.fullmatch(host)):
                 return host
             events = live.warnings(service)
         except UnreachableError as error:
             events = [str(error)]
         message = [
-            f"Service {service} has no address of its load balancer after {format_duration(timeout)}",
+            f"Service {service} has no address of its load balancer after {format_duration(timeout)}"
+            + (f", but {host}, where the load balancer has {expected}" if host else ""),
             *(f"  {event}" for event in list(dict.fromkeys(events))[-3:]),
             *([] if events else ["  it has no events: is a cloud controller manager running?"]),
             f"  kubectl -n {live.namespace} describe service {service}",

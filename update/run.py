@@ -20,8 +20,9 @@ from components.origin_cluster import OriginCluster
 from components.pull_secret import registry_secret
 from model import workloads
 from model.alerts import alert_rules
-from model.names import DEMO, HLS, HLS_CLAIM, MONITORING, ORIGIN
-from model.settings.load_balancer import ExternalLoadBalancer
+from model.alibaba import PREFIX
+from model.names import DEMO, HLS, HLS_CLAIM, MONITORING, ORIGIN, hls_service
+from model.settings.load_balancer import ExternalLoadBalancer, SlbLoadBalancer
 from model.settings.stack import StackSettings
 from model.srs_version import format_version
 from model.workloads import Workload
@@ -68,12 +69,17 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
             namespace,
             f"{settings.kubernetes.namespace}-{service.name}",
             plan.port_names.get(service.name, {}),
+            plan.backend_nodes.get(service.name, {}),
             opts,
         )
         for service in settings.exposed_services
     ]
+    by_service = {load_balancer.exposed.name: load_balancer for load_balancer in load_balancers}
+    hls = None
+    if settings.hls.enabled:
+        hls = Hls(HLS, settings, namespace, by_service, plan.port_names, plan.backend_nodes, opts)
     # Before any pod changes: a release cannot become ready behind a load balancer that was never created.
-    addresses = await _wait_for_addresses(live, load_balancers, state.services)
+    addresses = await _wait_for_addresses(live, load_balancers, hls, state.services)
     outputs = {
         "namespace": namespace,
         "urls": urls(settings, addresses),
@@ -86,7 +92,7 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
         outputs["alertRules"] = alert_rules(settings)
     for key, value in outputs.items():
         pulumi.export(key, value)
-    declarations, claim = _declarations(settings, namespace, load_balancers[0], plan.port_names, opts)
+    declarations, claim = _declarations(settings, namespace, hls, plan.port_names, opts)
     await _run_steps(plan, live, declarations, partial(_wait_for_claim, live, settings, claim), settings.redact)
 
 
@@ -97,7 +103,7 @@ Declarations = Mapping[str, Callable[[], pulumi.CustomResource]]
 def _declarations(
     settings: StackSettings,
     namespace: pulumi.Input[str],
-    load_balancer: LoadBalancer,
+    hls: Hls | None,
     port_names: Mapping[str, Mapping[int, str]],
     opts: pulumi.ResourceOptions,
 ) -> tuple[Declarations, pulumi.CustomResource | None]:
@@ -105,8 +111,8 @@ def _declarations(
     fleet = EdgeFleet("srs-edge", settings, namespace, opts)
     claim = None
     declarations: dict[str, Callable[[], pulumi.CustomResource]] = {}
-    if settings.hls.enabled:
-        hls = Hls(HLS, settings, namespace, load_balancer, opts)
+    if hls:
+        hls.deploy()
         claim = hls.claim
         declarations[workloads.hls(settings).name] = lambda: hls.deployment
     declarations[workloads.demo(settings).name] = lambda: DemoStream(DEMO, settings, namespace, opts).deployment
@@ -227,11 +233,11 @@ async def _wait_for_claim(live: LiveCluster, settings: StackSettings, claim: pul
 
 
 async def _wait_for_addresses(
-    live: LiveCluster, load_balancers: Sequence[LoadBalancer], services: Mapping[str, Object]
+    live: LiveCluster, load_balancers: Sequence[LoadBalancer], hls: Hls | None, services: Mapping[str, Object]
 ) -> dict[str, str]:
     """Wait until all Services of type LoadBalancer have an address, and return the addresses by Service.
 
-    services: the live ones; a preview reads the addresses from them, and does not wait.
+    services: the live ones before the update; a preview reads the addresses from them, and does not wait.
     """
     addresses: dict[str, str] = {}
     failed: list[str] = []
@@ -239,21 +245,63 @@ async def _wait_for_addresses(
         exposed = load_balancer.exposed
         if not isinstance(exposed.load_balancer, ExternalLoadBalancer):
             continue
-        if pulumi.runtime.is_dry_run():
-            if host := address(services.get(exposed.name)):
-                addresses[exposed.name] = host
-            continue
-        await load_balancer.service.id.future()  # until the engine has applied it
-        on_progress = partial(pulumi.log.info, resource=load_balancer.service, ephemeral=True)
-        try:
-            addresses[exposed.name] = await wait_for_address(
-                live, exposed.name, exposed.load_balancer.address_timeout, on_progress
-            )
-        except AddressError as error:
-            pulumi.log.error(str(error), load_balancer.service)
-            failed.append(exposed.name)
+        resources = {exposed.name: load_balancer.service}
+        if hls and exposed.name in hls.exposed:
+            resources |= {hls_service(exposed.name): hls.exposed[exposed.name]}
+        for name, resource in resources.items():
+            before = services.get(name)
+            if pulumi.runtime.is_dry_run():
+                await _report_lost_clb(live, load_balancer, resource, name, before)
+                if host := address(before):
+                    addresses[name] = host
+                continue
+            await resource.id.future()  # until the engine has applied it
+            try:
+                await _report_lost_clb(live, load_balancer, resource, name, before)
+                addresses[name] = await wait_for_address(
+                    live,
+                    name,
+                    exposed.load_balancer.address_timeout,
+                    partial(pulumi.log.info, resource=resource, ephemeral=True),
+                    await load_balancer.clb.address.future() if load_balancer.clb else None,
+                )
+            except (AddressError, UnreachableError) as error:
+                pulumi.log.error(str(error), resource)
+                failed.append(name)
+                continue
+            if not load_balancer.clb:
+                await _report_warning(live, resource, name)
     if failed:
         raise pulumi.RunError(
             f"no address: {', '.join(failed)}. No pod was changed. Fix the cause and run `pulumi up` again."
         )
     return addresses
+
+
+async def _report_lost_clb(
+    live: LiveCluster, load_balancer: LoadBalancer, resource: pulumi.Resource, name: str, before: Object | None
+) -> None:
+    """Warn about a CLB that the provider has not found any more; the update gives its Service the new one."""
+    lost = (before or {"metadata": {}})["metadata"].get("annotations", {}).get(f"{PREFIX}id")
+    if not load_balancer.clb or not lost:
+        return
+    found = await load_balancer.clb.created_id.future()  # None in a preview that would create it
+    if found == lost:
+        return
+    exposed = load_balancer.exposed.load_balancer
+    keeps_address = isinstance(exposed, SlbLoadBalancer) and exposed.eip is not None
+    pulumi.log.warn(
+        f"CLB {lost} of Service {name} does not exist any more in this region and account; another one replaces it"
+        + ("" if keeps_address else f", with another address than {address(before)}: check DNS"),
+        resource,
+    )
+    if not pulumi.runtime.is_dry_run() and not keeps_address:
+        await asyncio.to_thread(live.release_address, name)
+
+
+async def _report_warning(live: LiveCluster, resource: pulumi.Resource, name: str) -> None:
+    """Warn if a load balancer that the provider does not see may be gone: its Service keeps the old address."""
+    with contextlib.suppress(UnreachableError):
+        if warning := await asyncio.to_thread(live.last_warning, name):
+            message = f"the last event of Service {name} is a warning, its load balancer may be gone: {warning}"
+            pulumi.log.warn(message, resource)

@@ -36,15 +36,28 @@ class HlsSettings(Placement):
         default=None,
         description="Port of the `slb` load balancer on which HLS is served; default: only inside the cluster.",
     )
+    former_port: Port | None = Field(
+        default=None,
+        description="A port that is being replaced by `port`: HLS is served on both until this key is removed.",
+    )
 
     https_port: Port | None = Field(
-        default=None, description="The same with HTTPS (`srs:tls`); default: only inside the cluster."
+        default=None,
+        description="Port of the `slb` load balancer on which HLS is served with HTTPS (`srs:tls`); default: only "
+        "inside the cluster.",
     )
 
     @property
-    def is_exposed(self) -> bool:
-        """Whether it has a port of the load balancer."""
-        return self.port is not None or self.https_port is not None
+    def ports(self) -> list[int]:
+        """The ports of the load balancer on which HLS is served."""
+        return [port for port in (self.port, self.former_port, self.https_port) if port is not None]
+
+    @model_validator(mode="after")
+    def _former_port_is_another_one(self) -> Self:
+        if self.former_port is not None and self.port in (None, self.former_port):
+            allowed = "must be another port than hls.port, which replaces it"
+            raise RuleError([Problem(("formerPort",), self.former_port, allowed)])
+        return self
 
     @model_validator(mode="after")
     def _storage_class_is_set(self) -> Self:

@@ -1,11 +1,14 @@
 """`srs:images`: how images are pulled."""
 
+import re
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StrictStr
 
-from model.base import NonEmpty, Settings
+from model.base import NonEmpty, Settings, matching
 from model.values import DnsLabel
+
+_mirror = matching(r"[a-z0-9.-]+\.[a-z0-9-]+(:\d{1,5})?(/[a-z0-9._-]+)*", "a host such as docker.m.daocloud.io")
 
 REGISTRY_SECRET = "srs-registry"
 """The pull Secret that the stack creates."""
@@ -24,12 +27,28 @@ class RegistrySettings(Settings):
 class ImagesSettings(Settings):
     """How images are pulled."""
 
+    mirror: Annotated[StrictStr, _mirror] | None = Field(
+        default=None,
+        description="Host, and path if needed, of a mirror of Docker Hub that the nodes can reach, such as "
+        "`docker.m.daocloud.io`. Images without a registry are pulled from there, under their name.",
+    )
     pull_secrets: list[DnsLabel] = Field(
         default_factory=list[str], description="Names of pull secrets that exist in the namespace."
     )
     registry: RegistrySettings | None = Field(
         default=None, description="A registry for which the stack creates a pull secret."
     )
+
+    def reference(self, image: str) -> str:
+        """Where an image of the config is pulled from.
+
+        An image without a registry is one of Docker Hub; `nginx` is `library/nginx` there (distribution/reference,
+        normalize.go, `splitDockerDomain`).
+        """
+        registry, slash, _ = image.partition("/")
+        if self.mirror is None or (slash and (re.search("[.:]", registry) or registry == "localhost")):
+            return image
+        return f"{self.mirror}/{image if slash else f'library/{image}'}"
 
     @property
     def secret_names(self) -> list[str]:

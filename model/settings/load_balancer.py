@@ -10,9 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictS
 from pydantic.alias_generators import to_camel
 
 from model import alibaba
-from model.base import NonEmpty, Port, Settings
+from model.base import NonEmpty, Port, Settings, matching
 from model.names import HTTP_PORT, RTMP_PORT
 from model.problems import Problem, RuleError
+from model.settings.pods import LabelKey, LabelValue
 from model.values import DnsLabel, Duration, seconds
 
 NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
@@ -31,23 +32,14 @@ def _between(minimum: timedelta, maximum: timedelta, zero_allowed: bool = False)
     return AfterValidator(check)
 
 
-def _matching(pattern: str, description: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {description}")
-        return value
-
-    return AfterValidator(check)
-
-
-ClbId = Annotated[StrictStr, _matching(r"lb-[a-z0-9]{4,}", "the id of a CLB, such as lb-2ze1x2y3z4")]
-VswitchId = Annotated[StrictStr, _matching(r"vsw-[a-z0-9]{4,}", "the id of a vswitch, such as vsw-2ze1x2y3z4")]
+ClbId = Annotated[StrictStr, matching(r"lb-[a-z0-9]{4,}", "the id of a CLB, such as lb-2ze1x2y3z4")]
+VswitchId = Annotated[StrictStr, matching(r"vsw-[a-z0-9]{4,}", "the id of a vswitch, such as vsw-2ze1x2y3z4")]
 ResourceGroupId = Annotated[
-    StrictStr, _matching(r"rg-[a-z0-9]{4,}", "the id of a resource group, such as rg-acfmz7u4wxy")
+    StrictStr, matching(r"rg-[a-z0-9]{4,}", "the id of a resource group, such as rg-acfmz7u4wxy")
 ]
-Zone = Annotated[StrictStr, _matching(r"[a-z]{2,3}(-[a-z0-9]+)+", "a zone, such as cn-beijing-h")]
+Zone = Annotated[StrictStr, matching(r"[a-z]{2,3}(-[a-z0-9]+)+", "a zone, such as cn-beijing-h")]
 ClbName = Annotated[
-    StrictStr, _matching(r"[\w.-]{1,80}", "a name of at most 80 letters, digits, '-', '.' and '_', such as srs-edge")
+    StrictStr, matching(r"[\w.-]{1,80}", "a name of at most 80 letters, digits, '-', '.' and '_', such as srs-edge")
 ]
 """CLB API, `CreateLoadBalancer`."""
 
@@ -63,12 +55,46 @@ ConnectionTimeout = Annotated[Duration, _between(timedelta(seconds=10), alibaba.
 
 AnnotationKey = Annotated[
     StrictStr,
-    _matching(
+    matching(
         r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?",
         "the key of an annotation, such as example.com/key",
     ),
 ]
 """Kubernetes docs, "Annotations", "Syntax and character set"."""
+
+
+SAFE_IN_PLACE: Any = {
+    # Names and outputs; no load balancer reads them.
+    "service": True,  # another name is another Service
+    "host": True,
+    "address_timeout": True,
+    "protect": True,
+    # The controller sets these attributes of a listener or of its server group, which stay (clbv1/listeners.go,
+    # `tcp.Update`: SetLoadBalancerTCPListenerAttribute; nlbv2/listeners.go, server_groups.go).
+    "scheduler": True,
+    "connection_drain": True,
+    "established_timeout": True,
+    "idle_timeout": True,
+    "persistence_timeout": True,
+    "health_check": True,
+    # Compared with the live Service: more nodes are safe, fewer are not (update/load_balancers.py).
+    "backend_nodes": True,
+    # A statement of the operator; and a restriction, which drops those whom it is to exclude.
+    "drain_ceiling": True,
+    "source_ranges": True,
+    # The provider sets these attributes of a CLB or an EIP without replacing it (resource_alicloud_slb_load_balancer.go
+    # and resource_alicloud_eip_address.go: not ForceNew).
+    "name": True,
+    "tags": True,
+    "instance_charge_type": True,
+    "spec": True,
+    "internet_charge_type": True,
+    "bandwidth": True,
+    "delete_protection": True,
+    "modification_protection": True,
+    "eip": {"bandwidth"},  # not its charge type, which is ForceNew: another address
+}
+"""The keys that are known to be safe on a Service in use. A change of any other key is rejected (update/plan.py)."""
 
 
 class ServiceSettings(Settings):
@@ -85,10 +111,27 @@ class ServiceSettings(Settings):
         "sets. An annotation that the stack sets is rejected.",
     )
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must not change on a Service in use, by config key: all keys but those of SAFE_IN_PLACE."""
+        found = self.model_dump(mode="json", by_alias=True, exclude=SAFE_IN_PLACE)
+        found["annotations"] = {k: v for k, v in self.annotations.items() if not self.is_safe_annotation(k)}
+        return found
+
+    @property
+    def protected(self) -> bool:
+        """Whether Pulumi is to refuse the deletion of the load balancer and its Service."""
+        return False
+
     def annotation_problem(self, key: str) -> str | None:
         """Why an annotation must not be added, by the rules of this kind; None if it may be."""
         del key
         return None
+
+    def is_safe_annotation(self, key: str) -> bool:
+        """Whether an annotation may change on a Service in use. Nothing reads them on these Services but add-ons."""
+        del key
+        return True
 
     @model_validator(mode="after")
     def _annotations_are_not_ours(self) -> Self:
@@ -112,11 +155,6 @@ class NoLoadBalancer(ServiceSettings):
     is_on_internet: ClassVar[bool] = False
     hides_addresses: ClassVar[bool] = False
 
-    @property
-    def identity(self) -> dict[str, str]:
-        """What cannot change on a Service in use, by config key: a change would drop connections."""
-        return {"kind": self.kind}
-
 
 class NodePortLoadBalancer(ServiceSettings):
     """The edge Service is of type NodePort: viewers, or your own load balancer, connect to the nodes."""
@@ -132,11 +170,6 @@ class NodePortLoadBalancer(ServiceSettings):
 
     is_on_internet: ClassVar[bool] = False  # as far as the config says
     hides_addresses: ClassVar[bool] = True
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What cannot change on a Service in use, by config key: a change would drop connections."""
-        return {"kind": self.kind}
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
@@ -228,6 +261,13 @@ class CloudLoadBalancer(ExternalLoadBalancer):
         "client's), or only nodes with a ready edge (`Local`; connections through a node that loses its last ready "
         "edge are dropped after `connectionDrain`).",
     )
+    backend_nodes: dict[LabelKey, LabelValue] | None = Field(
+        default=None,
+        description="With `ecs` and `Cluster`: labels of the nodes that accept connections, `{}` for all nodes. They "
+        "should be stable: a node that becomes NotReady or is removed drops the connections through it. Default: the "
+        "`nodeSelector` of the edges (of the origins, where it leads to them). A Service in use keeps its nodes; more "
+        "can be added, with fewer labels.",
+    )
     scheduler: alibaba.Scheduler = Field(default="wrr", description="How it selects a backend.")
     connection_drain: Annotated[
         Duration, _between(timedelta(seconds=10), alibaba.MAX_CONNECTION_TIMEOUT, zero_allowed=True)
@@ -254,13 +294,13 @@ class CloudLoadBalancer(ExternalLoadBalancer):
         return self.backend == "ecs" and self.external_traffic_policy == "Cluster"
 
     @property
-    def shared_identity(self) -> dict[str, str]:
-        """The part of `identity` that both kinds have."""
-        return {
-            "addressType": self.address_type,
-            "backend": self.backend,
-            "externalTrafficPolicy": self.external_traffic_policy,
-        }
+    def limits_backends(self) -> bool:
+        """See `alibaba.limits_backends`."""
+        return alibaba.limits_backends(self.backend, self.external_traffic_policy)
+
+    def is_safe_annotation(self, key: str) -> bool:
+        """See `alibaba.is_safe_annotation`."""
+        return alibaba.is_safe_annotation(key)
 
     @model_validator(mode="after")
     def _policy_fits_backend(self) -> Self:
@@ -271,6 +311,17 @@ class CloudLoadBalancer(ExternalLoadBalancer):
                         ("externalTrafficPolicy",),
                         self.external_traffic_policy,
                         "has no effect with backend eni, where no node forwards; leave it out, or use backend ecs",
+                    )
+                ]
+            )
+        if self.backend_nodes is not None and not self.limits_backends:
+            raise RuleError(
+                [
+                    Problem(
+                        ("backendNodes",),
+                        self.backend_nodes,
+                        "can only be set with backend ecs and externalTrafficPolicy Cluster; otherwise the backends "
+                        "are the pods, or their nodes",
                     )
                 ]
             )
@@ -322,11 +373,6 @@ class SlbLoadBalancer(CloudLoadBalancer):
     def annotation_problem(self, key: str) -> str | None:
         """See `alibaba.annotation_problem`."""
         return alibaba.annotation_problem(key, alibaba.CLB_KEYS)
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What cannot change on a Service in use (clbv1/model_applier.go rejects another id), by config key."""
-        return {"kind": self.kind, **self.shared_identity, "id": self.id or "", "vswitchId": self.vswitch_id or ""}
 
     @property
     def is_on_internet(self) -> bool:
@@ -424,11 +470,6 @@ class NlbLoadBalancer(CloudLoadBalancer):
         """See `alibaba.annotation_problem`."""
         return alibaba.annotation_problem(key, alibaba.NLB_KEYS)
 
-    @property
-    def identity(self) -> dict[str, str]:
-        """What cannot change on a Service in use, by config key."""
-        return {"kind": self.kind, **self.shared_identity}
-
     @model_validator(mode="after")
     def _tags_can_be_annotated(self) -> Self:
         problems = [
@@ -496,16 +537,10 @@ class ServiceLoadBalancer(ExternalLoadBalancer):
         """Whether pods see the address of a node as the client's; a controller may preserve it nevertheless."""
         return self.external_traffic_policy == "Cluster"
 
-    @property
-    def identity(self) -> dict[str, str]:
-        """What cannot change on a Service in use, by config key."""
-        return {
-            "kind": self.kind,
-            "loadBalancerClass": self.load_balancer_class or "",
-            "externalTrafficPolicy": self.external_traffic_policy,
-            "rtmpPort": str(self.rtmp_port),
-            "httpPort": str(self.http_port),
-        }
+    def is_safe_annotation(self, key: str) -> bool:
+        """None is known to be: it depends on the controller."""
+        del key
+        return False
 
     def annotation_problem(self, key: str) -> str | None:
         """SRS closes a connection that begins with a header of the PROXY protocol."""

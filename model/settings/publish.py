@@ -46,8 +46,8 @@ SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]\w*$")]
 SecretValue = Annotated[SecretStr, AfterValidator(_word)]
 
 
-class PublishSettings(Settings):
-    """Where encoders publish to, if not through the viewers' load balancer."""
+class PublishTarget(Settings):
+    """A load balancer for encoders."""
 
     to: Literal["edges", "origins"] = Field(
         default="edges",
@@ -59,6 +59,11 @@ class PublishSettings(Settings):
         default=NoLoadBalancer(kind="none"),
         description="A load balancer for RTMP alone. With `kind: none` encoders publish through the viewers' one.",
     )
+
+
+class PublishSettings(PublishTarget):
+    """Where encoders publish to, if not through the viewers' load balancer."""
+
     exclusive: StrictBool = Field(
         default=False,
         description="Whether this load balancer, with `to: origins`, is the only way to publish: edges then reject "
@@ -74,6 +79,18 @@ class PublishSettings(Settings):
         default=None,
         description="URL that SRS asks whether an encoder may publish (`on_publish`). It can be set with `--secret`.",
     )
+    former: PublishTarget | None = Field(
+        default=None,
+        description="What is being replaced: `to` and `loadBalancer` as they were. It stays unchanged until this key "
+        "is removed, so that its connections are not dropped.",
+    )
+
+    @model_validator(mode="after")
+    def _former_has_a_load_balancer(self) -> Self:
+        if self.former and isinstance(self.former.load_balancer, NoLoadBalancer):
+            path = ("former", "loadBalancer")
+            raise RuleError([Problem(path, None, "must be the load balancer that is being replaced")])
+        return self
 
     @model_validator(mode="after")
     def _exclusive_fits(self) -> Self:

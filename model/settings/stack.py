@@ -22,6 +22,7 @@ from model.names import (
     PUBLISH_SERVICE,
     RTMP_PORT,
     edge_deployment,
+    hls_service,
     origin_hosts,
     origin_service_host,
 )
@@ -41,7 +42,7 @@ from model.settings.load_balancer import (
 from model.settings.monitoring import MonitoringSettings
 from model.settings.origin import OriginSettings
 from model.settings.pods import SrsSettings
-from model.settings.publish import HOOK, PublishSettings, SecretName, SecretValue
+from model.settings.publish import HOOK, PublishSettings, PublishTarget, SecretName, SecretValue
 from model.settings.tls import TlsSettings
 from model.srs_conf import CIDR_SINCE, HTTPS_HOOK_SINCE, SrsConf
 from model.srs_version import Version, capabilities, defects, format_version, recommended
@@ -113,27 +114,48 @@ class StackSettings(Settings):
 
     @property
     def former_edge_service(self) -> ExposedService | None:
-        """The viewers' Service that is being replaced, None if there is none."""
+        """The viewers' Service that is being replaced, None if there is none.
+
+        One inside the cluster (`kind: none`) has to be named, because this kind is also the key's default.
+        """
         former = self.former_load_balancer
-        if isinstance(former, NoLoadBalancer):
+        if isinstance(former, NoLoadBalancer) and former.service is None:
             return None
         name = former.service or EDGE_SERVICE
-        return ExposedService(("formerLoadBalancer",), name, former, EDGE_APP, self.edge_ports)
+        return ExposedService(("formerLoadBalancer",), name, former, EDGE_APP, self.edge_ports, former=True)
 
     @property
     def publish_service(self) -> ExposedService | None:
         """The encoders' Service, None if they use the viewers' one."""
-        load_balancer = self.publish.load_balancer
-        if isinstance(load_balancer, NoLoadBalancer):
-            return None
-        app = EDGE_APP if self.publish.to == "edges" else ORIGIN
-        name = load_balancer.service or PUBLISH_SERVICE
-        return ExposedService(("publish", "loadBalancer"), name, load_balancer, app, {"rtmp": RTMP_PORT})
+        return _publish_service(("publish",), self.publish)
+
+    @property
+    def former_publish_service(self) -> ExposedService | None:
+        """The encoders' Service that is being replaced, None if there is none."""
+        former = self.publish.former
+        return _publish_service(("publish", "former"), former) if former else None
+
+    @property
+    def hls_services(self) -> dict[str, ExposedService]:
+        """The Services of HLS on the CLBs of the edges, by their names, with the Service whose CLB each uses."""
+        if not self.hls.enabled or not self.hls.ports:
+            return {}
+        services = (self.edge_service, self.former_edge_service)
+        return {
+            hls_service(service.name): service
+            for service in services
+            if service and isinstance(service.load_balancer, SlbLoadBalancer)
+        }
 
     @property
     def exposed_services(self) -> list[ExposedService]:
         """All Services that are reached from outside the cluster."""
-        services = (self.edge_service, self.former_edge_service, self.publish_service)
+        services = (
+            self.edge_service,
+            self.former_edge_service,
+            self.publish_service,
+            self.former_publish_service,
+        )
         return [service for service in services if service]
 
     @property
@@ -146,6 +168,11 @@ class StackSettings(Settings):
         ]
 
     @property
+    def uses_clbs(self) -> bool:
+        """Whether a Service has a CLB, which a Service of another namespace could have as well."""
+        return any(isinstance(service.load_balancer, SlbLoadBalancer) for service in self.exposed_services)
+
+    @property
     def readiness_gates(self) -> list[str]:
         """Conditions that an edge needs besides its probes (see `alibaba.readiness_gate`).
 
@@ -154,7 +181,7 @@ class StackSettings(Settings):
         return [
             alibaba.readiness_gate(service.name)
             for service in self.external_edge_services
-            if service.key != ("formerLoadBalancer",)
+            if not service.former
             and isinstance(service.load_balancer, CloudLoadBalancer)
             and service.load_balancer.backend == "eni"
         ]
@@ -172,27 +199,29 @@ class StackSettings(Settings):
                 "of drain.deregister behind a load balancer",
             )
         reserved = {ORIGIN_SERVICE: "the origins", ORIGIN_HEADLESS_SERVICE: "the origins", f"{HLS}-service": "hls"}
+        reserved |= dict.fromkeys(self.hls_services, "hls")
         yield from conflicts(self.exposed_services, reserved)
         yield from self._hls_port_problems()
         yield from self._tls_problems()
 
     @property
     def hls_ports(self) -> dict[str, int]:
-        """The ports of nginx's Service by name; none without HLS."""
+        """The ports in the URLs of HLS by scheme; none without HLS."""
         hls = self.hls
-        ports = {"http": hls.port, "https": hls.https_port} if hls.is_exposed else {"http": 80, "https": 443}
+        ports = {"http": hls.port, "https": hls.https_port} if hls.ports else {"http": 80, "https": 443}
         if not hls.enabled or self.tls.secret_name is None:
             ports.pop("https")
         return {name: port for name, port in ports.items() if port is not None and hls.enabled}
 
     def _hls_port_problems(self) -> Iterator[Problem]:
-        for key, port in (("port", self.hls.port), ("httpsPort", self.hls.https_port)):
+        hls = self.hls
+        for key, port in (("port", hls.port), ("formerPort", hls.former_port), ("httpsPort", hls.https_port)):
             path = ("hls", key)
             if port is None:
                 continue
             if not self.hls.enabled:
                 yield Problem(path, port, "has no effect while hls.enabled is false; leave it out")
-            if not isinstance(self.load_balancer, SlbLoadBalancer):
+            if not isinstance(self.load_balancer, SlbLoadBalancer) and not self.hls_services:
                 kind = self.load_balancer.kind
                 yield Problem(
                     path, port, f"needs loadBalancer.kind slb (it is {kind}): only a CLB can have several Services"
@@ -428,6 +457,15 @@ class StackSettings(Settings):
             }
             for name, share in self.edge.shares.items()
         }
+
+
+def _publish_service(key: tuple[str, ...], target: PublishTarget) -> ExposedService | None:
+    load_balancer = target.load_balancer
+    if isinstance(load_balancer, NoLoadBalancer):
+        return None
+    app = EDGE_APP if target.to == "edges" else ORIGIN
+    name, former = load_balancer.service or PUBLISH_SERVICE, key[-1] == "former"
+    return ExposedService((*key, "loadBalancer"), name, load_balancer, app, {"rtmp": RTMP_PORT}, former)
 
 
 CONFIG_KEYS: Mapping[str, str] = {

@@ -77,6 +77,7 @@ class CloudApi:
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
+        self.addresses = itertools.count(10)
         self._faults: list[_Fault] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -145,7 +146,7 @@ class CloudApi:
         """Create a CLB, like CreateLoadBalancer."""
         vswitch = parameters.get("VSwitchId", "")
         intranet = parameters.get("AddressType") == "intranet"
-        number = len(self.clbs) + len(self.eips) + 10
+        number = next(self.addresses)
         clb: Answer = {
             "LoadBalancerId": self.new_id("lb"),
             "LoadBalancerName": parameters.get("LoadBalancerName", ""),
@@ -296,7 +297,7 @@ def _eip(api: CloudApi, parameters: Parameters) -> Answer:
 def _allocate(api: CloudApi, parameters: Parameters) -> Answer:
     eip: Answer = {
         "AllocationId": api.new_id("eip"),
-        "IpAddress": f"198.51.100.{len(api.eips) + 10}",
+        "IpAddress": f"198.51.100.{next(api.addresses)}",
         "Status": "Available",
         "Name": parameters.get("Name", ""),
         "Bandwidth": parameters.get("Bandwidth", "5"),

@@ -5,12 +5,16 @@ It has those rules of the real one (kubernetes/cloud-provider-alibaba-cloud) tha
 - A Service with the id of a CLB gets the CLB's address, or its elastic one with `external-ip-type: eip`. It is
   rejected, with a warning event, if the CLB does not exist, has another address type, belongs to a controller by its
   tags, or if the Service already has the address of another CLB.
-- Listeners are created on the Service's ports only with `force-override-listeners: "true"`.
+- Listeners are created on the Service's ports, and deleted on others, only with `force-override-listeners: "true"`.
 - The CLB gets the tag that marks it as used.
 - Backends are pods (`eni`: ready, not terminating), nodes with a ready pod (`Local`) or all nodes (`Cluster`). A pod
   with a readiness gate for the Service becomes a backend before it becomes ready.
+- A node is left out when it is NotReady, tainted by the cluster autoscaler, excluded by a label, or without the labels
+  of `backend-label` (reconcile/backend/backend.go, `needExcludeFromLB` and `filterOutByLabel`).
 - A Service with the class of NLBs gets a host name, and needs zone maps.
-- A finalizer keeps a terminating Service until its listeners are removed.
+- A finalizer keeps a terminating Service until its listeners are removed; a Service that has become one of another type
+  loses listeners, address and finalizer.
+- It handles a Service only when its spec or its annotations, endpoints or nodes have changed, and after a failure.
 """
 
 import datetime
@@ -39,6 +43,21 @@ class BindError(Exception):
     """The controller cannot bind a Service; the message is that of the real one."""
 
 
+def accepts(node: Object, labels: dict[str, str]) -> bool:
+    """Whether a node may be a backend. labels: of the annotation `backend-label`."""
+    found: dict[str, str] = node["metadata"].get("labels", {})
+    taints = [taint["key"] for taint in node["spec"].get("taints", [])]
+    conditions = {item["type"]: item["status"] for item in node.get("status", {}).get("conditions", [])}
+    return (
+        labels.items() <= found.items()
+        and "ToBeDeletedByClusterAutoscaler" not in taints
+        and bool(conditions)
+        and conditions.get("Ready", "True") == "True"
+        and "node.kubernetes.io/exclude-from-external-load-balancers" not in found
+        and "node-role.kubernetes.io/master" not in found
+    )
+
+
 @dataclass
 class CloudController:
     """Controls one namespace while its `with` block runs.
@@ -61,6 +80,8 @@ class CloudController:
     def __post_init__(self) -> None:
         self._api = config.new_client_from_config(str(self.kubeconfig))
         self._core = client.CoreV1Api(self._api)
+        self._failed: set[str] = set()
+        self._handled: dict[str, Any] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -96,12 +117,13 @@ class CloudController:
     def _reconcile(self, service: Object) -> None:
         meta, spec = service["metadata"], service["spec"]
         name: str = meta["name"]
-        if spec["type"] != "LoadBalancer":
-            return
         finalizers: list[str] = meta.get("finalizers", [])
-        if "deletionTimestamp" in meta:
+        if "deletionTimestamp" in meta or spec["type"] != "LoadBalancer":
             if FINALIZER in finalizers:
                 self.listeners = {key: user for key, user in self.listeners.items() if user != name}
+                self._core.patch_namespaced_service_status(
+                    name, self.namespace, {"status": {"loadBalancer": {"ingress": None}}}
+                )
                 others = [finalizer for finalizer in finalizers if finalizer != FINALIZER]
                 self._patch(name, {"metadata": {"finalizers": others}})
             return
@@ -113,16 +135,21 @@ class CloudController:
         history = self.seen.setdefault(name, [])
         if not history or history[-1] != settings:
             history.append(settings)
+        handled = (spec["ports"], annotations, self._update_backends(service, settings))
+        if name not in self._failed and self._handled.get(name) == handled:
+            return
+        self._handled[name] = handled
         try:
             ingress = self._bind(service, settings)
         except BindError as error:
+            self._failed.add(name)
             self._warn(service, f"Error syncing load balancer [{settings.get('id', '')}]: {error}")
             return
+        self._failed.discard(name)
         if service.get("status", {}).get("loadBalancer", {}).get("ingress") != [ingress]:
             self._core.patch_namespaced_service_status(
                 name, self.namespace, {"status": {"loadBalancer": {"ingress": [ingress]}}}
             )
-        self._update_backends(service, settings)
 
     def _bind(self, service: Object, settings: dict[str, str]) -> dict[str, str]:
         name, spec = service["metadata"]["name"], service["spec"]
@@ -133,7 +160,7 @@ class CloudController:
             return {"hostname": f"nlb-{service['metadata']['uid'][:8]}.cn-beijing.nlb.example.com"}
         clb = self.api.clbs.get(settings.get("id", ""))
         if clb is None:
-            raise BindError("find no loadbalancer by the id that the service has")
+            raise BindError("DescribeLoadBalancerAttribute: The specified LoadBalancerId does not exist.")
         identifier: str = clb["LoadBalancerId"]
         if settings.get("address-type", "internet") != clb["AddressType"]:
             raise BindError("alicloud: can not change LoadBalancer AddressType once created. delete and retry")
@@ -145,6 +172,10 @@ class CloudController:
         if ingress and settings.get("external-ip-type") != "eip" and ingress[0].get("ip") != clb["Address"]:
             raise BindError(f"service has been associated with ip [{ingress[0].get('ip')}], cannot be bound to ip")
         if settings.get("force-override-listeners") == "true":
+            ports = {port["port"] for port in spec["ports"]}
+            others = [key for key, user in self.listeners.items() if user == name and key[1] not in ports]
+            for key in others:
+                del self.listeners[key]
             for port in spec["ports"]:
                 user = self.listeners.setdefault((identifier, port["port"]), name)
                 if user != name:
@@ -152,7 +183,7 @@ class CloudController:
         tags.setdefault("kubernetes.reused.by.user", "true")
         return {"ip": eip or clb["Address"], "ipMode": "VIP"}
 
-    def _update_backends(self, service: Object, settings: dict[str, str]) -> None:
+    def _update_backends(self, service: Object, settings: dict[str, str]) -> set[str]:
         name, spec = service["metadata"]["name"], service["spec"]
         selector = spec["selector"].items()
         pods = [pod for pod in self._list("pods") if selector <= pod["metadata"].get("labels", {}).items()]
@@ -171,12 +202,19 @@ class CloudController:
         if settings["backend-type"] == "eni":
             backends = {pod["metadata"]["name"] for pod in ready}
         elif spec.get("externalTrafficPolicy") == "Local":
-            backends = {pod["spec"]["nodeName"] for pod in ready}
+            backends = {pod["spec"]["nodeName"] for pod in ready} & self._nodes(settings)
         else:
-            backends = {node["metadata"]["name"] for node in self._list("nodes", namespaced=False)}
+            backends = self._nodes(settings)
         history = self.backends.setdefault(name, [])
         if not history or history[-1] != backends:
             history.append(backends)
+        return backends
+
+    def _nodes(self, settings: dict[str, str]) -> set[str]:
+        """The nodes that may be backends."""
+        wanted = dict(pair.split("=") for pair in settings.get("backend-label", "").split(",") if pair)
+        nodes = self._list("nodes", namespaced=False)
+        return {node["metadata"]["name"] for node in nodes if accepts(node, wanted)}
 
     def _open_gate(self, pod: Object, gate: str) -> None:
         condition = {"type": gate, "status": "True", "reason": "BackendAdded"}

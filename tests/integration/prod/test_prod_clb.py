@@ -80,3 +80,18 @@ def test_manual_changes_are_reverted(prod: ProdStack) -> None:
     prod.must_update()
     assert prod.clb["LoadBalancerName"] == f"{prod.namespace}-{SERVICE}"
     assert tags["app"] == "srs"
+
+
+def test_a_clb_that_was_deleted_by_hand_is_replaced_together_with_the_address(prod: ProdStack) -> None:
+    lost = prod.clb
+    del prod.api.clbs[lost["LoadBalancerId"]]
+    message = f"CLB {lost['LoadBalancerId']} of Service {SERVICE} does not exist any more in this region and account"
+    assert message in prod.preview().output
+    update = prod.must_update()
+    assert message in update.output
+    assert f"with another address than {lost['Address']}" in update.output
+    assert prod.clb["LoadBalancerId"] != lost["LoadBalancerId"]
+    (ingress,) = prod.get("service", SERVICE)["status"]["loadBalancer"]["ingress"]
+    assert ingress["ip"] == prod.clb["Address"] != lost["Address"]
+    unchanged = prod.must_update()
+    assert unchanged.changes == {}, unchanged.output

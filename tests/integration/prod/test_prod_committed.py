@@ -1,16 +1,21 @@
 """The committed production stack: node pools, load balancers and secrets.
 
-Without its protections and its resource requests; with a registry and a load balancer for encoders.
+Without its resource requests; with a registry and a load balancer for encoders. Its protections are on until the
+load balancers are moved.
 """
 
 import base64
+import copy
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
 
+from integration.prod.fake_cloud_controller import PREFIX
 from integration.prod.prod_stack import PASSWORD, SECRETS, ProdStack, production_stack
-from stack import ROOT, Result
+from stack import ROOT, Result, eventually
 from testbed.cluster import EmbeddedCluster
 
 POOL = "srs.example.com/pool"
@@ -24,13 +29,11 @@ def prod(cloud_cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactor
         credentials = created.provider_config
         created.config = created.committed_config()
         created.provider_config = credentials
-        unprotected = {"protect": False, "deleteProtection": False}
-        created.load_balancer.update(unprotected)
         for pods in (created.config["origin"], created.config["edge"]["releases"]["r5"]):
             del pods["resources"]
             pods |= {"image": f"registry.example.com/ossrs/srs@sha256:{'ab' * 32}", "version": "4.0.271"}
         (vswitch,) = created.api.vswitches
-        publish = {"kind": "slb", "addressType": "intranet", "vswitchId": vswitch, **unprotected}
+        publish = {"kind": "slb", "addressType": "intranet", "vswitchId": vswitch}
         created.config["publish"] = {"to": "origins", "loadBalancer": publish}
         created.config["images"] = {"registry": {"server": "registry.example.com", "username": "puller"}}
         created.config["images"] = created.set_secret("srs:images.registry.password", PASSWORD, "--path")
@@ -125,6 +128,139 @@ def test_another_password_updates_the_secret_and_rolls_nothing(prod: ProdStack) 
     changed = prod.must_update()
     assert changed.changes == {"srs-registry": "update"}, changed.output
     assert prod.pod_names() == pods
+
+
+def backends(prod: ProdStack, service: str) -> set[str]:
+    """The present backends of a Service, as the controller knows them."""
+    return prod.controller.backends[service][-1]
+
+
+def test_the_backends_are_the_nodes_of_the_pool_without_those_that_the_controller_leaves_out(prod: ProdStack) -> None:
+    nodes = {node["metadata"]["name"]: node["metadata"]["labels"].get(POOL) for node in prod.get("nodes")["items"]}
+    edge, origin = ({name for name, pool in nodes.items() if pool == wanted} for wanted in ("edge", "origin"))
+    assert backends(prod, "srs-edge-service") == backends(prod, "nginx-origin-service") == edge
+    assert backends(prod, "srs-publish-service") == origin
+    # What docs/alibaba.md says about the nodes of the pool.
+    node = min(edge)
+    taint = "ToBeDeletedByClusterAutoscaler=1:PreferNoSchedule"
+    prod.kubectl("taint", "node", node, taint)
+    try:
+        eventually(lambda: backends(prod, "srs-edge-service") == edge - {node})
+    finally:
+        prod.kubectl("taint", "node", node, f"{taint}-")
+    eventually(lambda: backends(prod, "srs-edge-service") == edge)
+    prod.kubectl("cordon", node)
+    prod.kubectl("uncordon", node)
+    new = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "starting", "labels": {POOL: "edge"}}}
+    manifest = prod.folder / "node.json"
+    manifest.write_text(json.dumps(new))
+    prod.kubectl("create", "-n", "", "-f", str(manifest))
+    try:
+        for ready in ("True", "False"):
+            status = {"status": {"conditions": [{"type": "Ready", "status": ready}]}}
+            prod.kubectl("patch", "node", "starting", "--subresource=status", "--patch", json.dumps(status))
+            eventually(lambda: ("starting" in backends(prod, "srs-edge-service")) is (ready == "True"))  # noqa: B023
+    finally:
+        prod.kubectl("delete", "node", "starting")
+    assert all(edge - {node} <= found for found in prod.controller.backends["srs-edge-service"]), "cordoning drops none"
+
+
+def rejected(prod: ProdStack, *messages: str) -> None:
+    """Each message is in the output of an update, which changes nothing."""
+    before, calls = prod.snapshot(), len(prod.api.calls)
+    update = prod.update()
+    assert not update.ok
+    for message in messages:
+        assert message in update.output, update.output
+    assert prod.snapshot() == before
+    assert not [call for call in prod.api.calls[calls:] if call.changes]
+
+
+def test_edits_that_would_drop_connections_are_rejected_with_the_way_that_drops_none(prod: ProdStack) -> None:
+    config = copy.deepcopy(prod.config)
+    prod.load_balancer["eip"]["chargeType"] = "PayByBandwidth"
+    prod.load_balancer["backendNodes"] = {POOL: "edge", "stable": "yes"}
+    prod.config["publish"]["to"] = "edges"
+    prod.config["publish"]["loadBalancer"] |= {"annotations": {f"{PREFIX}cookie": "x"}}
+    prod.config["hls"]["port"] = 81
+    rejected(
+        prod,
+        "srs:loadBalancer.eip: {chargeType: 'PayByBandwidth'} cannot be changed on Service srs-edge-service",
+        "srs:loadBalancer.backendNodes: ",
+        "would remove nodes from the backends of Service srs-edge-service",
+        "Move the existing load balancer to srs:formerLoadBalancer",
+        "srs:publish.to: 'edges' cannot be changed on Service srs-publish-service",
+        "srs:publish.loadBalancer.annotations: ",
+        "as they are to srs:publish.former",
+        "srs:hls.port: 81 cannot replace port 80 of Service nginx-origin-service",
+        "Set hls.formerPort: 80",
+    )
+    prod.config = config
+
+
+def test_all_load_balancers_are_replaced_while_the_former_ones_stay(prod: ProdStack) -> None:
+    """The documented way, with all protections: both next to each other, unprotect the former ones, remove them."""
+    edge, publish = prod.controller_annotations()["id"], prod.controller_annotations("srs-publish-service")["id"]
+    former, former_publish = prod.config["loadBalancer"], copy.deepcopy(prod.config["publish"])
+    pods = prod.pod_names()
+    prod.config["formerLoadBalancer"] = former
+    # Another kind of address, without an EIP, and other nodes.
+    prod.config["loadBalancer"] = {"kind": "slb", "addressType": "internet", "service": "srs-edge-next", "host": "next"}
+    prod.config["publish"] = {
+        "to": "edges",
+        "loadBalancer": former_publish["loadBalancer"] | {"service": "srs-publish-next"},
+        "former": former_publish,
+    }
+    prod.config["hls"] |= {"port": 81, "formerPort": 80}
+    prod.must_update()
+    next_edge = prod.controller_annotations("srs-edge-next")["id"]
+    next_publish = prod.controller_annotations("srs-publish-next")["id"]
+    assert set(prod.api.clbs) == {edge, publish, next_edge, next_publish}
+    new_listeners = {
+        (next_edge, 1935): "srs-edge-next",
+        (next_edge, 8080): "srs-edge-next",
+        (next_edge, 80): "srs-edge-next-hls",
+        (next_edge, 81): "srs-edge-next-hls",
+        (next_publish, 1935): "srs-publish-next",
+    }
+    assert prod.controller.listeners == new_listeners | {
+        (edge, 1935): "srs-edge-service",
+        (edge, 8080): "srs-edge-service",
+        (edge, 80): "nginx-origin-service",
+        (edge, 81): "nginx-origin-service",
+        (publish, 1935): "srs-publish-service",
+    }
+    (ingress,) = prod.get("service", "srs-edge-next-hls")["status"]["loadBalancer"]["ingress"]
+    assert ingress["ip"] == prod.api.clbs[next_edge]["Address"], "HLS is bound to the new CLB"
+    assert prod.pod_names() == pods, "the same pods are behind all of them"
+
+    removed = copy.deepcopy(prod.config)
+    del removed["formerLoadBalancer"], removed["publish"]["former"], removed["hls"]["formerPort"]
+    kept, prod.config = prod.config, removed
+    rejected(
+        prod,
+        "srs:formerLoadBalancer: (absent) must still have the load balancer of Service srs-edge-service",
+        "srs:publish.former: (absent) must still have the load balancer of Service srs-publish-service",
+        "Set its protect and its deleteProtection to false there",
+    )
+    prod.config = kept
+    for load_balancer in (former, former_publish["loadBalancer"], *new_load_balancers(prod)):
+        load_balancer |= {"protect": False, "deleteProtection": False}
+    prod.must_update()
+    assert set(prod.api.clbs) == {edge, publish, next_edge, next_publish}
+    prod.config = {**kept, **{key: removed[key] for key in ("hls",)}}
+    del prod.config["formerLoadBalancer"], prod.config["publish"]["former"]
+    prod.must_update()
+    del new_listeners[next_edge, 80]
+    eventually(lambda: prod.controller.listeners == new_listeners)
+    assert set(prod.api.clbs) == {next_edge, next_publish}
+    assert prod.api.eips == {}
+    assert prod.get("service", "nginx-origin-service")["spec"]["type"] == "ClusterIP"
+    assert prod.pod_names() == pods
+
+
+def new_load_balancers(prod: ProdStack) -> list[dict[str, Any]]:
+    return [prod.config["loadBalancer"], prod.config["publish"]["loadBalancer"]]
 
 
 def test_a_destroy_deletes_all_load_balancers_and_addresses(prod: ProdStack) -> None:

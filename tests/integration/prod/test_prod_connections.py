@@ -74,12 +74,26 @@ def test_another_kind_of_load_balancer_is_a_second_service_until_the_first_is_re
     assert "srs-edge-service" not in both.changes
     assert prod.snapshot()["Service/srs-edge-service"] == before["Service/srs-edge-service"]
 
+    # The first load balancer may not change any more; another node port would be such a change.
+    prod.config["formerLoadBalancer"] = node_port | {"rtmpPort": 31952}
+    assert (
+        "srs:formerLoadBalancer.rtmpPort: 31952 cannot be changed on Service srs-edge-service" in prod.update().output
+    )
     del prod.config["formerLoadBalancer"]
     warning = "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
     assert warning in prod.preview().output
     prod.must_update()
     eventually(lambda: services(prod) == {"srs-edge-next": "LoadBalancer"})
     assert len(prod.endpoints("srs-edge-next")) == 4
+
+    # And the other way: no load balancer at all.
+    prod.config["loadBalancer"] = {"kind": "none", "service": "srs-edge-inside"}
+    prod.config["formerLoadBalancer"] = slb | {"service": "srs-edge-next"}
+    prod.must_update()
+    del prod.config["formerLoadBalancer"]
+    prod.must_update()
+    eventually(lambda: services(prod) == {"srs-edge-inside": "ClusterIP"})
+    assert prod.api.clbs == {}
 
 
 def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStack) -> None:
@@ -119,6 +133,28 @@ def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStac
     eventually(lambda: set(prod.controller.listeners.values()) == {"srs-edge-next"})
     assert set(prod.api.clbs) == {first, second}
     assert prod.pod_names() == pods
+
+    # The same CLB for another namespace: both Services would overwrite the same listeners.
+    other: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "annotations": {f"{PREFIX}id": second}},
+        "spec": {"ports": [{"port": 8080}]},
+    }
+    manifest = prod.folder / "other.json"
+    manifest.write_text(json.dumps(other))
+    prod.kubectl("apply", "-n", "default", "-f", str(manifest))
+    try:
+        clash = prod.preview()
+    finally:
+        prod.kubectl("delete", "-n", "default", "service", "web")
+    assert f"srs:loadBalancer.id: '{second}' is already used by Service default/web" in clash.output
+
+    # The operator deletes the CLB: the provider does not see it, the controller does.
+    del prod.api.clbs[second]
+    prod.config["edge"]["replicas"] = 3
+    prod.must_update()
+    eventually(lambda: "The specified LoadBalancerId does not exist" in prod.update().output)
 
 
 def test_a_rollout_waits_until_the_load_balancer_has_the_new_pods(prod: ProdStack) -> None:
@@ -198,6 +234,10 @@ def test_an_nlb_is_created_by_the_controller_alone(prod: ProdStack) -> None:
         "tags": {"app": "srs"},
     }
     prod.must_update()
+    zones = prod.load_balancer["zoneMaps"]
+    prod.load_balancer["zoneMaps"] = zones | {"cn-beijing-k": "vsw-testbed0003"}
+    assert "srs:loadBalancer.zoneMaps: " in prod.preview().output
+    prod.load_balancer["zoneMaps"] = zones
     service = prod.get("service", "srs-edge-service")
     assert service["spec"]["loadBalancerClass"] == "alibabacloud.com/nlb"
     (ingress,) = service["status"]["loadBalancer"]["ingress"]

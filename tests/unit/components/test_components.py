@@ -12,6 +12,7 @@ import pytest
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from bad_configs import ALICLOUD, GOOD, LOGIN, NLB, SERVICE, SIX, SLB
+from cluster.state import LiveState
 from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
 from components.hls import Hls
@@ -22,6 +23,7 @@ from components.origin_cluster import OriginCluster
 from components.pull_secret import registry_secret
 from model.alibaba import PREFIX
 from model.config import read_settings
+from update.load_balancers import backend_nodes
 
 
 class Recorder(pulumi.runtime.Mocks):
@@ -55,14 +57,18 @@ def declare(**change: Any) -> dict[tuple[str, str], dict[str, Any]]:
         opts = pulumi.ResourceOptions()
         if settings.images.registry:
             registry_secret(settings.images.registry, "live", opts)
+        nodes = backend_nodes(settings, LiveState())
         load_balancers = [
-            LoadBalancer(service.name, service, "live", f"live-{service.name}", {})
+            LoadBalancer(service.name, service, "live", f"live-{service.name}", {}, nodes.get(service.name, {}))
             for service in settings.exposed_services
         ]
         fleet = EdgeFleet("srs-edge", settings, "live")
         for release in settings.edge.releases:
             assert fleet.release(release) is fleet.release(release)
-        hls = Hls("nginx-origin", settings, "live", load_balancers[0]) if settings.hls.enabled else None
+        by_service = {item.exposed.name: item for item in load_balancers}
+        hls = Hls("nginx-origin", settings, "live", by_service, {}, nodes) if settings.hls.enabled else None
+        if hls:
+            hls.deploy()
         OriginCluster("srs-origin", settings, "live", {"socs": {1935: "socs-1935-1935"}}, hls.claim if hls else None)
         if settings.demo.enabled:
             DemoStream("srs-demo", settings, "live")
@@ -227,6 +233,26 @@ def test_a_service_is_created_with_the_id_of_its_clb() -> None:
     assert "loadBalancerClass" not in service["spec"]
 
 
+def test_the_backends_are_the_nodes_that_the_pods_run_on() -> None:
+    def label(declared: Any, service: str = "srs-edge-service") -> str | None:
+        return declared["Service", service]["metadata"]["annotations"].get(f"{PREFIX}backend-label")
+
+    edge = copy.deepcopy(GOOD["edge"]) | {"nodeSelector": {"pool": "edge", "a": "b"}}
+    origin = copy.deepcopy(GOOD["origin"]) | {"nodeSelector": {"pool": "origin"}}
+    publish = {"to": "origins", "loadBalancer": SLB}
+    hls = GOOD["hls"] | {"port": 80}
+    declared = declare(loadBalancer=SLB, edge=edge, origin=origin, publish=publish, hls=hls)
+    assert label(declared) == label(declared, "nginx-origin-service") == "a=b,pool=edge"
+    assert label(declared, "srs-publish-service") == "pool=origin"
+    assert label(declare(loadBalancer=SLB | {"backendNodes": {"stable": "yes"}}, edge=edge)) == "stable=yes"
+    assert label(declare(loadBalancer=SLB | {"backendNodes": {}}, edge=edge)) is None
+    # Their backends are the pods, or the nodes of pods.
+    short = edge | {"drain": {"timeout": "10m"}}
+    for other in ({"backend": "eni"}, {"externalTrafficPolicy": "Local"}):
+        assert label(declare(loadBalancer=SLB | other, edge=short)) is None
+    assert label(declare(edge=edge)) is None
+
+
 def test_an_existing_clb_is_not_declared() -> None:
     declared = declare(loadBalancer={"kind": "slb", "addressType": "internet", "id": "lb-2ze0001"})
     assert not [kind for kind, _ in declared if kind == "ApplicationLoadBalancer"]
@@ -331,6 +357,15 @@ def test_hls_on_a_port_of_the_clb() -> None:
     assert [port["port"] for port in nginx["spec"]["ports"]] == [80]
     assert nginx["metadata"]["annotations"][ID] == edge["metadata"]["annotations"][ID]
     assert [port["port"] for port in edge["spec"]["ports"]] == [1935, 8080]
+    # Another CLB has a Service of its own.
+    moved = declare(loadBalancer=SLB | {"service": "next"}, formerLoadBalancer=SLB, hls=hls | {"formerPort": 81})
+    for service, clb in (("nginx-origin-service", "srs-edge-service-clb"), ("next-hls", "next-clb")):
+        assert moved["Service", service]["metadata"]["annotations"][ID] == clb
+        ports = moved["Service", service]["spec"]["ports"]
+        assert [(port["name"], port["port"]) for port in ports] == [("http", 80), ("http-81", 81)]
+    after = declare(loadBalancer=SLB | {"service": "next"}, hls=hls)
+    assert after["Service", "nginx-origin-service"]["spec"]["type"] == "ClusterIP"
+    assert after["Service", "next-hls"]["spec"]["type"] == "LoadBalancer"
     inside = declare(loadBalancer=SLB)["Service", "nginx-origin-service"]
     assert inside["spec"]["type"] == "ClusterIP"
     assert ID not in inside["metadata"]["annotations"]
@@ -456,6 +491,19 @@ def test_autoscalers_keep_the_nodes_of_pods_with_connections(declared: Any) -> N
         annotations = declared[kind, name]["spec"]["template"]["metadata"]["annotations"]
         assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
         assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+
+
+def test_images_of_docker_hub_come_from_the_mirror() -> None:
+    releases = {"r5": {"image": "registry.example.com/srs:v4.0.5", "weight": 1}}
+    edge = copy.deepcopy(GOOD["edge"]) | {"releases": releases}
+    declared = declare(images={"mirror": "mirror.example.com/hub"}, edge=edge)
+    images = {name: pod["containers"][0]["image"] for name, pod in pods(declared)}
+    assert images == {
+        "Deployment/srs-edge-r5-deploy": "registry.example.com/srs:v4.0.5",
+        "StatefulSet/srs-origin": f"mirror.example.com/hub/{GOOD['origin']['image']}",
+        "Deployment/nginx-origin-deploy": "mirror.example.com/hub/nginxinc/nginx-unprivileged:1.28.0",
+        "Deployment/srs-demo-deploy": "mirror.example.com/hub/ossrs/srs:encoder",
+    }
 
 
 def test_hls_and_demo_are_optional() -> None:

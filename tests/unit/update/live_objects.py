@@ -8,12 +8,15 @@ from bad_configs import GOOD
 from cluster.live import Kind
 from cluster.state import LiveState
 from model import workloads
+from model.alibaba import NLB_CLASS, backend_label
 from model.config import read_settings
-from model.exposed_service import IDENTITY
-from model.names import FIELD_MANAGER, HLS_CLAIM, ORIGIN, STACK_ANNOTATION
+from model.exposed_service import IDENTITY, ExposedService
+from model.names import FIELD_MANAGER, HLS, HLS_CLAIM, ORIGIN, STACK_ANNOTATION
 from model.pods import to_manifest
+from model.settings.load_balancer import annotations
 from model.settings.stack import StackSettings
 from model.workload_specs import change_cause, edge_spec, origin_spec
+from update.load_balancers import backend_nodes
 
 STACK = "organization/srs/dev"
 
@@ -57,6 +60,24 @@ def replica_set(deployment: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"ownerReferences": [owner]}, "spec": {"template": template}, "status": deployment["status"]}
 
 
+def live_service(service: ExposedService, nodes: dict[str, str]) -> dict[str, Any]:
+    """A live Service with a load balancer. nodes: labels that limit its backends."""
+    load_balancer = service.load_balancer
+    kinds = {"none": "ClusterIP", "nodePort": "NodePort"}
+    spec: dict[str, Any] = {
+        "type": kinds.get(load_balancer.kind, "LoadBalancer"),
+        "selector": {"app": service.app},
+        "ports": [{"name": name, "port": port} for name, port in service.ports.items()],
+    }
+    if load_balancer.kind == "nodePort":
+        for port, key in zip(spec["ports"], ("rtmpPort", "httpPort", "httpsPort"), strict=False):
+            port["nodePort"] = load_balancer.identity[key]
+    if load_balancer.kind == "nlb":
+        spec["loadBalancerClass"] = NLB_CLASS
+    bound = {IDENTITY: service.identity, **annotations(load_balancer), **backend_label(nodes)}
+    return {"metadata": metadata(service.name, **bound), "spec": spec}
+
+
 def state_after(settings: StackSettings, ready: dict[str, int] | None = None) -> LiveState:
     """The state after an update with these settings. ready: ready edges of some releases, by default all."""
     deployments: dict[str, Any] = {}
@@ -66,13 +87,14 @@ def state_after(settings: StackSettings, ready: dict[str, int] | None = None) ->
         cause = {"kubernetes.io/change-cause": change_cause(settings, release)}
         deployments[name] = workload(name, edge_spec(settings, release), (ready or {}).get(release), **cause)
         confs[name] = settings.edge_conf(release).shown
+    nodes = backend_nodes(settings, LiveState())
     services = {
-        service.name: {
-            "metadata": metadata(service.name, **{IDENTITY: service.identity}),
-            "spec": {"selector": {"app": service.app}},
-        }
-        for service in settings.exposed_services
+        service.name: live_service(service, nodes.get(service.name, {})) for service in settings.exposed_services
     }
+    for name, service in settings.hls_services.items():
+        hls = ExposedService((), name, service.load_balancer, HLS, {str(port): port for port in settings.hls.ports})
+        services[name] = live_service(hls, nodes[name])
+        del services[name]["metadata"]["annotations"][IDENTITY]
     objects: dict[Kind, dict[str, Any]] = {
         "Deployment": deployments,
         "ReplicaSet": {name: replica_set(deployment) for name, deployment in deployments.items()},

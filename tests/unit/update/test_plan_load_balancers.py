@@ -2,13 +2,16 @@
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bad_configs import ALICLOUD, GOOD, NLB, SLB
+from bad_configs import ALICLOUD, GOOD, NLB, SLB, ZONES
 from cluster.state import LiveState, address
+from model.alibaba import PREFIX
 from model.config import read_settings
+from model.exposed_service import IDENTITY
 from model.problems import Problem
 from model.settings.stack import StackSettings
 from unit.update.live_objects import STACK, metadata, state_after
@@ -30,6 +33,8 @@ def rejections(settings: StackSettings, state: LiveState) -> tuple[Problem, ...]
 
 
 NEXT = SLB | {"service": "srs-edge-next"}
+UNPROTECTED = SLB | {"protect": False, "deleteProtection": False}
+EIP = SLB | {"eip": {"bandwidth": 100}}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,14 @@ NEXT = SLB | {"service": "srs-edge-next"}
         (SLB, {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}, ["id", "vswitchId"]),
         (SLB, SLB | {"externalTrafficPolicy": "Local"}, ["externalTrafficPolicy"]),
         (SLB, SLB | {"backend": "eni"}, ["backend"]),
+        (SLB, SLB | {"resourceGroupId": "rg-acfm0001"}, ["resourceGroupId"]),
+        (EIP, SLB, ["eip"]),
+        (EIP, SLB | {"eip": {"bandwidth": 100, "chargeType": "PayByBandwidth"}}, ["eip"]),
+        (SLB, SLB | {"annotations": {f"{PREFIX}cookie": "x"}}, ["annotations"]),
+        (NLB, NLB | {"zoneMaps": ZONES | {"cn-beijing-k": "vsw-2ze0003"}}, ["zoneMaps"]),
+        (NLB, NLB | {"annotations": {f"{PREFIX}security-group-ids": "sg-1"}}, ["annotations"]),
+        (GOOD["loadBalancer"], GOOD["loadBalancer"] | {"rtmpPort": 31936}, ["rtmpPort"]),
+        (GOOD["loadBalancer"], GOOD["loadBalancer"] | {"httpPort": 30081}, ["httpPort"]),
     ],
     ids=str,
 )
@@ -57,6 +70,8 @@ def test_a_change_that_would_drop_connections_is_rejected(
         assert "cannot be changed on Service srs-edge-service, where it is" in problem.allowed
         assert "srs:formerLoadBalancer" in problem.allowed
     # The alternative in the message.
+    if {"rtmpPort", "httpPort"} & set(path):
+        now = now | {"rtmpPort": 31937, "httpPort": 30082}
     moved = with_load_balancer(now | {"service": "srs-edge-next"}, formerLoadBalancer=then, **short)
     assert not rejections(moved, services(with_load_balancer(then, **short)))
 
@@ -72,11 +87,188 @@ def test_a_change_that_would_drop_connections_is_rejected(
         {"deleteProtection": False, "modificationProtection": False, "protect": False},
         {"eip": {"bandwidth": 100}},
         {"host": "live.example.com"},
+        {"annotations": {f"{PREFIX}acl-id": "acl-1", "external-dns.alpha.kubernetes.io/hostname": "a.example.com"}},
     ],
     ids=str,
 )
 def test_what_can_be_changed_in_place(change: dict[str, Any]) -> None:
     assert not rejections(with_load_balancer(SLB | change), services(with_load_balancer(SLB)))
+
+
+def test_an_eip_keeps_its_address() -> None:
+    wider = with_load_balancer(SLB | {"eip": {"bandwidth": 500}})
+    assert not rejections(wider, services(with_load_balancer(EIP)))
+
+
+def test_an_earlier_version_recorded_less() -> None:
+    """What its annotation does not have is read from the Service, or may change once."""
+    old = services(with_load_balancer(EIP))
+    recorded = {"kind": "slb", "addressType": "intranet", "backend": "ecs", "externalTrafficPolicy": "Cluster"}
+    annotate(old, **{IDENTITY: json.dumps(recorded | {"id": "", "vswitchId": "vsw-2ze0001"})})
+    assert not rejections(with_load_balancer(EIP), old)
+    (problem,) = rejections(with_load_balancer(SLB), old)
+    assert "loadBalancer.eip: (absent) cannot be changed on Service srs-edge-service, where it is" in str(problem)
+    (problem,) = rejections(with_load_balancer(EIP | {"vswitchId": "vsw-2ze0009"}), old)
+    assert problem.path[-1] == "vswitchId"
+
+
+def annotate(state: LiveState, **annotations: str | None) -> None:
+    """Change annotations of srs-edge-service by hand."""
+    live = state.services["srs-edge-service"]["metadata"]["annotations"]
+    for key, value in annotations.items():
+        live.pop(key, None)
+        if value is not None:
+            live[key] = value
+
+
+def test_a_service_whose_annotation_was_removed_by_hand_is_checked_all_the_same() -> None:
+    for then, now, key in (
+        (SLB, SLB | {"backend": "eni"}, "backend"),
+        (NLB, NLB | {"zoneMaps": ZONES | {"cn-beijing-k": "vsw-2ze0003"}}, "zoneMaps"),
+        (GOOD["loadBalancer"], GOOD["loadBalancer"] | {"rtmpPort": 31936}, "rtmpPort"),
+    ):
+        edge = copy.deepcopy(GOOD["edge"]) | {"drain": {"timeout": "10m"}}
+        state = services(with_load_balancer(then, edge=edge))
+        annotate(state, **{IDENTITY: None})
+        assert not rejections(with_load_balancer(then, edge=edge), state)
+        (problem,) = rejections(with_load_balancer(now, edge=edge), state)
+        assert problem.path == ("loadBalancer", key)
+        (problem,) = rejections(with_load_balancer(NEXT, edge=edge), state)
+        assert "srs-edge-service would be deleted" in str(problem)
+
+
+def test_a_protected_load_balancer_is_unprotected_before_it_is_removed() -> None:
+    both = with_load_balancer(NEXT, formerLoadBalancer=SLB)
+    (problem,) = rejections(with_load_balancer(NEXT), services(both))
+    assert str(problem).startswith("srs:formerLoadBalancer: (absent) must still have the load balancer of Service srs-")
+    assert "Set its protect and its deleteProtection to false" in str(problem)
+    half = with_load_balancer(NEXT, formerLoadBalancer=SLB | {"protect": False})
+    assert rejections(with_load_balancer(NEXT), services(half)), "deleteProtection protects it as well"
+    unprotected = with_load_balancer(NEXT, formerLoadBalancer=UNPROTECTED)
+    assert not rejections(unprotected, services(both))
+    assert not rejections(with_load_balancer(NEXT), services(unprotected))
+
+
+def test_a_load_balancer_can_be_given_up() -> None:
+    inside = {"kind": "none", "service": "srs-edge-inside"}
+    both = with_load_balancer(inside, formerLoadBalancer=UNPROTECTED)
+    assert not rejections(both, services(with_load_balancer(UNPROTECTED)))
+    assert not rejections(with_load_balancer(inside), services(both))
+    # A Service inside the cluster can be renamed in the same way.
+    renamed = with_load_balancer({"kind": "none"}, formerLoadBalancer=inside)
+    assert rejections(with_load_balancer({"kind": "none"}), services(with_load_balancer(inside)))
+    assert not rejections(renamed, services(with_load_balancer(inside)))
+    assert not rejections(with_load_balancer({"kind": "none"}), services(renamed))
+
+
+def test_the_load_balancer_of_encoders_is_replaced_by_a_second_one() -> None:
+    def publish(**target: Any) -> StackSettings:
+        return with_load_balancer(SLB, publish=target)
+
+    before = {"to": "edges", "loadBalancer": UNPROTECTED}
+    state = services(publish(**before))
+    (problem,) = rejections(publish(**before | {"to": "origins"}), state)
+    assert str(problem).startswith("srs:publish.to: 'origins' cannot be changed on Service srs-publish-service, which")
+    assert "srs:publish.former" in str(problem)
+    other = {"kind": "slb", "addressType": "internet"}
+    (*problems,) = rejections(publish(to="edges", loadBalancer=other), state)
+    assert {problem.path for problem in problems} == {
+        ("publish", "loadBalancer", "addressType"),
+        ("publish", "loadBalancer", "vswitchId"),
+    }
+    other |= {"service": "srs-publish-next"}
+    (problem,) = rejections(publish(to="origins", loadBalancer=other), state)
+    assert problem.path == ("publish", "loadBalancer", "service")
+    assert "srs:publish.former" in str(problem)
+
+    both = publish(to="origins", loadBalancer=other, former=before)
+    assert not rejections(both, state)
+    (problem,) = rejections(publish(to="origins", loadBalancer=other, former=before | {"to": "origins"}), state)
+    assert str(problem).endswith("It must stay as it is until it is removed")
+    assert not rejections(publish(to="origins", loadBalancer=other), services(both))
+    assert not rejections(publish(), state), "encoders publish through the viewers' load balancer again"
+    (problem,) = rejections(publish(), services(publish(to="edges", loadBalancer=SLB)))
+    assert str(problem).startswith("srs:publish.former: (absent) must still have the load balancer of Service srs-pub")
+
+
+def test_another_port_of_hls_is_opened_before_the_first_is_closed() -> None:
+    def hls(**ports: int) -> StackSettings:
+        return with_load_balancer(SLB, hls=GOOD["hls"] | ports)
+
+    (problem,) = rejections(hls(port=81), services(hls(port=80)))
+    assert str(problem).startswith("srs:hls.port: 81 cannot replace port 80 of Service nginx-origin-service")
+    assert "Set hls.formerPort: 80" in str(problem)
+    both = hls(port=81, formerPort=80)
+    assert not rejections(both, services(hls(port=80)))
+    assert not rejections(hls(port=81), services(both))
+    for settings in (hls(port=81), hls()):
+        (warning,) = [line for line in warnings(settings, services(both)) if "HLS" in line]
+        assert warning.startswith("HLS is not served any more on ")
+        assert "of Service nginx-origin-service: " in warning
+    assert not [line for line in warnings(both, services(hls(port=80))) if "HLS" in line]
+
+
+def test_a_listener_that_another_namespace_uses_is_rejected() -> None:
+    existing = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
+    settings = with_load_balancer(existing, hls=GOOD["hls"] | {"port": 80})
+
+    def used(*ports: int, clb: str = "lb-2ze0001") -> LiveState:
+        other = {
+            "metadata": {"namespace": "other", "name": "web", "annotations": {f"{PREFIX}id": clb}},
+            "spec": {"ports": [{"port": port} for port in ports]},
+        }
+        return replace(services(settings), other_services=(other,))
+
+    assert not rejections(settings, used(443))
+    assert not rejections(settings, used(1935, clb="lb-2ze0002"))
+    for ports, path in (((443, 8080), ("loadBalancer", "id")), ((80,), ("hls", "port"))):
+        (problem,) = rejections(settings, used(*ports))
+        assert problem.path == path
+        assert "is already used by Service other/web" in str(problem)
+    unknown = replace(services(settings), other_services=None)
+    assert [line for line in warnings(settings, unknown) if "cannot be checked" in line]
+    # A CLB that this stack has created, and the other one names by its id.
+    created = with_load_balancer(SLB)
+    state = replace(services(created), other_services=used(1935).other_services)
+    annotate(state, **{f"{PREFIX}id": "lb-2ze0001"})
+    assert rejections(created, state)
+
+
+def warnings(settings: StackSettings, state: LiveState) -> tuple[str, ...]:
+    return plan(settings, state, STACK, None).warnings
+
+
+def on_nodes(nodes: dict[str, str], **load_balancer: Any) -> StackSettings:
+    """Edges that run on nodes with these labels."""
+    return with_load_balancer(SLB | load_balancer, edge=copy.deepcopy(GOOD["edge"]) | {"nodeSelector": nodes})
+
+
+def test_the_backends_of_a_service_in_use_lose_no_node() -> None:
+    pool, other = {"pool": "edge"}, {"pool": "edge2"}
+    everywhere = services(on_nodes({}))
+    # A stack of an earlier version, or edges that got a node pool: the Service keeps its nodes.
+    assert plan(on_nodes(pool), everywhere, STACK, None).backend_nodes == {"srs-edge-service": {}}
+    assert plan(on_nodes(other), services(on_nodes(pool)), STACK, None).backend_nodes == {"srs-edge-service": pool}
+    assert plan(on_nodes(pool), LiveState("uid"), STACK, None).backend_nodes == {"srs-edge-service": pool}
+    (problem,) = rejections(on_nodes(pool, backendNodes=pool), everywhere)
+    assert str(problem).startswith("srs:loadBalancer.backendNodes: {pool: 'edge'} would remove nodes from the backends")
+    assert "srs:formerLoadBalancer" in str(problem)
+    both = pool | {"zone": "a"}
+    assert not rejections(on_nodes(pool, backendNodes=pool), services(on_nodes(pool, backendNodes=both)))
+    assert not rejections(on_nodes(pool, backendNodes={}), services(on_nodes(pool)))
+
+
+def test_nodes_that_need_not_carry_connections_are_a_warning() -> None:
+    pool, other = {"pool": "edge"}, {"pool": "edge2"}
+    (line,) = warnings(on_nodes({}), LiveState("uid"))
+    assert line.startswith("srs:loadBalancer: every node of the cluster carries its connections")
+    assert "srs:formerLoadBalancer" not in line
+    (line,) = warnings(on_nodes(pool), services(on_nodes({})))
+    assert "on a new Service only. Move the existing load balancer" in line
+    (line,) = [line for line in warnings(on_nodes(other), services(on_nodes(pool))) if "nodes with" in line]
+    assert "still go through nodes with pool=edge, while its pods run on nodes with pool=edge2" in line
+    assert not warnings(on_nodes(pool), services(on_nodes(pool)))
+    assert not warnings(on_nodes({}, backendNodes={}), LiveState("uid")), "the operator has decided it"
 
 
 def test_a_service_without_connections_from_outside_may_change_its_kind() -> None:
@@ -85,7 +277,9 @@ def test_a_service_without_connections_from_outside_may_change_its_kind() -> Non
 
 
 def test_services_of_earlier_versions_are_identified_by_their_type() -> None:
-    service = {"metadata": metadata("srs-edge-service"), "spec": {"type": "NodePort", "selector": {"app": "srs-edge"}}}
+    ports = [{"port": 1935, "nodePort": 31935}, {"port": 8080, "nodePort": 30080}]
+    spec = {"type": "NodePort", "selector": {"app": "srs-edge"}, "ports": ports}
+    service = {"metadata": metadata("srs-edge-service"), "spec": spec}
     state = LiveState("uid", objects={"Service": {"srs-edge-service": service}})
     (problem,) = rejections(with_load_balancer(SLB), state)
     assert "where it is 'nodePort'" in str(problem)
@@ -95,14 +289,12 @@ def test_services_of_earlier_versions_are_identified_by_their_type() -> None:
 def test_an_old_load_balancer_is_not_deleted_together_with_the_creation_of_the_new_one() -> None:
     (problem,) = rejections(with_load_balancer(NEXT), services(with_load_balancer(SLB)))
     assert str(problem).startswith("srs:loadBalancer.service: 'srs-edge-next' is a new Service, and srs-edge-service")
-    both = with_load_balancer(NEXT, formerLoadBalancer=SLB)
+    both = with_load_balancer(NEXT, formerLoadBalancer=UNPROTECTED)
     assert not rejections(both, services(with_load_balancer(SLB)))
     assert not rejections(with_load_balancer(NEXT), services(both)), "nobody uses it any more"
-    (warning,) = plan(with_load_balancer(NEXT), services(both), STACK, None).warnings
-    assert warning == (
-        "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
-    )
-    assert not plan(both, services(with_load_balancer(SLB)), STACK, None).warnings
+    deleted = "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
+    assert deleted in warnings(with_load_balancer(NEXT), services(both))
+    assert deleted not in warnings(both, services(with_load_balancer(SLB)))
 
 
 def test_a_service_has_the_address_of_its_load_balancer() -> None:
