@@ -23,9 +23,6 @@ from cluster.live import ForbiddenError, LiveCluster, UnreachableError, ready_re
 from cluster.port_forward import PortForward
 from model.names import HTTP_PORT, ORIGIN
 
-PROBE_STREAM = "/live/srs-probe.flv"
-"""The stream that nobody publishes. Always the same one: SRS 4 keeps an entry for each name that was ever played."""
-
 PATIENCE = timedelta(seconds=20)
 """How long a pod may log nothing about the pull: a name lookup and a connection take about 5 s each."""
 
@@ -111,8 +108,10 @@ def advice(failure: str) -> str:
 class OriginCheck:
     """The check of one rollout. It has one player at a time, on one ready pod after the other; `close` ends it."""
 
-    def __init__(self, live: LiveCluster) -> None:
+    def __init__(self, live: LiveCluster, path: str) -> None:
+        """path: see `Workload.probe_path`."""
         self._live = live
+        self._path = path
         self._player: _Player | None = None
         self._players = 0
         self._without_result = 0
@@ -180,7 +179,7 @@ class OriginCheck:
             if pulls.reached:
                 return REACHED
             try:
-                player = self._player = _Player(self._live, pod, pulls.failure)
+                player = self._player = _Player(self._live, pod, self._path, pulls.failure)
             except ForbiddenError as error:
                 return OriginAccess("unknown", (str(error),))
             except UnreachableError as error:
@@ -203,12 +202,12 @@ class OriginCheck:
 class _Player:
     """A player of the probe stream on a pod. earlier: the last failure that the log had before."""
 
-    def __init__(self, live: LiveCluster, pod: str, earlier: tuple[str, str] | None) -> None:
+    def __init__(self, live: LiveCluster, pod: str, path: str, earlier: tuple[str, str] | None) -> None:
         self.pod = pod
         self._earlier = earlier
         self._started = time.monotonic()
         self.connection: PortForward = live.port_forward(pod, HTTP_PORT)
-        self.connection.send(f"GET {PROBE_STREAM} HTTP/1.1\r\nHost: {pod}\r\n\r\n".encode())
+        self.connection.send(f"GET {path} HTTP/1.1\r\nHost: {pod}\r\n\r\n".encode())
 
     def observe(self, live: LiveCluster) -> OriginAccess:
         """Wait a moment, and look at the answer and at the log."""

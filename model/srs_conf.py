@@ -451,6 +451,17 @@ def _restricts_publishing(vhost: Directive) -> bool:
     return ("publish", "all") in denied or (("publish", "all") not in allowed and bool(allowed or not denied))
 
 
+def flv_path(conf: SrsConf, app: str, stream: str) -> str:
+    """The path of a stream's HTTP-FLV in the default vhost (ossrs/srs, srs_app_http_stream.cpp, `http_mount`)."""
+    vhost = next((vhost for vhost in conf.vhosts if vhost.args == (DEFAULT_VHOST,)), None)
+    remux = vhost.get("http_remux") if vhost else None
+    mount = remux.get("mount") if remux else None
+    path = mount.args[0] if mount and mount.args else "[vhost]/[app]/[stream].flv"
+    for name, value in (("[vhost]", DEFAULT_VHOST), ("[app]", app), ("[stream]", stream)):
+        path = path.replace(name, value)
+    return "/" + path.removeprefix(DEFAULT_VHOST).removeprefix("/")
+
+
 def has_rules_by_address(conf: SrsConf) -> bool:
     """Whether a vhost allows or denies clients by their addresses."""
     blocks = [security for vhost in conf.vhosts if (security := vhost.get("security")) and security.is_on()]

@@ -6,7 +6,12 @@ from typing import Literal
 
 from model.names import DEMO, HLS, ORIGIN, edge_deployment, edge_run
 from model.settings.stack import StackSettings
+from model.srs_conf import flv_path
 from model.srs_version import Version
+
+PROBE_STREAM = ("live", "srs-probe")
+"""App and name of a stream that nobody publishes. Always the same one: SRS 4 keeps an entry for each name that was ever
+played."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class Workload:
 
     title: its name in messages. selector: the labels of its pods. timeout: how long its rollout may take.
     release: the edge release, None for other workloads. version: the SRS version that the config declares for it.
+    probe_path: where its edges serve, by HTTP-FLV, the stream that the check of the origins plays.
     """
 
     kind: Literal["Deployment", "StatefulSet"]
@@ -24,6 +30,7 @@ class Workload:
     timeout: timedelta
     release: str | None = None
     version: Version | None = None
+    probe_path: str = ""
 
 
 def origins(settings: StackSettings) -> Workload:
@@ -42,6 +49,7 @@ def edges(settings: StackSettings, release: str) -> Workload:
         settings.edge.rollout_timeout,
         release,
         declared.srs_version if declared else None,
+        flv_path(settings.edge_srs_conf(release), *PROBE_STREAM) if declared else "",
     )
 
 

@@ -110,7 +110,7 @@ async def wait_for_rollout(live: LiveCluster, workload: Workload, on_progress: C
     version that breaks the promises of the declared one.
     """
     stuck_since: dict[str, timedelta] = {}
-    check = OriginCheck(live)
+    check = OriginCheck(live, workload.probe_path)
     running: Version | None = None
 
     def observe(elapsed: timedelta) -> RolloutResult | Pending:

@@ -112,7 +112,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def observed(edges: Edges, times: int = 1, pods: tuple[str, ...] = ("a", "b")) -> tuple[str, str]:
-    check = OriginCheck(cast(LiveCluster, edges))
+    check = OriginCheck(cast(LiveCluster, edges), "/live/srs-probe.flv")
     access = [check.observe(pods) for _ in range(times)][-1]
     check.close()
     assert edges.open == 0, "a player is still connected"

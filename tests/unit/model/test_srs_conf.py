@@ -7,6 +7,7 @@ from model.srs_conf import (
     Additions,
     PublishRules,
     SrsConf,
+    flv_path,
     has_rules_by_address,
     open_vhosts,
     render_edge,
@@ -281,6 +282,19 @@ def test_every_problem_of_a_text_is_reported() -> None:
 def test_who_may_publish(text: str, open_to_all: bool) -> None:
     assert open_vhosts(edge(vhost_directives=text)) == ([DEFAULT_VHOST] if open_to_all else [])
     assert has_rules_by_address(edge(vhost_directives=text)) == ("10.0.0.1" in text and "enabled on" in text)
+
+
+@pytest.mark.parametrize(
+    ("mount", "path"),
+    [
+        ("", "/live/s.flv"),
+        ("[vhost]/flv/[app]/[stream].ts", "/flv/live/s.ts"),
+        ("/[app]-[stream].flv", "/live-s.flv"),
+    ],
+)
+def test_the_path_of_http_flv(mount: str, path: str) -> None:
+    text = f"http_remux {{ enabled on; mount {mount}; }}" if mount else ""
+    assert flv_path(edge(vhost_directives=text), "live", "s") == path
 
 
 def test_what_has_no_effect_is_a_warning() -> None:
