@@ -19,7 +19,7 @@ NODE ?=
 PLAYERS ?= 200
 CONNECTS ?= 100
 
-.PHONY: help up demo shell down test lint format test-unit test-go test-integration test-edits test-e2e \
+.PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-e2e \
     report bench docs previews lock clean-tools
 
 help:  ## list the targets
@@ -45,7 +45,7 @@ shell: .venv/installed  ## open a shell in which pulumi, rollout and kubectl use
 down: .venv/installed  ## remove the embedded cluster and the dev stack
 	@$(BIN)/python -m testbed delete
 
-test: lint test-unit test-go test-integration test-e2e  ## run all checks and tests
+test: lint test-unit test-go test-alerts test-integration test-e2e  ## run all checks and tests
 
 lint: .venv/installed  ## check style, format, types and the GitHub workflows
 	$(BIN)/ruff check .
@@ -100,6 +100,12 @@ test-unit: .venv/installed  ## test pure functions, models, and components with 
 test-go: .venv/installed  ## vet and test the Go programs of the testbed
 	$(BIN)/python -m testbed go vet ./...
 	$(BIN)/python -m testbed go test ./...
+
+# The tags leave out what discovers targets in clouds, half of the build.
+test-alerts: .venv/installed  ## test what the alert rules fire on, with promtool
+	@$(BIN)/python tests/alerts.py .manifests/alerts.json
+	GOFLAGS=-tags=remove_all_sd,enable_kubernetes_sd \
+	    $(BIN)/python -m testbed go tool -C ../pins/prometheus promtool test rules $(abspath tests/alerts.yaml)
 
 test-integration: .venv/installed  ## test with Pulumi's engine on the embedded cluster
 	$(BIN)/python -m testbed tools --cloud
