@@ -51,6 +51,10 @@ def in_place(stack: LiveStack, _old: str, image: str, **more: object) -> None:
     stack.one_release(image, **more)
 
 
+UNREACHABLE = "192.0.2.1"
+"""An address of no machine (RFC 5737)."""
+
+
 @pytest.mark.parametrize("deploy", [as_canary, in_place])
 def test_a_release_that_crashes_affects_nobody_and_the_rollback_needs_no_new_pod(
     stack: LiveStack, audience: Audience, deploy: Callable[..., None], old: str, new: str
@@ -83,7 +87,7 @@ def test_a_release_that_crashes_affects_nobody_and_the_rollback_needs_no_new_pod
 def test_edges_that_are_ready_and_play_nothing_fail_the_update(
     stack: LiveStack, audience: Audience, old: str, new: str
 ) -> None:
-    """A rolling update to edges that are ready and serve no stream"""
+    """A rolling update to edges that are ready and reach no origin"""
     stack.config["edge"] |= {"rolloutTimeout": "25s", "minReady": "3s"}  # time to stop after the first edge
     stack.config["kubernetes"]["clusterDomain"] = "cluster.wrong"
     failed = stack.update()
@@ -97,10 +101,11 @@ def test_edges_that_are_ready_and_play_nothing_fail_the_update(
     good, serving = copy.deepcopy(stack.config), stack.endpoints()
     with audience() as viewers:
         stack.config["edge"]["rolloutTimeout"] = "25s"
-        in_place(stack, old, new, srs={"vhostDirectives": "enabled off;"})
+        elsewhere = {"ip": UNREACHABLE, "hostnames": [f"srs-origin-service.{stack.namespace}.svc.cluster.local"]}
+        in_place(stack, old, new, podPatch={"spec": {"hostAliases": [elsewhere]}})
         failed = stack.update()
         assert not failed.ok
-        assert "SRS answers 'HTTP/1.1 404 Not Found' to every HTTP-FLV player" in failed.output
+        assert "check that NetworkPolicies allow egress from the edges to the origins" in failed.output
         assert f"is paused, and {EDGES} edges of the earlier revision still serve" in failed.output, failed.output
         assert serving <= stack.endpoints()
         stack.config = good
