@@ -10,4 +10,8 @@ class RejectedError(OperationError):
 
 
 class LockedError(OperationError):
-    """Another update of the stack is running, or was killed."""
+    """Another update of the stack is running, or was killed. left: its process was on this machine, and has ended."""
+
+    def __init__(self, message: str, left: bool = False) -> None:
+        super().__init__(message)
+        self.left = left

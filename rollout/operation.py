@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import psutil
 from pulumi import automation as auto
 
 from rollout.errors import LockedError, OperationError, RejectedError
@@ -25,6 +27,9 @@ _NOISE = re.compile(r"an unhandled error occurred: program exited|^(?:update|pre
 
 _TRACE = re.compile(r"^Program failed with an unhandled exception:.*", re.DOTALL | re.MULTILINE)
 """What the language host prints above an error, and when an update ends while resources are still declared."""
+
+_LOCK_OWNER = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")
+"""Host and process of a lock (pulumi, pkg/backend/diy/lock.go)."""
 
 Report = Callable[[str], None]
 """Receives one line of progress."""
@@ -69,13 +74,19 @@ class Stack:
     def update(self, report: Report | None = None, message: str = "", wait: timedelta = timedelta()) -> Outcome:
         """Run `pulumi up`. Raises OperationError.
 
-        report: receives progress. message: for the stack's history. wait: for another update to end.
+        report: receives progress. message: for the stack's history. wait: for another update to end; the lock of an
+        update that was killed on this machine is removed (`pulumi cancel`).
         """
         deadline = time.monotonic() + wait.total_seconds()
         while True:
             try:
                 return self._run("up", report, message)
-            except LockedError:
+            except LockedError as error:
+                if error.left:
+                    if report:
+                        report("removing the lock of an update that was killed")
+                    self._stack(self._variables).cancel()
+                    continue
                 if time.monotonic() > deadline:
                     raise
             if report:
@@ -154,7 +165,8 @@ class Stack:
                 )
             except auto.ConcurrentUpdateError as error:
                 raise LockedError(
-                    f"another update of stack {self.name} is running. If it was killed, run `pulumi cancel` first"
+                    f"another update of stack {self.name} is running. If it was killed, run `pulumi cancel` first",
+                    left=_is_left(str(error)),
                 ) from error
             except auto.CommandError as error:
                 plan = _read_plan(plan_file)
@@ -163,6 +175,14 @@ class Stack:
             plan_text = plan_file.with_suffix(".txt")
             text = plan_text.read_text().rstrip() if plan_text.exists() else ""
             return Outcome(_read_plan(plan_file), text, time.monotonic() - started, changes)
+
+
+def _is_left(message: str) -> bool:
+    """Whether all locks in a message of the CLI are of processes that ran on this machine and have ended."""
+    owners = _LOCK_OWNER.findall(message)
+    return bool(owners) and all(
+        host == socket.gethostname() and not psutil.pid_exists(int(pid)) for host, pid in owners
+    )
 
 
 def _read_plan(file: Path) -> dict[str, Any]:

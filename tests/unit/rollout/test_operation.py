@@ -1,6 +1,9 @@
 """Progress and errors of updates are the program's, not the engine's."""
 
-from rollout.operation import _reason, _titled
+import os
+import socket
+
+from rollout.operation import _is_left, _reason, _titled
 
 TRACE = "Program failed with an unhandled exception:\nTraceback (most recent call last):\n  File x\nKeyError: 'a'"
 
@@ -20,3 +23,15 @@ def test_a_message_of_a_resource_begins_with_its_name() -> None:
     assert _titled("1 of 4 ready", urn) == "srs-edge-r6-deploy: 1 of 4 ready"
     assert _titled("text", "urn:pulumi:dev::srs::pulumi:pulumi:Stack::srs-dev") == "text"
     assert _titled("text", None) == "text"
+
+
+def test_only_locks_of_ended_processes_of_this_machine_are_left() -> None:
+    def lock(pid: int, host: str = socket.gethostname()) -> str:
+        return f"  file:///x/locks/1.json: created by root@{host} (pid {pid}) at 2026-11-25T21:37:07Z\n"
+
+    ended = 2**22 + 1  # above the kernel's maximum
+    assert _is_left(lock(ended))
+    assert not _is_left(lock(os.getpid()))
+    assert not _is_left(lock(ended, "elsewhere"))
+    assert not _is_left(lock(ended) + lock(os.getpid()))
+    assert not _is_left("conflict: another update is currently in progress")
