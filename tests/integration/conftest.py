@@ -30,7 +30,9 @@ SHARED_SETUP = (
     "test_declared_objects.py",
     "test_prod_clb.py",
     "test_prod_committed.py",
+    "test_rollout.py",
 )
+LONGEST = ("test_make_up.py", "test_rollout.py", "test_bad_config.py", "test_edit_sequences.py")
 
 
 class Scheduling(LoadScopeScheduling):
@@ -49,7 +51,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name != "test_make_up.py")  # the longest test first
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

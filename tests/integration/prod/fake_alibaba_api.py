@@ -12,6 +12,7 @@ what the real API rejects, as far as the stack can cause it. It does not verify 
 
 import itertools
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -77,6 +78,7 @@ class CloudApi:
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
+        self._unique = secrets.token_hex(2)  # the Services of all tests are in one cluster
         self.addresses = itertools.count(10)
         self._faults: list[_Fault] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -140,7 +142,7 @@ class CloudApi:
 
     def new_id(self, prefix: str) -> str:
         """An unused id."""
-        return f"{prefix}-testbed{next(self._numbers):04}"
+        return f"{prefix}-testbed{self._unique}{next(self._numbers):04}"
 
     def add_clb(self, parameters: Parameters) -> Answer:
         """Create a CLB, like CreateLoadBalancer."""

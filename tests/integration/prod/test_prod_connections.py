@@ -154,7 +154,7 @@ def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStac
     del prod.api.clbs[second]
     prod.config["edge"]["replicas"] = 3
     prod.must_update()
-    eventually(lambda: "The specified LoadBalancerId does not exist" in prod.update().output)
+    eventually(lambda: "The specified LoadBalancerId does not exist" in prod.update().output, 120)
 
 
 def test_a_rollout_waits_until_the_load_balancer_has_the_new_pods(prod: ProdStack) -> None:
