@@ -152,9 +152,9 @@ def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStac
 
     # The operator deletes the CLB: the provider does not see it, the controller does.
     del prod.api.clbs[second]
-    prod.config["edge"]["replicas"] = 3
+    prod.config["loadBalancer"]["scheduler"] = "rr"  # a change that the controller has to handle
     prod.must_update()
-    eventually(lambda: "The specified LoadBalancerId does not exist" in prod.update().output, 120)
+    eventually(lambda: "The specified LoadBalancerId does not exist" in prod.update().output)
 
 
 def test_a_rollout_waits_until_the_load_balancer_has_the_new_pods(prod: ProdStack) -> None:
