@@ -1,6 +1,7 @@
 """Viewers on a running stack: what they see, and which release serves each of them."""
 
 import math
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,9 +12,10 @@ from model.srs_version import format_version, parse_version
 from model.values import parse_image
 from model.workloads import release_of
 from rollout.analysis import Sources
-from rollout.command import CommandRejectedError
+from rollout.command import CommandRejectedError, Context
+from rollout.run_state import RunOptions
 from rollout.stack_file import StackFile
-from rollout.viewers import View, watch_all
+from rollout.viewers import View, check_address, watch_all
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,20 @@ class Sampling:
     parallel: int
     fleet: Fleet = field(init=False)
     _pod_addresses: dict[str, str] = field(default_factory=dict[str, str])
+
+    @staticmethod
+    def of(context: Context, options: Namespace | RunOptions) -> "Sampling":
+        """The viewers that options of `rollout sample` or `rollout run` ask for. Raises AddressError."""
+        for address in options.addresses:
+            check_address(address)
+        return Sampling(
+            context.live,
+            context.read_file,
+            options.addresses,
+            options.viewers,
+            options.watch.total_seconds(),
+            options.parallel,
+        )
 
     def __post_init__(self) -> None:
         self.refresh()

@@ -12,10 +12,8 @@ from rich.table import Table
 
 from model.values import natural_key
 from rollout.analysis import Sources
+from rollout.show import WIDTH
 from rollout.viewers import View
-
-WIDTH = 80
-"""Columns of a table that is not printed on a terminal."""
 
 
 @contextmanager

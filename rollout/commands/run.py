@@ -168,21 +168,11 @@ def _observer(context: Context, state: RunState) -> "Observer":
     # FFmpeg's libraries and SciPy take a second to load; `rollout abort` must not wait for it.
     from rollout.canary import Observer
     from rollout.sampling import Sampling
-    from rollout.viewers import check_address
 
     options = state.options
     sampling = None
     if options.addresses:
-        for address in options.addresses:
-            check_address(address)
-        sampling = Sampling(
-            context.live,
-            context.read_file,
-            options.addresses,
-            options.viewers,
-            options.watch.total_seconds(),
-            options.parallel,
-        )
+        sampling = Sampling.of(context, options)
     return Observer(
         context.live,
         context.read_file,

@@ -23,18 +23,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     )
     from rollout.sampling import Sampling, desired_shares
     from rollout.tables import progress, sample_table
-    from rollout.viewers import check_address
 
-    for address in arguments.addresses:
-        check_address(address)
-    sampling = Sampling(
-        context.live,
-        context.read_file,
-        arguments.addresses,
-        arguments.viewers,
-        arguments.watch.total_seconds(),
-        arguments.parallel,
-    )
+    sampling = Sampling.of(context, arguments)
     sampling.check_identity()
     with progress(arguments.viewers, sampling.seconds, sampling.sources) as on_view:
         views = sampling.round(on_view)
