@@ -83,6 +83,12 @@ lint-manifests: .venv/installed .venv-checkov/installed  ## check the manifests 
 	    || { grep -Ev '^\[(OK|SKIPPED)\]' .manifests/kube-score.txt; exit 1; }
 	@.venv-checkov/bin/checkov --framework kubernetes --quiet --compact --skip-download -d .manifests \
 	    --skip-check $(CHECKOV_IGNORED)
+	@$(BIN)/python -m testbed go mod download -C ../pins/kubernetes k8s.io/kubernetes
+	@$(BIN)/python tests/schemas.py .manifests/schemas \
+	    "$$($(BIN)/python -m testbed go list -C ../pins/kubernetes -m -f '{{.Dir}}' k8s.io/kubernetes)"
+	@$(BIN)/python -m testbed go tool -C ../pins/kubeconform kubeconform -strict -summary \
+	    -schema-location '$(abspath .manifests/schemas)/{{.ResourceKind}}{{.KindSuffix}}.json' \
+	    $(foreach stack,dev staging prod,$(abspath .manifests/$(stack).yaml))
 
 # In an environment of its own: it needs other versions than the project.
 .venv-checkov/installed: testbed/pins/checkov/requirements.txt

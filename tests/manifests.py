@@ -55,7 +55,8 @@ def manifests(stack: str) -> list[dict[str, Any]]:
     values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
     settings = read_settings(values)
     recorder = Recorder()
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     pulumi.runtime.set_mocks(recorder, project="srs", stack=stack)
 
     @pulumi.runtime.test
@@ -78,6 +79,7 @@ def manifests(stack: str) -> list[dict[str, Any]]:
             DemoStream("srs-demo", settings, namespace)
 
     run()
+    loop.close()
     return recorder.manifests
 
 
