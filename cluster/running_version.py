@@ -1,39 +1,20 @@
 """The SRS version that runs in a pod, which may not be the one that the config declares.
 
 A digest or a private tag does not name the version, so the config does; everything that depends on the version then
-depends on a word of the operator. SRS is asked through the kubelet's port forwarding, as in `cluster/origin_check.py`.
+depends on a word of the operator.
 """
 
-import re
-import time
-
-from cluster.live import LiveCluster, UnreachableError
-from model.names import API_PORT
+from cluster.live import LiveCluster
+from cluster.srs_api import get
 from model.srs_version import Version, capabilities, check_supported, parse_version
 
-PATIENCE = 3.0
-"""Seconds that SRS may take to answer. At its connection limit it closes the connection instead."""
-
-_VERSION = re.compile(rb'"version":\s*"([^"]+)"')
+VERSIONS = "/api/v1/versions"
 
 
 def running_version(live: LiveCluster, pod: str) -> Version | None:
     """Ask the SRS of a pod for its version; None if it does not answer."""
-    try:
-        connection = live.port_forward(pod, API_PORT)
-    except UnreachableError:
-        return None
-    try:
-        connection.send(f"GET /api/v1/versions HTTP/1.1\r\nHost: {pod}\r\nConnection: close\r\n\r\n".encode())
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            if found := _VERSION.search(connection.received):
-                return parse_version(found[1].decode(errors="replace"))
-            if connection.closed or time.monotonic() > deadline:
-                return None
-            connection.receive(0.2)
-    finally:
-        connection.close()
+    answer = get(live, pod, VERSIONS) or {}
+    return parse_version(str(answer.get("data", {}).get("version", "")))
 
 
 def broken_promise(declared: Version, running: Version) -> str | None:

@@ -20,7 +20,7 @@ def text_of(renderable: RenderableType) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(renderable)
     text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    return "\n".join(line.rstrip() for line in text.rstrip().splitlines())
 
 
 def save_svg(renderable: RenderableType, path: Path, title: str) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from model.values import natural_key
 from rollout.analysis import Sources
-from rollout.show import WIDTH
+from rollout.show import text_of
 from rollout.viewers import View
 
 
@@ -55,7 +55,7 @@ def sample_table(data: Mapping[str, Any]) -> str:
             f"{row['stalled']}",
             f"{row['failed']}",
         )
-    lines = [_plain(table)]
+    lines = [text_of(table)]
     for release, row in rows.items():
         for reason, count in row["failures"].items():
             lines.append(f"{release}: {count} failed: {reason}")
@@ -63,13 +63,6 @@ def sample_table(data: Mapping[str, Any]) -> str:
     if not data["problems"]:
         lines.append("acceptable")
     return "\n".join(lines)
-
-
-def _plain(table: Table) -> str:
-    console = Console(width=WIDTH, color_system=None)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
 
 
 def _percent(value: float | None) -> str:

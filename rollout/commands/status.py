@@ -19,6 +19,7 @@ from rich.text import Text
 from cluster.aborted import is_aborted
 from cluster.live import Object, UnreachableError
 from cluster.rollout_status import pod_reason
+from cluster.srs_api import Stream, streams
 from cluster.state import read_state
 from cluster.terminating import is_terminating, open_connections
 from model.names import EDGE_APP, ORIGIN, edge_run
@@ -28,7 +29,6 @@ from rollout.command import CommandRejectedError, Context, Exit, Verb
 from rollout.errors import OperationError
 from rollout.run_state import RunState
 from rollout.show import age, now, save_svg, short_image, text_of
-from rollout.srs_api import Stream, streams
 from rollout.stack_file import StackFileError
 
 INTERVAL, PLAN_INTERVAL = 2.0, 60.0

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from cluster import running_version as module
+from cluster import srs_api
 from cluster.live import LiveCluster, UnreachableError
 from cluster.running_version import running_version
 from model.srs_version import Version
@@ -58,8 +58,8 @@ class Live:
 def test_running_version(
     monkeypatch: pytest.MonkeyPatch, connection: Connection | None, version: Version | None
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(srs_api, "TIMEOUT", 0.05)
     assert running_version(cast(LiveCluster, Live(connection)), "p") == version
     if connection:
-        assert connection.sent.startswith(b"GET /api/v1/versions HTTP/1.1\r\n")
+        assert connection.sent.startswith(b"GET /api/v1/versions HTTP/1.0\r\n")
         assert connection.closed

@@ -18,7 +18,7 @@ PARALLEL = 8
 """Pods that are asked at the same time."""
 
 TIMEOUT = 3.0
-"""Seconds for the answer of a pod."""
+"""Seconds for the answer of a pod. At its connection limit SRS closes the connection instead."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def streams(live: LiveCluster, pods: Sequence[str]) -> dict[str, list[Stream]]:
 
 
 def _streams(live: LiveCluster, pod: str) -> list[Stream] | None:
-    answer = _get(live, pod, STREAMS)
+    answer = get(live, pod, STREAMS)
     if answer is None:
         return None
     found: list[Mapping[str, Any]] = answer.get("streams") or []
@@ -48,8 +48,8 @@ def _streams(live: LiveCluster, pod: str) -> list[Stream] | None:
     ]
 
 
-def _get(live: LiveCluster, pod: str, path: str) -> dict[str, Any] | None:
-    """The JSON that SRS answers; None if there is no answer."""
+def get(live: LiveCluster, pod: str, path: str) -> dict[str, Any] | None:
+    """The JSON that the SRS of a pod answers; None if there is no answer, or an error."""
     try:
         connection = live.port_forward(pod, API_PORT)
     except UnreachableError:

@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from cluster.live import LiveCluster, UnreachableError
-from rollout.srs_api import Stream, streams
+from cluster.srs_api import Stream, streams
 
 BODY = (
     b'{"code":0,"server":"vid-1","streams":['
