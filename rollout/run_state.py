@@ -79,13 +79,26 @@ class RunState(BaseModel):
         except (OSError, ValidationError) as error:
             raise RunStateError(f"{path} cannot be read: {error}") from error
 
+    def create(self, folder: Path, stack: str) -> None:
+        """Write the file of a run that begins. Raises FileExistsError if another run is open, and OSError."""
+        temporary = self._written(folder, stack)
+        try:
+            # A link is made at once, with the whole content, and never over an existing file.
+            RunState.path(folder, stack).hardlink_to(temporary)
+        finally:
+            temporary.unlink()
+
     def write(self, folder: Path, stack: str) -> None:
         """Replace the file at once. Raises OSError."""
+        self._written(folder, stack).replace(RunState.path(folder, stack))
+
+    def _written(self, folder: Path, stack: str) -> Path:
+        """The content in a file of its own."""
         path = RunState.path(folder, stack)
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.write_text(self.model_dump_json(indent=1) + "\n")
-        temporary.replace(path)
+        return temporary
 
     @staticmethod
     def close(folder: Path, stack: str) -> None:

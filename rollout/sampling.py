@@ -4,6 +4,7 @@ import math
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cluster.live import LiveCluster, Object
 from cluster.terminating import is_terminating
@@ -44,9 +45,8 @@ class Fleet:
                 continue
             release = release_of(name)
             replicas[release] = deployment["spec"].get("replicas", 1)
-            stated = file.releases.get(release, {}).get("version")
-            version = parse_version(stated or parse_image(template["spec"]["containers"][0]["image"]).tag or "")
-            versions[release] = format_version(version) if version else ""
+            image = template["spec"]["containers"][0]["image"]
+            versions[release] = _srs_version({**file.releases.get(release, {}), "image": image})
             runs[labels.get("run", edge_run(release))] = release
         pods = live.pods(f"run in ({','.join(runs)})") if runs else []
         return Fleet(
@@ -69,6 +69,12 @@ class Fleet:
     def pods_of(self, release: str) -> list[Object]:
         """The pods of a release."""
         return [pod for pod in self.pods if pod["metadata"]["labels"]["run"] == edge_run(release)]
+
+
+def _srs_version(release: Mapping[str, Any]) -> str:
+    """The SRS version of a release by its settings, "" if they do not name it."""
+    version = parse_version(release.get("version") or parse_image(release["image"]).tag or "")
+    return format_version(version) if version else ""
 
 
 def desired_shares(file: StackFile) -> dict[str, float]:
@@ -130,11 +136,20 @@ class Sampling:
         self.refresh()
         return views
 
-    def check_identity(self) -> None:
-        """Raise CommandRejectedError if viewers over HTTP cannot be assigned to releases."""
-        versions = [version for release, version in self.fleet.versions.items() if self.fleet.replicas[release]]
+    def check_identity(self, planned: StackFile | None = None) -> None:
+        """Raise CommandRejectedError if viewers over HTTP cannot be assigned to releases.
+
+        planned: a stack file whose releases will have viewers, besides those that have some now.
+        """
+        versions = {
+            release: version for release, version in self.fleet.versions.items() if self.fleet.replicas[release]
+        }
+        if planned:
+            versions |= {
+                name: _srs_version(release) for name, release in planned.releases.items() if release.get("weight")
+            }
         over_http = [address for address in self.addresses if not address.startswith("rtmp:")]
-        if over_http and len(set(versions)) < len(versions):
+        if over_http and len(set(versions.values())) < len(versions):
             raise CommandRejectedError(
                 f"{over_http[0]} does not tell the releases apart: they have the same SRS version, and HTTP-FLV names "
                 "nothing else; use an rtmp:// address"

@@ -64,9 +64,17 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if not (options.addresses or arguments.no_viewers):
         state.options = options = options.model_copy(update={"addresses": (_default_address(context),)})
     observer = _observer(context, state)
+    if observer.sampling:
+        observer.sampling.check_identity(_step_file(file, state, 0))
     context.report("baseline: viewers of the other releases" if options.addresses else "no viewers")
     observer.observe_baseline()
-    state.write(context.folder, context.stack_name)
+    # The file that a failed step restores is the present one: the baseline has taken a while.
+    state.stack_file_before = context.read_file().content
+    try:
+        state.create(context.folder, context.stack_name)
+    except FileExistsError:
+        reject_open_run(context)
+        raise
     return _Run(context, state, observer).carry_out()
 
 

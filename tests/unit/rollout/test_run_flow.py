@@ -1,5 +1,7 @@
 """A run from its first step to its end: edits, questions, interruptions, reverts."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,3 +150,43 @@ def test_a_failed_step_restores_the_stack_file(
     assert Path("Pulumi.dev.yaml").read_text() == BEFORE
     assert RunState.read(Path(), "dev") is None
     assert len(stack.updates) == (1 if others else 2), "without other edges, an update replaces those of the canary"
+
+
+def test_an_address_that_does_not_tell_the_releases_apart_is_rejected(
+    command: Callable[..., int], stack: FakeStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same_version = ["run", "--release", "r6", "--conf", "canary.conf", "--address", "http://127.0.0.1/live/x.flv"]
+    assert command(*same_version, "--auto") == Exit.REJECTED
+    assert "same SRS version" in capsys.readouterr().err
+    assert (stack.previews, stack.updates) == (0, [])
+    assert RunState.read(Path(), "dev") is None
+
+
+def test_only_one_of_several_processes_begins_a_run(tmp_path: Path) -> None:
+    begin = (
+        "import sys; from pathlib import Path; from datetime import UTC, datetime; "
+        "from rollout.run_state import RunState; "
+        "state = RunState(release='r6', steps=(10,), stack_file_before=b'', started_at=datetime.now(UTC), pid=1); "
+        "print(flush=True); sys.stdin.readline(); state.create(Path(sys.argv[1]), 'dev'); print('begun')"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", begin, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout
+        process.stdout.readline()  # it is ready
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    results = [process.communicate() for process in processes]
+    assert sorted(output for output, _ in results) == ["", "", "begun\n"]
+    assert all("FileExistsError" in errors for output, errors in results if not output), results
+    assert [file.name for file in (tmp_path / ".rollout").iterdir()] == ["dev.json"]

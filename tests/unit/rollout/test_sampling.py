@@ -72,7 +72,12 @@ def test_http_flv_is_rejected_for_releases_of_one_version() -> None:
     with pytest.raises(CommandRejectedError, match="same SRS version"):
         both.check_identity()
     Sampling(cluster(same), lambda: file, ["rtmp://a/b/c"], 10, 5, 10).check_identity()
-    sampling(DEPLOYMENTS, "http://a/b/c.flv").check_identity()
+    over_http = sampling(DEPLOYMENTS, "http://a/b/c.flv")
+    over_http.check_identity()
+    planned = FILE.with_releases({"r7": {"image": "ossrs/srs:v4.0.6", "weight": 0}})
+    over_http.check_identity(planned)
+    with pytest.raises(CommandRejectedError, match="same SRS version"):
+        over_http.check_identity(planned.with_releases({"r7": {"weight": 10}}))
 
 
 def test_the_table_fits_into_80_columns_and_names_what_is_not_acceptable() -> None:
