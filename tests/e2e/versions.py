@@ -13,6 +13,11 @@ def can_drain(image: str) -> bool:
     return capabilities(_version(image)).drains
 
 
+def has_exporter(image: str) -> bool:
+    """Whether Prometheus can scrape it."""
+    return capabilities(_version(image)).exporter
+
+
 def drops_dead_publishers(image: str) -> bool:
     """Whether an edge of this version drops an encoder when it can no longer forward to the origin."""
     return KEEPS_DEAD_STREAMS.fix(_version(image)) is None

@@ -200,7 +200,13 @@ func (c *client) publish(stream string) error {
 	}
 	s.thread.Lock()
 	src := s.source(c.app, stream)
+	s.clients++
 	s.thread.Unlock()
+	defer func() {
+		s.thread.Lock()
+		defer s.thread.Unlock()
+		s.errors++
+	}()
 	if s.edge {
 		return c.publishThrough(src)
 	}

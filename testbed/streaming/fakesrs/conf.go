@@ -98,8 +98,8 @@ func parseConf(text string) (*directive, error) {
 	return blocks[0], nil
 }
 
-// known are the directives that SRS knows, by block; other blocks are not checked. Only grace_start_wait depends on
-// the version here.
+// known are the directives that SRS knows, by block; other blocks are not checked. Only grace_start_wait and exporter
+// depend on the version here.
 var known = map[string][]string{
 	"": strings.Fields(`asprocess chunk_size daemon exporter ff_log_dir ff_log_level force_grace_quit grace_final_wait
 		grace_start_wait heartbeat http_api http_server listen max_connections pid pithy_print_ms rtc_server
@@ -115,7 +115,8 @@ func checkConf(root *directive, v version) error {
 		return errors.New("conf is empty")
 	}
 	for _, d := range root.block {
-		if !slices.Contains(known[""], d.name) || d.name == "grace_start_wait" && !v.knowsStartWait() {
+		if !slices.Contains(known[""], d.name) || d.name == "grace_start_wait" && !v.knowsStartWait() ||
+			d.name == "exporter" && !v.exports() {
 			return fmt.Errorf("illegal directive %s", d.name)
 		}
 		for _, inner := range d.block {
@@ -129,8 +130,9 @@ func checkConf(root *directive, v version) error {
 
 // settings is what is used of srs.conf, with SRS's defaults.
 type settings struct {
-	rtmp, api, http string // host:port to listen on; "": off
-	maxConnections  int
+	rtmp, api, http, exporter string // host:port to listen on; "": off
+
+	maxConnections int
 
 	forceGraceQuit bool
 	graceStartWait time.Duration
@@ -156,6 +158,7 @@ func newSettings(root *directive) settings {
 		rtmp:           listenAddress(root.get("listen").arg("1935")),
 		api:            address("http_api"),
 		http:           address("http_server"),
+		exporter:       address("exporter"),
 		maxConnections: root.get("max_connections").number(1000),
 		forceGraceQuit: root.get("force_grace_quit").on(),
 		graceStartWait: root.get("grace_start_wait").milliseconds(2300),

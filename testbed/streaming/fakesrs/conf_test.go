@@ -105,6 +105,8 @@ func TestUnknownDirectivesAreRejectedByVersion(t *testing.T) {
 		{version{4, 0, 6}, edgeConf + "no_such_directive on;", "illegal directive no_such_directive"},
 		{version{4, 0, 6}, "vhost __defaultVhost__ { cache on; }", "illegal vhost.cache"},
 		{version{4, 0, 6}, "vhost __defaultVhost__ { tcp_nodelay on; play { gop_cache off; } }", ""},
+		{version{4, 0, 6}, "exporter { enabled on; }", "illegal directive exporter"},
+		{version{5, 0, 213}, "exporter { enabled on; listen 9972; }", ""},
 		{version{4, 0, 6}, "", "conf is empty"},
 	} {
 		root, err := parseConf(c.conf)

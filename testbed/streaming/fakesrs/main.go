@@ -20,10 +20,11 @@
 //     closes the connection. If only a write fails (a node that vanished), the encoder stays connected to a dead stream;
 //     from 5.0.214 and 6.0.139 on it is dropped.
 //   - An origin of a cluster that does not have a stream asks its coworkers' HTTP API and redirects (RTMP 302).
+//   - The exporter, from 5.0.72 on, with the metrics that alert rules and dashboards use.
 //   - A name lookup blocks the whole server: see thread.
 //
 // Everything else is missing: HLS, static files, reload, the rest of the HTTP API, virtual hosts other than
-// __defaultVhost__, statistics.
+// __defaultVhost__, other statistics.
 package fakesrs
 
 import (

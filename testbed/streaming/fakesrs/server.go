@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -28,11 +29,15 @@ type server struct {
 	log      *log.Logger
 	resolver *net.Resolver
 
+	sent, received atomic.Int64 // bytes, of all connections
+
 	thread      thread
 	listeners   []net.Listener
 	conns       map[*conn]bool
 	connections int // so far
 	sources     map[string]*source
+	clients     int  // players and publishers so far
+	errors      int  // of those, the ones that have ended: before 6.0.191 every end is an error
 	fastQuit    bool // SIGINT, or SIGTERM without force_grace_quit
 	graceQuit   bool // SIGQUIT, or SIGTERM with force_grace_quit
 }
@@ -139,6 +144,7 @@ func (s *server) listen() error {
 		serve(s.rtmp, s.acceptRTMP),
 		serve(s.api, s.serveHTTP(s.apiHandler())),
 		serve(s.http, s.serveHTTP(http.HandlerFunc(s.serveFLV))),
+		serve(s.exporter, s.serveHTTP(http.HandlerFunc(s.serveMetrics))),
 	)
 }
 
@@ -191,7 +197,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 
 // register is nil where max_connections is reached: the limit counts connections on all ports.
 func (s *server) register(accepted net.Conn) *conn {
-	c := &conn{Conn: accepted, thread: &s.thread}
+	c := &conn{Conn: accepted, server: s}
 	c.onClose = func() {
 		s.thread.Lock()
 		defer s.thread.Unlock()
@@ -228,23 +234,47 @@ func (s *server) apiHandler() http.Handler {
 	return api
 }
 
+// serveMetrics is the exporter: the metrics that alert rules and dashboards use (SrsGoApiMetrics::serve_http).
+func (s *server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
+	s.thread.Lock()
+	defer s.thread.Unlock()
+	streams, clients := 0, 0
+	for _, src := range s.sources {
+		if now := src.clients(); now > 0 {
+			streams++
+			clients += now
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, "# TYPE srs_build_info gauge\nsrs_build_info{version=%q} 1\n", s.version)
+	for _, metric := range []struct {
+		name, kind string
+		value      int64
+	}{
+		{"srs_send_bytes_total", "counter", s.sent.Load()},
+		{"srs_receive_bytes_total", "counter", s.received.Load()},
+		{"srs_streams", "gauge", int64(streams)},
+		{"srs_clients", "gauge", int64(clients)},
+		{"srs_clients_total", "counter", int64(s.clients)},
+		{"srs_clients_errs_total", "counter", int64(s.errors)},
+	} {
+		fmt.Fprintf(w, "# TYPE %s %s\n%s %d\n", metric.name, metric.kind, metric.name, metric.value)
+	}
+}
+
 func answer(w http.ResponseWriter, data any) {
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(map[string]any{"code": 0, "data": data})
 }
 
-// streams is what the API says of them: the clients of an edge are its players, those of an origin publish, too.
+// streams is what the API says of them.
 func (s *server) streams() []map[string]any {
 	s.thread.Lock()
 	defer s.thread.Unlock()
 	streams := []map[string]any{}
 	for _, src := range s.sources {
-		clients := len(src.players)
-		if src.published && !s.edge {
-			clients++
-		}
 		publish := map[string]any{"active": src.published}
-		streams = append(streams, map[string]any{"app": src.app, "name": src.name, "clients": clients, "publish": publish})
+		streams = append(streams, map[string]any{"app": src.app, "name": src.name, "clients": src.clients(), "publish": publish})
 	}
 	return streams
 }

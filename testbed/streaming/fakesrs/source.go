@@ -34,6 +34,15 @@ func (s *server) source(app, name string) *source {
 	return s.sources[key]
 }
 
+// clients is the number of players and publishers. The thread is locked.
+func (src *source) clients() int {
+	clients := len(src.players)
+	if src.push != nil || src.published && !src.server.edge {
+		clients++
+	}
+	return clients
+}
+
 // publish begins the stream. The thread is locked, as for all methods.
 func (src *source) publish() {
 	src.published = true
@@ -123,6 +132,7 @@ func (s *server) join(src *source) *player {
 		p.enqueue(m)
 	}
 	src.players[p] = true
+	s.clients++
 	if s.edge && src.stopPull == nil {
 		src.startPull()
 	}
@@ -134,6 +144,7 @@ func (s *server) leave(src *source, p *player) {
 	s.thread.Lock()
 	defer s.thread.Unlock()
 	delete(src.players, p)
+	s.errors++
 	if len(src.players) == 0 && src.stopPull != nil {
 		src.stopPull()
 		src.stopPull, src.published, src.headers, src.group = nil, false, nil, nil

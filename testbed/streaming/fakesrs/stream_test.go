@@ -270,6 +270,28 @@ func TestAPI(t *testing.T) {
 	}
 }
 
+func TestExporter(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, version{6, 0, 157}, "exporter { enabled on; listen 127.0.0.1:0; }", "")
+	exporter := "http://" + n.listeners[3].Addr().String() + "/metrics"
+	has := func(metrics ...string) {
+		t.Helper()
+		for _, want := range metrics {
+			await(t, 2*time.Second, want, func() bool { _, body := get(t, exporter); return strings.Contains(body, want+"\n") })
+		}
+	}
+	publish(t, n.rtmp, "x")
+	has("srs_streams 1", "srs_clients 1", `srs_build_info{version="6.0.157"} 1`)
+	player := play(t, n.rtmp, "x")
+	has("srs_clients 2", "srs_clients_total 2", "srs_clients_errs_total 0")
+	player.awaitMedia(t, 1, 2*time.Second)
+	player.Close()
+	has("srs_streams 1", "srs_clients 1", "srs_clients_total 2", "srs_clients_errs_total 1")
+	if n.sent.Load() == 0 || n.received.Load() == 0 {
+		t.Error("no bytes were counted")
+	}
+}
+
 // The limit counts connections on all ports, so a full server answers no probe.
 func TestConnectionsAreLimited(t *testing.T) {
 	t.Parallel()

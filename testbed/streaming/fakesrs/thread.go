@@ -23,7 +23,7 @@ func (t *thread) pass() {
 // conn is a connection, of a client or to another server, with SRS's kind of timeouts: for each read and each write.
 type conn struct {
 	net.Conn
-	thread *thread
+	server *server
 
 	readTimeout, writeTimeout atomic.Int64 // time.Duration; 0: none
 
@@ -43,16 +43,19 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.SetReadDeadline(time.Now().Add(time.Duration(timeout)))
 	}
 	n, err := c.Conn.Read(p)
-	c.thread.pass()
+	c.server.received.Add(int64(n))
+	c.server.thread.pass()
 	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {
-	c.thread.pass()
+	c.server.thread.pass()
 	if timeout := c.writeTimeout.Load(); timeout > 0 {
 		c.SetWriteDeadline(time.Now().Add(time.Duration(timeout)))
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	c.server.sent.Add(int64(n))
+	return n, err
 }
 
 func (c *conn) Close() error {
@@ -96,5 +99,5 @@ func (s *server) dial(ctx context.Context, address string, timeout time.Duration
 		return nil, fmt.Errorf("tcp: connect %s to=%dms : connect to %s", address, timeout.Milliseconds(), address)
 	}
 	s.thread.pass()
-	return &conn{Conn: c, thread: &s.thread}, nil
+	return &conn{Conn: c, server: s}, nil
 }

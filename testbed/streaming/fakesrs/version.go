@@ -41,6 +41,9 @@ func (v version) drains() bool { return v[0] == 4 || v.atLeast(version{6, 0, 132
 // knowsStartWait: grace_start_wait is a known directive, and the graceful quit begins with it.
 func (v version) knowsStartWait() bool { return v.atLeast(version{4, 0, 6}) }
 
+// exports: it has an exporter of metrics, with a port of its own since 5.0.72.
+func (v version) exports() bool { return v.atLeast(version{5, 0, 72}) }
+
 // dropsEncoderOfDeadStream: an edge that cannot send to the origin any more closes the encoder's connection. Older
 // versions do so only if the origin closed the connection.
 func (v version) dropsEncoderOfDeadStream() bool {
