@@ -1,6 +1,6 @@
 """HLS: the origins write it to a shared volume, nginx serves it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
@@ -10,7 +10,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.load_balancer import LoadBalancer, bind
 from components.manifest import metadata
-from model.names import HLS, HLS_CLAIM, HTTPS_PORT, nginx_config
+from model.names import HLS, HLS_CLAIM, HTTPS_PORT, nginx_config, service_port_names
 from model.settings.stack import StackSettings
 from model.workload_specs import NGINX_PORT, hls_spec
 
@@ -55,14 +55,15 @@ class Hls(pulumi.ComponentResource):
                 spec={
                     "type": "LoadBalancer",
                     "selector": LABELS,
-                    "ports": _ports(settings.hls.ports, settings.hls.https_port, port_names.get(service, {})),
+                    "ports": _ports(settings.hls.http_ports, settings.hls.https_ports, port_names.get(service, {})),
                 },
                 opts=child,
             )
         self.exposed = exposed
         if f"{HLS}-service" not in settings.hls_services:
             inside = settings.hls_ports
-            ports = _ports([*inside.values()], inside.get("https"), port_names.get(f"{HLS}-service", {}))
+            http, https = ([inside[scheme]] if scheme in inside else [] for scheme in ("http", "https"))
+            ports = _ports(http, https, port_names.get(f"{HLS}-service", {}))
             Service(
                 f"{HLS}-service",
                 metadata=metadata(f"{HLS}-service", namespace, LABELS),
@@ -129,18 +130,9 @@ class Hls(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _ports(ports: list[int], https: int | None, names: Mapping[int, str]) -> list[ServicePortArgsDict]:
-    """https: the port that leads to HTTPS. names: of ports that keep their live name.
-
-    The first new one of HTTP is `http`, if no other port has this name.
-    """
-    used = {names[port] for port in ports if port in names}
-    found: list[ServicePortArgsDict] = []
-    for port in ports:
-        name = "https" if port == https else "http"
-        name = names.get(port, f"{name}-{port}" if name in used else name)
-        used.add(name)
-        found.append(
-            {"name": name, "port": port, "target_port": HTTPS_PORT if port == https else "http", "protocol": "TCP"}
-        )
-    return found
+def _ports(http: Sequence[int], https: Sequence[int], live_names: Mapping[int, str]) -> list[ServicePortArgsDict]:
+    names = service_port_names({**dict.fromkeys(http, "http"), **dict.fromkeys(https, "https")}, live_names)
+    return [
+        {"name": name, "port": port, "target_port": HTTPS_PORT if port in https else "http", "protocol": "TCP"}
+        for port, name in names.items()
+    ]

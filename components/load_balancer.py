@@ -8,8 +8,8 @@ from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict, ServiceSpecA
 
 from components.manifest import metadata
 from model.alibaba import NLB_CLASS, PREFIX, backend_label
-from model.exposed_service import ADDRESS, IDENTITY, ExposedService
-from model.names import HLS, HTTPS_PORT
+from model.exposed_service import ADDRESS, FORMER, IDENTITY, ExposedService
+from model.names import HLS, HTTPS_PORT, service_port_names
 from model.settings.load_balancer import (
     AnyLoadBalancer,
     NlbLoadBalancer,
@@ -83,12 +83,14 @@ def _clb(service: str, load_balancer: AnyLoadBalancer, title: str, parent: pulum
 
 
 def _spec(exposed: ExposedService, port_names: Mapping[int, str]) -> ServiceSpecArgsDict:
+    protocols = {port: name.removesuffix(FORMER) for name, port in exposed.service_ports.items()}
+    names = service_port_names(protocols, port_names)
     ports: dict[str, ServicePortArgsDict] = {
         # The port's number: pods that others have created have no named ports.
         name: {
-            "name": port_names.get(port, name),
+            "name": names[exposed.service_ports[name]],
             "port": exposed.service_ports[name],
-            "target_port": HTTPS_PORT if name == "https" else port,
+            "target_port": HTTPS_PORT if name.startswith("https") else port,
             "protocol": "TCP",
         }
         for name, port in exposed.ports.items()

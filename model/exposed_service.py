@@ -23,6 +23,9 @@ IDENTITY = "srs/load-balancer"
 """Annotation of a Service: the identity of its load balancer, which later updates compare with the config, and whether
 Pulumi refuses to delete it."""
 
+FORMER = "-former"
+"""The end of the name of a port that is being replaced."""
+
 ADDRESS = "srs/address"
 """Annotation of a Service whose CLB the stack has created: the address that its status must have. The controller reads
 an address only when a Service changes (clbv1/event_handler.go, `needUpdate`), and this annotation changes with it."""
@@ -59,7 +62,7 @@ class ExposedService:
         match self.load_balancer:
             case NodePortLoadBalancer(rtmp_port=rtmp, http_port=http, https_port=https):
                 ports = {"rtmp": rtmp, "http": http, "https": https}
-                return {name: ports[name] for name in self.ports}
+                return {name: ports[name] for name in self.ports if name in ports}
             case _:
                 return {}
 

@@ -1,6 +1,7 @@
 """Names of objects. Those of the SRS project's article are kept, so its commands work as they stand."""
 
 import hashlib
+from collections.abc import Mapping
 
 EDGE_APP = "srs-edge"
 """Value of the `app` label that all releases share; the edge Service selects it."""
@@ -94,3 +95,16 @@ def edge_config(release: str, content: str) -> str:
 def origin_config(content: str) -> str:
     """The ConfigMap or Secret with the srs.conf of the origins. content: the hash of its content."""
     return f"{ORIGIN}-{content}"
+
+
+def service_port_names(protocols: Mapping[int, str], live: Mapping[int, str]) -> dict[int, str]:
+    """The names of a Service's ports. protocols: of each port. live: names that ports keep.
+
+    The first new port of a protocol has its name, if no other port has it.
+    """
+    names: dict[int, str] = {}
+    used = {live[port] for port in protocols if port in live}
+    for port, protocol in protocols.items():
+        names[port] = live.get(port, f"{protocol}-{port}" if protocol in used else protocol)
+        used.add(names[port])
+    return names

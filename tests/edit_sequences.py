@@ -477,6 +477,7 @@ LEFT_OUT = {
     "monitoring.labels": "needs the Prometheus Operator",
     "monitoring.interval": "the same",
     "hls.httpsPort": "needs an slb",
+    "hls.formerHttpsPort": "needs an slb",
     "loadBalancer(nodePort).httpsPort": "needs TLS",
     "tls": "needs a Secret and releases of 6.0; tests/integration/test_edits.py",
     "hls.formerPort": "needs an slb",

@@ -5,7 +5,7 @@ a second Service next to the first.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from cluster.live import Object
@@ -13,10 +13,10 @@ from cluster.state import LiveState
 from model import alibaba
 from model.alibaba import BACKEND_TYPE, LEGACY_PREFIX, NLB_CLASS, PREFIX
 from model.exposed_service import IDENTITY, ExposedService
-from model.names import EDGE_APP, HLS, HTTP_PORT, ORIGIN, RTMP_PORT, STACK_ANNOTATION
+from model.names import EDGE_APP, HLS, HTTP_PORT, HTTPS_PORT, ORIGIN, RTMP_PORT, STACK_ANNOTATION
 from model.problems import Problem
 from model.settings.load_balancer import CloudLoadBalancer, SlbLoadBalancer
-from model.settings.stack import StackSettings
+from model.settings.stack import StackSettings, former_path
 from model.values import plural, yaml_text
 
 _MOVE_LOAD_BALANCER = (
@@ -41,7 +41,7 @@ def load_balancer_problems(settings: StackSettings, state: LiveState) -> Iterato
             yield from _target_problems(service, live)
             yield from _backend_problems(service, live)
     yield from _removal_problems(settings, state)
-    yield from _hls_port_problems(settings, state)
+    yield from _port_problems(settings, state)
     yield from _shared_clb_problems(settings, state)
 
 
@@ -64,7 +64,7 @@ def load_balancer_warnings(settings: StackSettings, state: LiveState) -> Iterato
     """Deletions, and nodes that carry connections although they do not have to."""
     for name in removed_services(settings, state):
         yield f"Service {name} will be deleted, with its load balancer and all connections through it"
-    yield from _hls_port_warnings(settings, state)
+    yield from _port_warnings(settings, state)
     by_id = [
         service
         for service in settings.exposed_services
@@ -193,18 +193,26 @@ def _removal_problems(settings: StackSettings, state: LiveState) -> Iterator[Pro
             )
 
 
-def _hls_port_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
-    port = settings.hls.port
-    for name in settings.hls_services:
-        live = _hls_ports(state.services.get(name))
-        closed = [number for number in live if number not in settings.hls.ports]
-        if closed and port not in live:
-            yield Problem(
-                ("hls", "port"),
-                port,
-                f"cannot replace port {closed[0]} of Service {name}, whose URLs would stop working. Set "
-                f"hls.formerPort: {closed[0]}, which serves HLS on both ports, and remove it when nobody uses it",
-            )
+def _port_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+    """A port of a Service in use that would be closed for another one."""
+    for path, (port, former) in settings.replaceable_ports.items():
+        names = list(settings.hls_services) if path[0] == "hls" else _edge_services(settings)
+        for name in names:
+            live = _ports(state.services.get(name), https=path != ("hls", "port"))
+            closed = [number for number in live if number not in (port, former)]
+            if closed and port is not None and port not in live:
+                yield Problem(
+                    path,
+                    port,
+                    f"cannot replace port {closed[0]} of Service {name}, whose URLs would stop working. Set "
+                    f"{'.'.join(former_path(path))}: {closed[0]}, which opens the new port next to it, and remove it "
+                    "when nobody uses it",
+                )
+
+
+def _edge_services(settings: StackSettings) -> list[str]:
+    """Those that serve viewers."""
+    return [service.name for service in settings.exposed_services if "http" in service.ports]
 
 
 def _shared_clb_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
@@ -241,25 +249,30 @@ def _listeners(settings: StackSettings, service: ExposedService) -> Iterator[tup
         yield from ((("hls", "port"), port) for port in settings.hls.ports)
 
 
-def _hls_port_warnings(settings: StackSettings, state: LiveState) -> Iterator[str]:
-    if not settings.hls.enabled:
-        return  # the plan has a warning for that
+def _port_warnings(settings: StackSettings, state: LiveState) -> Iterator[str]:
+    """Ports that an update closes."""
     for name, service in state.services.items():
-        if not _serves_hls(service):
-            continue
-        desired = settings.hls.ports if name in settings.hls_services else []
-        if closed := [port for port in _hls_ports(service) if port not in desired]:
-            yield (
-                f"HLS is not served any more on {plural(len(closed), 'port')} of Service {name}: "
-                f"{', '.join(map(str, closed))}"
-            )
+        if _serves_hls(service):
+            if settings.hls.enabled:  # else the plan has a warning
+                live = [port for https in (False, True) for port in _ports(service, https=https)]
+                desired = settings.hls.ports if name in settings.hls_services else []
+                yield from _closed("HLS is", name, live, desired)
+        elif name in _edge_services(settings):
+            yield from _closed("HTTPS is", name, _ports(service, https=True), settings.tls.ports)
 
 
-def _hls_ports(service: Object | None) -> list[int]:
-    """The ports of a load balancer on which a Service serves HLS."""
-    if service is None or service["spec"].get("type") != "LoadBalancer":
+def _closed(what: str, service: str, live: list[int], desired: Sequence[int]) -> Iterator[str]:
+    if closed := [port for port in live if port not in desired]:
+        numbers = ", ".join(map(str, closed))
+        yield f"{what} not served any more on {plural(len(closed), 'port')} of Service {service}: {numbers}"
+
+
+def _ports(service: Object | None, *, https: bool) -> list[int]:
+    """The ports of a Service that lead to HTTPS, or the others; of HLS, those of a load balancer."""
+    if service is None or (_serves_hls(service) and service["spec"].get("type") != "LoadBalancer"):
         return []
-    return [port["port"] for port in service["spec"].get("ports", [])]
+    ports = service["spec"].get("ports", [])
+    return [port["port"] for port in ports if (port.get("targetPort") == HTTPS_PORT) is https]
 
 
 def _serves_hls(service: Object) -> bool:
@@ -283,7 +296,10 @@ def _identity(service: Object) -> dict[str, Any]:
         ports = {port["port"]: port.get("nodePort") for port in spec.get("ports", [])}
         if found["kind"] == "nodePort" and STACK_ANNOTATION in annotations:
             found |= {"rtmpPort": ports.get(RTMP_PORT), "httpPort": ports.get(HTTP_PORT)}
-        return found | recorded
+        found |= recorded
+        if not _ports(service, https=True):
+            found.pop("httpsPort", None)  # nobody uses it yet
+        return found
     found = {
         "kind": "nlb" if spec.get("loadBalancerClass") == NLB_CLASS else "slb",
         "addressType": _annotation(service, "address-type") or "internet",

@@ -40,24 +40,29 @@ class HlsSettings(Placement):
         default=None,
         description="A port that is being replaced by `port`: HLS is served on both until this key is removed.",
     )
-
     https_port: Port | None = Field(
         default=None,
         description="Port of the `slb` load balancer on which HLS is served with HTTPS (`srs:tls`); default: only "
         "inside the cluster.",
     )
+    former_https_port: Port | None = Field(
+        default=None, description="A port that is being replaced by `httpsPort`, in the same way."
+    )
+
+    @property
+    def http_ports(self) -> list[int]:
+        """The ports of the load balancer on which HLS is served without HTTPS."""
+        return [port for port in (self.port, self.former_port) if port is not None]
+
+    @property
+    def https_ports(self) -> list[int]:
+        """The ports of the load balancer on which HLS is served with HTTPS."""
+        return [port for port in (self.https_port, self.former_https_port) if port is not None]
 
     @property
     def ports(self) -> list[int]:
         """The ports of the load balancer on which HLS is served."""
-        return [port for port in (self.port, self.former_port, self.https_port) if port is not None]
-
-    @model_validator(mode="after")
-    def _former_port_is_another_one(self) -> Self:
-        if self.former_port is not None and self.port in (None, self.former_port):
-            allowed = "must be another port than hls.port, which replaces it"
-            raise RuleError([Problem(("formerPort",), self.former_port, allowed)])
-        return self
+        return [*self.http_ports, *self.https_ports]
 
     @model_validator(mode="after")
     def _storage_class_is_set(self) -> Self:

@@ -9,7 +9,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, SecretStr, m
 from model import alibaba, nginx_conf, srs_conf
 from model.base import Settings
 from model.conf_file import ConfFile, added_words, conf_file, redact, references, resolve, unknown_secrets
-from model.exposed_service import ExposedService, conf_warnings, conflicts, drain_problems, warnings
+from model.exposed_service import FORMER, ExposedService, conf_warnings, conflicts, drain_problems, warnings
 from model.names import (
     API_PORT,
     EDGE_APP,
@@ -109,7 +109,7 @@ class StackSettings(Settings):
     @property
     def edge_ports(self) -> dict[str, int]:
         """The ports of a Service that leads to edges, by name."""
-        https = {} if self.tls.secret_name is None else {"https": self.tls.port}
+        https = dict(zip(("https", f"https{FORMER}"), self.tls.ports, strict=False))
         return {"rtmp": RTMP_PORT, "http": HTTP_PORT, **https}
 
     @property
@@ -201,8 +201,9 @@ class StackSettings(Settings):
         reserved = {ORIGIN_SERVICE: "the origins", ORIGIN_HEADLESS_SERVICE: "the origins", f"{HLS}-service": "hls"}
         reserved |= dict.fromkeys(self.hls_services, "hls")
         yield from conflicts(self.exposed_services, reserved)
-        yield from self._hls_port_problems()
+        yield from self._hls_problems()
         yield from self._tls_problems()
+        yield from self._port_problems()
 
     @property
     def hls_ports(self) -> dict[str, int]:
@@ -213,27 +214,48 @@ class StackSettings(Settings):
             ports.pop("https")
         return {name: port for name, port in ports.items() if port is not None and hls.enabled}
 
-    def _hls_port_problems(self) -> Iterator[Problem]:
+    @property
+    def replaceable_ports(self) -> dict[tuple[str, str], tuple[int | None, int | None]]:
+        """Ports of a load balancer that are replaced one after the other: by config key, the port and the former one.
+
+        See `former_path` for the key of the latter.
+        """
+        hls, tls = self.hls, self.tls
+        return {
+            ("tls", "port"): (tls.port, tls.former_port) if tls.secret_name else (None, None),
+            ("hls", "port"): (hls.port, hls.former_port),
+            ("hls", "httpsPort"): (hls.https_port, hls.former_https_port),
+        }
+
+    def _chosen_ports(self, key: str) -> Iterator[tuple[tuple[str, str], int]]:
+        """Those that are set, of one map of the stack config."""
+        for path, (port, former) in self.replaceable_ports.items():
+            for name, number in ((path, port), (former_path(path), former)):
+                if path[0] == key and number is not None:
+                    yield name, number
+
+    def _hls_problems(self) -> Iterator[Problem]:
         hls = self.hls
-        for key, port in (("port", hls.port), ("formerPort", hls.former_port), ("httpsPort", hls.https_port)):
-            path = ("hls", key)
-            if port is None:
-                continue
-            if not self.hls.enabled:
+        for path, port in self._chosen_ports("hls"):
+            if not hls.enabled:
                 yield Problem(path, port, "has no effect while hls.enabled is false; leave it out")
             if not isinstance(self.load_balancer, SlbLoadBalancer) and not self.hls_services:
                 kind = self.load_balancer.kind
                 yield Problem(
                     path, port, f"needs loadBalancer.kind slb (it is {kind}): only a CLB can have several Services"
                 )
-            if port in (RTMP_PORT, HTTP_PORT, API_PORT):
-                yield Problem(path, port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}: they are SRS's")
+        for path, (port, former) in self.replaceable_ports.items():
+            if port is None and former is not None:
+                allowed = f"needs {'.'.join(path)}, the port that replaces it"
+                yield Problem(former_path(path), former, allowed)
 
     def _tls_problems(self) -> Iterator[Problem]:
         hls, tls = self.hls, self.tls
         if tls.secret_name is None:
-            if "port" in tls.model_fields_set:
-                yield Problem(("tls", "port"), tls.port, "has no effect without tls.secretName; leave it out")
+            for key, name in (("port", "port"), ("formerPort", "former_port")):
+                if name in tls.model_fields_set:
+                    allowed = "has no effect without tls.secretName; leave it out"
+                    yield Problem(("tls", key), getattr(tls, name), allowed)
             if hls.https_port is not None:
                 yield Problem(("hls", "httpsPort"), hls.https_port, "needs a certificate: set tls.secretName")
             return
@@ -246,18 +268,21 @@ class StackSettings(Settings):
                     f"{recommended()}: earlier ones have no HTTPS, or one failed handshake drops the HTTPS connections "
                     "of all viewers (ossrs/srs #3513), or they send no intermediate certificate (#3967)",
                 )
-        if tls.port in (RTMP_PORT, HTTP_PORT, API_PORT):
-            yield Problem(("tls", "port"), tls.port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}")
         for service in (self.edge_service, self.former_edge_service):
             ports = service.service_ports if service else {}
-            if service and tls.port in (ports["rtmp"], ports["http"]) and tls.port not in (RTMP_PORT, HTTP_PORT):
-                yield Problem(("tls", "port"), tls.port, f"is another port of {service.config_key} already")
-        if hls.https_port is not None and hls.https_port in (tls.port, hls.port):
-            yield Problem(
-                ("hls", "httpsPort"), hls.https_port, "must differ from tls.port and hls.port: one CLB has all"
-            )
-        if hls.port is not None and hls.port == tls.port:
-            yield Problem(("hls", "port"), hls.port, "must differ from tls.port: one CLB has both")
+            for path, port in self._chosen_ports("tls"):
+                if service and port in (ports["rtmp"], ports["http"]) and port not in (RTMP_PORT, HTTP_PORT):
+                    yield Problem(path, port, f"is another port of {service.config_key} already")
+
+    def _port_problems(self) -> Iterator[Problem]:
+        """Two keys with one port of the load balancer."""
+        used: dict[int, str] = {}
+        for path, port in (*self._chosen_ports("tls"), *self._chosen_ports("hls")):
+            if port in (RTMP_PORT, HTTP_PORT, API_PORT):
+                yield Problem(path, port, f"must not be {RTMP_PORT}, {HTTP_PORT} or {API_PORT}: they are SRS's")
+            elif port in used:
+                yield Problem(path, port, f"must differ from {used[port]}: one load balancer has both")
+            used[port] = ".".join(path)
 
     def srs_conf_problems(self) -> Iterator[Problem]:
         """What does not fit together between the additions to srs.conf and other keys."""
@@ -457,6 +482,11 @@ class StackSettings(Settings):
             }
             for name, share in self.edge.shares.items()
         }
+
+
+def former_path(path: tuple[str, str]) -> tuple[str, str]:
+    """The config key of the port that the one of another key replaces: of `port`, `formerPort`."""
+    return path[0], f"former{path[1][0].upper()}{path[1][1:]}"
 
 
 def _publish_service(key: tuple[str, ...], target: PublishTarget) -> ExposedService | None:

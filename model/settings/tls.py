@@ -15,3 +15,15 @@ class TlsSettings(Settings):
         "RSA key; default: no HTTPS. It is mounted, and never part of the stack's state.",
     )
     port: Port = Field(default=443, description="Port of the load balancer on which HTTP-FLV is served with HTTPS.")
+    former_port: Port | None = Field(
+        default=None,
+        description="A port that is being replaced by `port`: HTTP-FLV is served with HTTPS on both until this key is "
+        "removed.",
+    )
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports on which HTTP-FLV is served with HTTPS."""
+        if self.secret_name is None:
+            return []
+        return [self.port] if self.former_port is None else [self.port, self.former_port]

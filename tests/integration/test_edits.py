@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from certificates import certificate, private_key, rsa_key
+from model.names import HTTPS_PORT
 from stack import ROOT, DevStack, release
 from testbed.cluster import EmbeddedCluster
 
@@ -260,6 +261,23 @@ def test_hls_can_be_disabled_and_enabled_without_losing_the_recordings(stack: De
     stack.kubectl("delete", "secret", "live-tls")
     create_certificate(stack, "live-tls")
     assert stack.must_update().changes == {}
+
+    # Another port of HTTPS is opened before the first one is closed.
+    edges = stack.pod_names()
+    stack.config["tls"] = {"secretName": "live-tls", "port": 444}
+    assert "Set tls.formerPort: 443, which opens the new port next to it" in stack.update().output
+    stack.config["tls"] |= {"formerPort": 443}
+    assert stack.must_update().changes == {"srs-edge-service": "update"}
+    assert https_ports(stack) == {"https": 443, "https-444": 444}
+    del stack.config["tls"]["formerPort"]
+    assert "HTTPS is not served any more on 1 port of Service srs-edge-service: 443" in stack.must_update().output
+    assert https_ports(stack) == {"https-444": 444}
+    assert stack.pod_names() == edges
+
+
+def https_ports(stack: DevStack) -> dict[str, int]:
+    ports = stack.get("service", "srs-edge-service")["spec"]["ports"]
+    return {port["name"]: port["port"] for port in ports if port["targetPort"] == HTTPS_PORT}
 
 
 def create_certificate(stack: DevStack, name: str) -> None:

@@ -396,6 +396,13 @@ def test_edges_and_nginx_serve_https_with_the_certificate_of_a_secret() -> None:
     https = {"name": "https", "port": 8443, "targetPort": 8443, "protocol": "TCP", "nodePort": 30443}
     assert edges[-1] == https
     assert nginx[-1] == {"name": "https", "port": 443, "targetPort": 8443, "protocol": "TCP"}
+    moved = declare(edge=edge, tls={"secretName": "live-tls", "port": 444, "formerPort": 443})
+    ports = {port["name"]: port for port in moved["Service", "srs-edge-service"]["spec"]["ports"]}
+    assert {name: (port["port"], port["targetPort"]) for name, port in ports.items() if "https" in name} == {
+        "https": (444, 8443),
+        "https-443": (443, 8443),
+    }
+    assert "nodePort" not in ports["https-443"], "the cluster chooses one"
     for name in ("srs-edge", "nginx-origin"):
         rules = declared["NetworkPolicy", name]["spec"]["ingress"]
         assert {"port": 8443, "protocol": "TCP"} in rules[0]["ports"], name

@@ -11,7 +11,7 @@ from model import workloads
 from model.alibaba import NLB_CLASS, backend_label
 from model.config import read_settings
 from model.exposed_service import IDENTITY, ExposedService
-from model.names import FIELD_MANAGER, HLS, HLS_CLAIM, ORIGIN, STACK_ANNOTATION
+from model.names import FIELD_MANAGER, HLS, HLS_CLAIM, HTTPS_PORT, ORIGIN, STACK_ANNOTATION
 from model.pods import to_manifest
 from model.settings.load_balancer import annotations
 from model.settings.stack import StackSettings
@@ -67,7 +67,10 @@ def live_service(service: ExposedService, nodes: dict[str, str]) -> dict[str, An
     spec: dict[str, Any] = {
         "type": kinds.get(load_balancer.kind, "LoadBalancer"),
         "selector": {"app": service.app},
-        "ports": [{"name": name, "port": port} for name, port in service.ports.items()],
+        "ports": [
+            {"name": name, "port": port, "targetPort": HTTPS_PORT if name.startswith("https") else port}
+            for name, port in service.ports.items()
+        ],
     }
     if load_balancer.kind == "nodePort":
         for port, key in zip(spec["ports"], ("rtmpPort", "httpPort", "httpsPort"), strict=False):
@@ -76,6 +79,11 @@ def live_service(service: ExposedService, nodes: dict[str, str]) -> dict[str, An
         spec["loadBalancerClass"] = NLB_CLASS
     bound = {IDENTITY: service.identity, **annotations(load_balancer), **backend_label(nodes)}
     return {"metadata": metadata(service.name, **bound), "spec": spec}
+
+
+def _hls_ports(settings: StackSettings) -> dict[str, int]:
+    hls = settings.hls
+    return {f"http{port}": port for port in hls.http_ports} | {f"https{port}": port for port in hls.https_ports}
 
 
 def state_after(settings: StackSettings, ready: dict[str, int] | None = None) -> LiveState:
@@ -92,7 +100,7 @@ def state_after(settings: StackSettings, ready: dict[str, int] | None = None) ->
         service.name: live_service(service, nodes.get(service.name, {})) for service in settings.exposed_services
     }
     for name, service in settings.hls_services.items():
-        hls = ExposedService((), name, service.load_balancer, HLS, {str(port): port for port in settings.hls.ports})
+        hls = ExposedService((), name, service.load_balancer, HLS, _hls_ports(settings))
         services[name] = live_service(hls, nodes[name])
         del services[name]["metadata"]["annotations"][IDENTITY]
     objects: dict[Kind, dict[str, Any]] = {

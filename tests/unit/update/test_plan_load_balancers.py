@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bad_configs import ALICLOUD, GOOD, NLB, SLB, ZONES
+from bad_configs import ALICLOUD, GOOD, NLB, SERVICE, SIX, SLB, ZONES
 from cluster.state import LiveState, address
 from model.alibaba import PREFIX
 from model.config import read_settings
@@ -206,6 +206,61 @@ def test_another_port_of_hls_is_opened_before_the_first_is_closed() -> None:
         assert warning.startswith("HLS is not served any more on ")
         assert "of Service nginx-origin-service: " in warning
     assert not [line for line in warnings(both, services(hls(port=80))) if "HLS" in line]
+
+
+@pytest.mark.parametrize("load_balancer", [GOOD["loadBalancer"], SLB, SERVICE, {"kind": "none"}], ids=str)
+def test_another_port_of_https_is_opened_before_the_first_is_closed(load_balancer: dict[str, Any]) -> None:
+    edge = copy.deepcopy(GOOD["edge"]) | {"releases": SIX, "drain": {"timeout": "10m"}}
+
+    def https(**tls: Any) -> StackSettings:
+        return with_load_balancer(load_balancer, edge=edge, tls={"secretName": "live-tls"} | tls)
+
+    def rejected(settings: StackSettings, before: StackSettings) -> list[str]:
+        problems = [str(problem) for problem in rejections(settings, services(before))]
+        return [problem for problem in problems if "must be a Secret" not in problem]
+
+    def closed(settings: StackSettings, before: StackSettings) -> list[str]:
+        return [line for line in warnings(settings, services(before)) if line.startswith("HTTPS is not served")]
+
+    none, before = with_load_balancer(load_balancer, edge=edge), https()
+    both, after = https(port=444, formerPort=443), https(port=444)
+    (problem,) = rejected(after, before)
+    assert problem.startswith("srs:tls.port: 444 cannot replace port 443 of Service srs-edge-service, whose URLs would")
+    assert "Set tls.formerPort: 443" in problem
+    gone = ["HTTPS is not served any more on 1 port of Service srs-edge-service: 443"]
+    for now, then, warned in ((both, before, []), (after, both, gone), (none, before, gone), (before, none, [])):
+        assert not rejected(now, then)
+        assert closed(now, then) == warned
+
+
+def test_another_port_of_https_of_hls_is_opened_before_the_first_is_closed() -> None:
+    edge = copy.deepcopy(GOOD["edge"]) | {"releases": SIX}
+
+    def hls(**ports: int) -> StackSettings:
+        return with_load_balancer(
+            SLB, edge=edge, tls={"secretName": "live-tls"}, hls=GOOD["hls"] | {"port": 80} | ports
+        )
+
+    def found(settings: StackSettings, before: StackSettings) -> list[str]:
+        return [str(problem) for problem in rejections(settings, services(before)) if "hls" in str(problem)]
+
+    (problem,) = found(hls(httpsPort=446), hls(httpsPort=445))
+    assert problem.startswith("srs:hls.httpsPort: 446 cannot replace port 445 of Service nginx-origin-service")
+    assert "Set hls.formerHttpsPort: 445" in problem
+    both = hls(httpsPort=446, formerHttpsPort=445)
+    assert not found(both, hls(httpsPort=445))
+    assert not found(hls(httpsPort=446), both)
+    assert not found(hls(), both), "removed, with a warning"
+
+
+def test_a_node_port_of_https_that_nobody_uses_can_change() -> None:
+    edge = copy.deepcopy(GOOD["edge"]) | {"releases": SIX}
+    moved = GOOD["loadBalancer"] | {"httpsPort": 30444}
+    plain = services(with_load_balancer(GOOD["loadBalancer"], edge=edge))
+    assert not rejections(with_load_balancer(moved, edge=edge), plain)
+    used = services(with_load_balancer(GOOD["loadBalancer"], edge=edge, tls={"secretName": "live-tls"}))
+    problems = rejections(with_load_balancer(moved, edge=edge, tls={"secretName": "live-tls"}), used)
+    assert [problem.path[-1] for problem in problems if "Secret" not in str(problem)] == ["httpsPort"]
 
 
 def test_a_listener_that_another_namespace_uses_is_rejected() -> None:
