@@ -18,7 +18,7 @@ from rollout.change import reject_open_run
 from rollout.command import CommandRejectedError, Context, Exit, Verb
 from rollout.commands.abort import abort
 from rollout.commands.sample import add_viewer_arguments
-from rollout.operation import OperationError, RejectedError
+from rollout.errors import OperationError, RejectedError
 from rollout.options import duration
 from rollout.prometheus import Queries
 from rollout.rotation import serving

@@ -156,7 +156,14 @@ def test_credentials_that_change_things_are_behind_an_environment_and_beside_no_
     assert CANARY["jobs"]["arguments"]["if"] == "${{ github.ref == 'refs/heads/main' }}"
 
 
-INPUTS = {"STACK": "prod", "RELEASE": "r6", "IMAGE": "ossrs/srs:v6.0-r1", "STEPS": "10,50,100", "PAUSE": "10m"}
+INPUTS = {
+    "STACK": "prod",
+    "RELEASE": "r6",
+    "IMAGE": "ossrs/srs:v6.0-r1",
+    "STEPS": "10,50,100",
+    "PAUSE": "10m",
+    "ADDRESS": "",
+}
 
 
 def named(workflow: dict[str, Any], name: str) -> dict[str, Any]:
@@ -166,13 +173,22 @@ def named(workflow: dict[str, Any], name: str) -> dict[str, Any]:
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
 def test_the_inputs_of_a_canary_become_arguments_and_nothing_else(runner: Runner) -> None:
     check = named(CANARY, "Check the inputs")
-    assert runner.run(check, **INPUTS).returncode == 0
-    outputs = dict(line.split("=", 1) for line in (runner.folder / "output").read_text().splitlines())
-    assert outputs["stack"] == "prod"
-    assert json.loads(outputs["arguments"]) == [
-        "--release", "r6", "--image", "ossrs/srs:v6.0-r1", "--steps", "10,50,100", "--pause", "10m"
-    ]  # fmt: skip
-    for name, value in {"STACK": "../x", "RELEASE": "r6 --yes", "IMAGE": "--x", "STEPS": "1;2", "PAUSE": "1"}.items():
+    address = "rtmp://live.example.com:1935/live/livestream"
+    for given, more in (("", []), (address, ["--address", address])):
+        assert runner.run(check, **INPUTS | {"ADDRESS": given}).returncode == 0
+        outputs = dict(line.split("=", 1) for line in (runner.folder / "output").read_text().splitlines())
+        assert outputs["stack"] == "prod"
+        assert json.loads(outputs["arguments"]) == [
+            "--release", "r6", "--image", "ossrs/srs:v6.0-r1", "--steps", "10,50,100", "--pause", "10m", *more
+        ]  # fmt: skip
+    for name, value in {
+        "STACK": "../x",
+        "RELEASE": "r6 --yes",
+        "IMAGE": "--x",
+        "STEPS": "1;2",
+        "PAUSE": "1",
+        "ADDRESS": "rtmp://x/$(id)",
+    }.items():
         assert runner.run(check, **INPUTS | {name: value}).returncode == 1, name
 
 

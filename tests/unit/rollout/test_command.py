@@ -3,6 +3,7 @@
 import argparse
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,3 +91,10 @@ def test_the_state_of_a_run_survives(tmp_path: Path) -> None:
         RunState.read(tmp_path, "org/srs/dev")
     RunState.close(tmp_path, "org/srs/dev")
     assert RunState.read(tmp_path, "org/srs/dev") is None
+
+
+def test_what_takes_long_to_load_is_loaded_when_it_is_needed() -> None:
+    """`rollout abort` acts before Pulumi, FFmpeg and SciPy are loaded."""
+    check = "import sys, rollout.__main__; print({'pulumi', 'av', 'scipy', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert done.stdout.strip() == "set()"
