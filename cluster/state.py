@@ -88,6 +88,7 @@ def read_state(live: LiveCluster, tls_secret: str | None = None, other_services:
         version, ip_family = pool.submit(live.version), pool.submit(live.ip_family)
         priority_classes = pool.submit(live.priority_classes)
         prometheus_kinds = pool.submit(live.prometheus_kinds)
+        certificate = pool.submit(live.certificate, tls_secret) if tls_secret else None
         objects: dict[Kind, Objects] = {}
         for kind, listed in lists.items():
             objects[kind] = listed.result()
@@ -101,7 +102,7 @@ def read_state(live: LiveCluster, tls_secret: str | None = None, other_services:
             ip_family=ip_family.result(),
             priority_classes=priority_classes.result(),
             prometheus_kinds=prometheus_kinds.result(),
-            certificate=live.certificate(tls_secret) if tls_secret else None,
+            certificate=certificate.result() if certificate else None,
             namespace=namespace.result(),
             other_services=() if others is None else _tuple(others.result()),
             objects=objects,
