@@ -238,13 +238,16 @@ class Update:
             yield from (f"{name} was deleted by an update that failed" for name in deleted)
             return
         announced = {(item["kind"], item["name"]) for item in plan["workloads"] if item["action"] == "delete"}
+        nginx = {item["action"] for item in plan["workloads"] if item["name"] == "nginx-origin-deploy"}
         for name in deleted - announced:
             kind, own = name
             if kind in SMALL and self.preview.changes.get(own) == "delete":
                 continue
             if kind == "Service" and any(f"Service {own} will be deleted" in warning for warning in plan["warnings"]):
                 continue
-            if kind == "Service" and ("Deployment", own.replace("-service", "-deploy")) in announced:  # nginx
+            if kind == "Service" and own.startswith("nginx-origin-service") and "delete" in nginx:
+                continue
+            if kind == "ConfigMap" and own.startswith("nginx-origin-") and nginx & {"delete", "roll"}:
                 continue
             owners = self.before.objects[name]["metadata"].get("ownerReferences", [])
             if any((owner["kind"], owner["name"]) in deleted for owner in owners):  # collected with its owner

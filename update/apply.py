@@ -161,8 +161,61 @@ def _removed_fields(desired: Object, live: Object, managers: tuple[str, ...], *o
         absorbed = manager in managers if managers == (FIELD_MANAGER,) else manager.startswith(managers)
         if absorbed and entry.get("operation") in operations and not entry.get("subresource"):
             for path in _missing(entry.get("fieldsV1", {}), desired, ()):
-                if path[0] == "spec":  # labels and annotations of the object itself are not compared
+                # Labels and annotations of the object itself are not compared.
+                if path[0] == "spec" and not _is_default(live, path):
                     yield Change(path, "", None, EARLIER if manager == FIELD_MANAGER else manager)
+
+
+def _is_default(live: Object, path: Path) -> bool:
+    """Whether a live field has what the API server sets if nobody does: its removal changes nothing.
+
+    Source: Kubernetes, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
+    """
+    parent: Any = live
+    for part in path[:-1]:
+        parent = _child(parent, part)
+    value = _child(parent, path[-1])
+    if value in ({}, []):
+        return True
+    if path[-1] == "imagePullPolicy":
+        tag = str(parent.get("image", "")).rpartition("/")[2].partition(":")[2]
+        return value == ("Always" if tag in ("", "latest") else "IfNotPresent")
+    return value is not None and value == _SERVER_DEFAULTS.get(path[-1])
+
+
+def _child(node: Any, part: str) -> Any:
+    if isinstance(node, Mapping):
+        return cast("Mapping[str, Any]", node).get(part)
+    if isinstance(node, list):
+        items = cast("list[Any]", node)
+        with suppress(ValueError, IndexError):
+            return items[_index(items, part)]
+    return None
+
+
+_SERVER_DEFAULTS: dict[str, Any] = {
+    "apiVersion": "v1",  # of a fieldRef
+    "defaultMode": 0o644,
+    "dnsPolicy": "ClusterFirst",
+    "enableServiceLinks": True,
+    "failureThreshold": 3,
+    "minReadySeconds": 0,
+    "periodSeconds": 10,
+    "podManagementPolicy": "OrderedReady",
+    "progressDeadlineSeconds": 600,
+    "protocol": "TCP",
+    "replicas": 1,
+    "restartPolicy": "Always",
+    "revisionHistoryLimit": 10,
+    "schedulerName": "default-scheduler",
+    "scheme": "HTTP",
+    "successThreshold": 1,
+    "terminationGracePeriodSeconds": 30,
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "timeoutSeconds": 1,
+}
+"""By the name of the field, in a workload and its pod template."""
 
 
 def _missing(fields: Mapping[str, Any], desired: Any, path: Path) -> Iterator[Path]:

@@ -3,6 +3,8 @@
 import copy
 from typing import Any
 
+import pytest
+
 from model.pods import to_manifest
 from model.workload_specs import edge_spec
 from unit.update.live_objects import settings, workload
@@ -77,3 +79,53 @@ def test_a_field_of_an_earlier_config_is_removed() -> None:
     current["metadata"]["managedFields"].append({"manager": "srs", "operation": "Apply", "fieldsV1": selector})
     (change,) = apply_changes(desired(), current)
     assert str(change) == "spec.template.spec.nodeSelector: removed"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "changes"),
+    [
+        ("schedulerName", "default-scheduler", []),
+        ("schedulerName", "volcano", ["spec.template.spec.schedulerName: removed"]),
+        ("enableServiceLinks", False, ["spec.template.spec.enableServiceLinks: removed"]),
+    ],
+)
+def test_a_removed_field_changes_nothing_if_the_api_server_sets_the_same(
+    field: str, value: Any, changes: list[str]
+) -> None:
+    declared, current = desired(), live()
+    declared["spec"]["template"]["spec"].pop(field, None)
+    current["spec"]["template"]["spec"][field] = value
+    current["metadata"]["managedFields"] = [
+        {
+            "manager": "srs",
+            "operation": "Apply",
+            "fieldsV1": {"f:spec": {"f:template": {"f:spec": {f"f:{field}": {}}}}},
+        }
+    ]
+    assert [str(change) for change in apply_changes(declared, current)] == changes
+
+
+@pytest.mark.parametrize(
+    ("image", "policy", "is_changed"),
+    [
+        ("nginx:1.29", "IfNotPresent", False),
+        ("nginx:1.29", "Always", True),
+        ("registry.example.com:5000/nginx", "Always", False),
+        ("nginx:latest", "IfNotPresent", True),
+    ],
+)
+def test_the_default_pull_policy_depends_on_the_tag(image: str, policy: str, is_changed: bool) -> None:
+    current = live()
+    declared = desired()
+    for item in (current, declared):
+        item["spec"]["template"]["spec"]["containers"].append({"name": "shipper", "image": image})
+    current["spec"]["template"]["spec"]["containers"][1]["imagePullPolicy"] = policy
+    containers = {'k:{"name":"shipper"}': {"f:imagePullPolicy": {}}}
+    current["metadata"]["managedFields"] = [
+        {
+            "manager": "srs",
+            "operation": "Apply",
+            "fieldsV1": {"f:spec": {"f:template": {"f:spec": {"f:containers": containers}}}},
+        }
+    ]
+    assert bool(apply_changes(declared, current)) is is_changed
