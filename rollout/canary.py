@@ -20,7 +20,7 @@ from rollout.command import CommandRejectedError
 from rollout.prometheus import Queries
 from rollout.sampling import Fleet, Sampling, desired_shares
 from rollout.stack_file import StackFile
-from rollout.viewers import View
+from rollout.viewers import Arrivals, View
 
 MINIMUM_VIEWERS = 40
 """Viewers of the canary that a step waits for, if its pause is shorter: with them, twice the time to the first frame is
@@ -81,8 +81,9 @@ class Observer:
         """Let viewers watch before the first step. Raises CommandRejectedError if too many of them fail."""
         if self.sampling is None:
             return
-        for _ in range(BASELINE_ROUNDS):
-            self._baseline += self._round(self.sampling)
+        with self.sampling.arrivals() as arrivals:
+            for number in range(1, BASELINE_ROUNDS + 1):
+                self._baseline += self._round(self.sampling, arrivals, number == BASELINE_ROUNDS)
         self._stable = list(self._baseline)
         everyone = _audience(self._baseline)
         if everyone.failed > MAX_BASELINE_FAILURES * everyone.viewers:
@@ -106,17 +107,18 @@ class Observer:
                     break
                 time.sleep(min(POLL_INTERVAL, self.pause))
         else:
-            self._watch(self.sampling, observation)
+            with self.sampling.arrivals() as arrivals:
+                self._watch(self.sampling, arrivals, observation)
         observation.seconds = time.monotonic() - started
         return observation
 
-    def _watch(self, sampling: Sampling, observation: Observation) -> None:
+    def _watch(self, sampling: Sampling, arrivals: Arrivals, observation: Observation) -> None:
         analyses = self._analyses(sampling)
         budget = Budget(self.steps, analyses)
         seen: list[Seen] = []
         reported = time.monotonic()
         for number in range(1, analyses + 1):
-            seen += self._round(sampling)
+            seen += self._round(sampling, arrivals, number == analyses)
             recent = (
                 seen if number == analyses else [item for item in seen if item[0].started_at > time.time() - WINDOW]
             )
@@ -142,11 +144,8 @@ class Observer:
         enough = MINIMUM_VIEWERS / (sampling.viewers * share) if share else 1
         return max(1, round(self.pause / sampling.round_seconds), -int(-enough // 1))
 
-    def _round(self, sampling: Sampling) -> list[Seen]:
-        started = time.monotonic()
-        views = sampling.round()
-        # Viewers that fail at once must not use up the analyses of a step.
-        time.sleep(max(0.0, sampling.seconds - (time.monotonic() - started)))
+    def _round(self, sampling: Sampling, arrivals: Arrivals, last: bool) -> list[Seen]:
+        views = sampling.round(arrivals, last=last)
         sources = sampling.sources
         return [(view, sources.release(view)) for view in views]
 

@@ -1,6 +1,5 @@
 """Viewers on a running stack: what they see, and which release serves each of them."""
 
-import math
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from rollout.analysis import Sources
 from rollout.command import CommandRejectedError, Context
 from rollout.run_state import RunOptions
 from rollout.stack_file import StackFile
-from rollout.viewers import View, check_address, watch_all
+from rollout.viewers import Arrivals, View, check_address
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class Sampling:
     @property
     def round_seconds(self) -> float:
         """How long a round takes."""
-        return self.seconds * math.ceil(self.viewers / self.parallel)
+        return self.seconds * self.viewers / min(self.parallel, self.viewers)
 
     def refresh(self) -> Fleet:
         """Read the edges."""
@@ -130,9 +129,15 @@ class Sampling:
         """How to find the release of a viewer."""
         return Sources(self._pod_addresses, self.fleet.versions)
 
-    def round(self, on_view: Callable[[View], None] = lambda _view: None) -> list[View]:
-        """Let all viewers watch once."""
-        views = watch_all(self.addresses, self.viewers, self.seconds, self.parallel, on_view)
+    def arrivals(self) -> Arrivals:
+        """Viewers that arrive until the end of the block."""
+        return Arrivals(self.addresses, self.seconds, min(self.parallel, self.viewers))
+
+    def round(
+        self, arrivals: Arrivals, on_view: Callable[[View], None] = lambda _view: None, last: bool = False
+    ) -> list[View]:
+        """What the next viewers saw. last: whether nobody arrives after them."""
+        views = arrivals.next(self.viewers, on_view, last)
         self.refresh()
         return views
 

@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -79,28 +79,51 @@ def check_address(address: str) -> None:
         raise AddressError(f"{address!r} must end with .flv: viewers play RTMP and HTTP-FLV")
 
 
-def watch_all(
-    addresses: Sequence[str],
-    viewers: int,
-    seconds: float,
-    parallel: int,
-    on_view: Callable[[View], None] = lambda _view: None,
-) -> list[View]:
-    """Let viewers watch, `parallel` at a time, each for `seconds`, on the addresses in turn.
+class Arrivals:
+    """Viewers that arrive one after the other, so that `parallel` watch at any time, each for `seconds`.
 
-    on_view: called in this thread as each one ends. Ctrl-C ends the wait after the viewers that run.
+    addresses: played in turn. The viewers neither come nor leave together: an edge pulls a stream as long as somebody
+    watches it, so the first viewer waits for that. Of viewers that come together, all wait, and a canary, which has no
+    other viewers yet, would seem to be slow.
     """
-    with ThreadPoolExecutor(parallel, thread_name_prefix="viewer") as pool:
-        futures = [pool.submit(watch, addresses[number % len(addresses)], seconds) for number in range(viewers)]
-        views: list[View] = []
-        try:
-            for future in as_completed(futures):
-                views.append(future.result())
-                on_view(views[-1])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return views
+
+    def __init__(self, addresses: Sequence[str], seconds: float, parallel: int) -> None:
+        self._addresses, self._seconds, self._parallel = addresses, seconds, parallel
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="viewer")
+        self._begin = time.monotonic()
+        self._ended = threading.Event()
+        self._arriving: list[Future[View]] = []
+        self._taken = 0
+
+    def __enter__(self) -> "Arrivals":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let nobody else arrive. Those that watch stay until their time is over, and nobody waits for them."""
+        self._ended.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def next(
+        self, viewers: int, on_view: Callable[[View], None] = lambda _view: None, last: bool = False
+    ) -> list[View]:
+        """What the next viewers saw, in the order of their arrival. last: nobody arrives after them.
+
+        on_view: called in this thread as each one ends.
+        """
+        ahead = 0 if last else self._parallel
+        for number in range(self._taken + len(self._arriving), self._taken + viewers + ahead):
+            self._arriving.append(self._pool.submit(self._watch, number))
+        taken, self._arriving = self._arriving[:viewers], self._arriving[viewers:]
+        self._taken += viewers
+        for future in as_completed(taken):
+            on_view(future.result())
+        return [future.result() for future in taken]
+
+    def _watch(self, number: int) -> View:
+        at = self._begin + number * self._seconds / self._parallel
+        if self._ended.wait(max(0.0, at - time.monotonic())):
+            raise CancelledError
+        return watch(self._addresses[number % len(self._addresses)], self._seconds)
 
 
 def watch(address: str, seconds: float) -> View:

@@ -26,8 +26,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
     sampling = Sampling.of(context, arguments)
     sampling.check_identity()
-    with progress(arguments.viewers, sampling.seconds, sampling.sources) as on_view:
-        views = sampling.round(on_view)
+    with progress(arguments.viewers, sampling.seconds, sampling.sources) as on_view, sampling.arrivals() as arrivals:
+        views = sampling.round(arrivals, on_view, last=True)
     audiences = sampling.sources.by_release(views)
     shares = sampling.fleet.shares
     error = FALSE_ALARM / TESTS

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,7 +124,10 @@ class FakeSampling:
     def sources(self) -> Any:
         return SimpleNamespace(release=lambda view: {"4.0.5": "r5", "4.0.6": "r6"}.get(view.version))
 
-    def round(self) -> list[View]:
+    def arrivals(self) -> Any:
+        return nullcontext()
+
+    def round(self, _arrivals: object, **_last: bool) -> list[View]:
         self.rounds += 1
         return [self._play(number) for number in range(self.viewers)]
 

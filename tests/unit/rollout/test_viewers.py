@@ -4,11 +4,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from rollout.viewers import NO_MEDIA, AddressError, check_address, connect_result, watch, watch_all
+from rollout.viewers import NO_MEDIA, AddressError, Arrivals, check_address, connect_result, watch
 from testbed.environment import PROJECT
 
 FLV = (PROJECT / "testbed/streaming/rtmpload/loop.flv").read_bytes()
@@ -89,12 +90,25 @@ def test_a_refused_connection_is_a_failure(address: str) -> None:
     assert time.monotonic() - started < 2
 
 
-def test_viewers_watch_in_parallel_on_all_addresses(server: str) -> None:
+def test_viewers_arrive_one_after_the_other_on_all_addresses(server: str) -> None:
     started, seen = time.monotonic(), []
-    views = watch_all([f"{server}/livestream.flv", f"{server}/missing.flv"], 8, 1, 8, seen.append)
-    assert time.monotonic() - started < 3
-    assert sorted(view.failure for view in views) == [""] * 4 + ["HTTP 404"] * 4
-    assert seen == views
+    with Arrivals([f"{server}/livestream.flv", f"{server}/missing.flv"], 1, 4) as arrivals:
+        views = arrivals.next(8, seen.append)
+        assert len(seen) == 8
+        assert [view.failure for view in views] == ["", "HTTP 404"] * 4, "in the order of their arrival"
+        views += arrivals.next(4, last=True)
+    assert 3.4 < time.monotonic() - started < 5, "four a second"
+    begun = sorted(view.started_at for view in views)
+    gaps = [later - earlier for earlier, later in pairwise(begun)]
+    assert max(gaps) < 0.6, "nobody waits for those of a round to end"
+    assert min(gaps) > 0.15, "those that fail do not let others arrive sooner"
+
+
+def test_nobody_arrives_after_the_end(server: str) -> None:
+    started = time.monotonic()
+    with Arrivals([f"{server}/missing.flv"], 60, 2) as arrivals:
+        assert len(arrivals.next(1)) == 1
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(
