@@ -66,6 +66,8 @@ class Stack:
     def __init__(self, folder: Path, name: str, variables: Mapping[str, str] | None = None) -> None:
         self.folder, self.name = folder, name
         self._variables = dict(variables or {})
+        self._previewed: set[str] = set()
+        """The warnings of previews, which every verb shows; an update does not repeat them."""
 
     def preview(self, report: Report | None = None, config_file: Path | None = None) -> Outcome:
         """Run `pulumi preview`. config_file: instead of the stack file. Raises OperationError."""
@@ -149,7 +151,9 @@ class Stack:
                 errors.append(text)
             elif diagnostic.severity == "info#err":
                 printed.append(text)
-            elif report and text and not _NOISE.search(text) and diagnostic.severity in ("info", "warning"):
+            elif not report or not text or text in self._previewed or _NOISE.search(text):
+                return
+            elif diagnostic.severity in ("info", "warning"):
                 report(f"warning: {text}" if diagnostic.severity == "warning" else _titled(text, diagnostic.urn))
 
         with tempfile.TemporaryDirectory() as temporary:
@@ -172,9 +176,11 @@ class Stack:
                 plan = _read_plan(plan_file)
                 kind = RejectedError if plan.get("rejections") else OperationError
                 raise kind(_reason(errors, printed) or _command_output(error)) from error
-            plan_text = plan_file.with_suffix(".txt")
+            plan, plan_text = _read_plan(plan_file), plan_file.with_suffix(".txt")
+            if command == "preview":
+                self._previewed.update(plan.get("warnings", []))
             text = plan_text.read_text().rstrip() if plan_text.exists() else ""
-            return Outcome(_read_plan(plan_file), text, time.monotonic() - started, changes)
+            return Outcome(plan, text, time.monotonic() - started, changes)
 
 
 def _is_left(message: str) -> bool:

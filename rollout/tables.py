@@ -36,9 +36,14 @@ def progress(viewers: int, seconds: float, sources: Sources) -> Generator[Callab
 def sample_table(data: Mapping[str, Any]) -> str:
     """The figures of `rollout.analysis.figures` as a table, with the problems below."""
     table = Table(
-        title="New viewers by release", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+        title="New viewers by release",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        collapse_padding=True,
+        pad_edge=False,
     )
-    table.add_column("release")
+    table.add_column("release", overflow="fold")
     for heading in ("viewers", "share", "actual", "desired", "first frame", "stalled", "failed"):
         table.add_column(heading, justify="right", no_wrap=True)
     rows = {**data["releases"], **({"?": data["unknown"]} if data["unknown"]["viewers"] else {})}

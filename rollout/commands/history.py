@@ -3,12 +3,14 @@
 import argparse
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from model.config import ConfigError, read_settings
+from model.config import ConfigError, conf_files, read_settings
 from rollout.command import Context, Exit, Verb
 from rollout.show import short_image
-from rollout.stack_file import GitError, git
+from rollout.stack_file import GitError, git, git_bytes
 
 LIMIT = 10
 """Updates that are listed by default."""
@@ -16,7 +18,7 @@ LIMIT = 10
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """List updates, and the commits of the stack file."""
-    updates = [_update(entry) for entry in context.stack.history(arguments.limit)]
+    updates = [_update(context.folder, entry) for entry in context.stack.history(arguments.limit)]
     commits = _commits(context, arguments.limit)
     lines = [line for update in updates for line in _lines(update)]
     if commits:
@@ -32,11 +34,15 @@ def _lines(update: Mapping[str, Any]) -> Iterator[str]:
     what = (update["startedAt"][:16].replace("T", " "), update["result"], commit, update["who"], update["message"])
     yield "  ".join(part for part in what if part)
     for release in update["releases"]:
-        yield f"    {release['name']}  {release['share']} %  {short_image(release['image'])}  {release['config'] or ''}"
+        line = (
+            f"    {release['name']}  {release['share']} %  {short_image(release['image'])}  {release['config'] or ''}"
+        )
+        yield line.rstrip()
 
 
-def _update(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _update(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     environment: Mapping[str, str] = entry["environment"]
+    commit, dirty = environment.get("git.head") or "", environment.get("git.dirty") == "true"
     return {
         "version": entry["version"],
         "kind": entry["kind"],
@@ -45,17 +51,29 @@ def _update(entry: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": entry["seconds"],
         "message": entry["message"],
         "who": environment.get("git.committer") or environment.get("git.author") or "",
-        "commit": environment.get("git.head") or "",
-        "dirty": environment.get("git.dirty") == "true",
-        "releases": _releases(entry["config"]),
+        "commit": commit,
+        "dirty": dirty,
+        "releases": _releases(entry["config"], {} if dirty else _files(folder, entry["config"], commit)),
         "changes": entry["changes"],
     }
 
 
-def _releases(config: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The releases of an earlier config; without hashes and replicas if this program cannot read it any more."""
+def _files(folder: Path, config: Mapping[str, str], commit: str) -> dict[str, str]:
+    """The srs.conf files of an earlier config, as they were in its commit."""
+    files: dict[str, str] = {}
+    for path in conf_files(config):
+        with suppress(GitError):
+            files[path] = git_bytes(folder, "show", f"{commit}:./{path}").decode(errors="replace")
+    return files
+
+
+def _releases(config: Mapping[str, str], files: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The releases of an earlier config. files: its srs.conf files.
+
+    Without hashes and replicas if this program cannot read the config any more, or a file is not known.
+    """
     try:
-        settings = read_settings(config, [])
+        settings = read_settings(config, [], files)
     except ConfigError:
         edge: dict[str, Any] = json.loads(config.get("srs:edge") or "{}")
         releases: dict[str, dict[str, Any]] = edge.get("releases") or {}
