@@ -217,8 +217,7 @@ class _Watching:
         if status and status[1] != b"200":
             return f"HTTP {status[1].decode()}"
         if not self.relay.is_over:
-            after = f"{time.monotonic() - self.started:.1f} s"
-            return f"dropped after {after}" if self.last_media else f"dropped after {after} without media"
+            return "dropped" if self.last_media else "dropped without media"
         if self.last_media is None:
             return NO_MEDIA
         return NO_PICTURE if self.view.first_frame is None else ""
