@@ -40,11 +40,17 @@ def tool(name: str) -> str:
     return done.stdout.strip()
 
 
+def documented(page: str, key: str) -> Any:
+    """The value of a key in the one YAML example of a page that has it."""
+    examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    (example,) = [values for example in examples if key in (values := yaml.safe_load(example))]
+    return example[key]
+
+
 @contextmanager
 def prometheus(stack: LiveStack, folder: Path, rules: dict[str, Any]) -> Generator[Query]:
     """Prometheus with the scrape job of the documentation and these rules, and kube-state-metrics."""
-    documented = (ROOT / "docs/monitoring.md").read_text()
-    (job,) = yaml.safe_load(re.findall(r"```yaml\n(scrape_configs:.*?)```", documented, re.DOTALL)[0])["scrape_configs"]
+    (job,) = documented("monitoring.md", "scrape_configs")
     for discovery in job["kubernetes_sd_configs"]:
         discovery |= {"kubeconfig_file": str(stack.kubeconfig), "namespaces": {"names": [stack.namespace]}}
     # Nothing here waits for the end of a drain, which so frequent scrapes would keep alive.
@@ -154,6 +160,8 @@ def test_prometheus_sees_the_edges_and_alerts(
         assert alerts() == {"SrsEdgeNearlyFull", "SrsNoReadyEdge"}
         for rule in rules["groups"][0]["rules"]:
             query(rule["expr"])
+        for example in documented("canary.md", "queries"):
+            assert query(example["query"].replace("$canary", "r5"))
         for panel in panels():
             expression = panel.replace("$namespace", stack.namespace).replace("$__rate_interval", "10s")
             assert query(f"count_over_time(({expression})[10m:1s])"), f"{panel}: has never had a value"
