@@ -124,6 +124,8 @@ test-edits: .venv/installed  ## test EDIT_SEQUENCES (200) sequences of edits, ma
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools
+	@for name in controller speaker; do \
+	    $(BIN)/python -m testbed go tool -C ../pins/metallb -n go.universe.tf/metallb/$$name >/dev/null || exit; done
 	$(BIN)/python -m pytest tests/e2e -n $(E2E_WORKERS) --maxschedchunk 1
 
 report: .venv/installed  ## run the end-to-end tests with PLAYERS and CONNECTS, and write the report to docs/

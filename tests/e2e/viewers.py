@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -90,7 +90,8 @@ class Viewers:
 
     reopen: whether dropped connections are opened again. publish: whether there is an encoder of the stream; without
     it, players play the stream of another encoder. settle: whether the block begins when all players have media.
-    more_streams: how many other streams have an encoder, and no player.
+    more_streams: how many other streams have an encoder, and no player. rtmp, http: host and port. network: the
+    prefix of a command that runs in another network than that of the nodes.
     """
 
     def __init__(
@@ -101,6 +102,9 @@ class Viewers:
         publish: bool = True,
         settle: bool = True,
         more_streams: int = 0,
+        rtmp: str = f"127.0.0.1:{RTMP_PORT}",
+        http: str = f"127.0.0.1:{HTTP_PORT}",
+        network: Sequence[str] = (),
     ) -> None:
         self.size = size
         self._settle = settle
@@ -109,8 +113,8 @@ class Viewers:
         """The minimum of the edge Service's ready endpoints; set at the end of the block."""
         over_flv = size.players // 4
         options = {
-            "rtmp": f"127.0.0.1:{RTMP_PORT}",
-            "http": f"127.0.0.1:{HTTP_PORT}",
+            "rtmp": rtmp,
+            "http": http,
             "publish": ",".join([STREAM] * publish + [f"{STREAM}-{number}" for number in range(more_streams)]),
             "play": STREAM,
             "players": size.players - over_flv,
@@ -120,7 +124,7 @@ class Viewers:
             "reopen": "true" if reopen else "false",
         }
         load = [str(cluster.tools.binaries["rtmp-load"]), *(f"-{name}={value}" for name, value in options.items())]
-        self._command = cluster.machine.enter(cluster.machine_pid, load)
+        self._command = [*network, *load] if network else cluster.machine.enter(cluster.machine_pid, load)
         self._changed = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
         self._reader = threading.Thread(target=self._read)
