@@ -8,7 +8,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, PersistentVolumeClaim, Service,
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from components.load_balancer import LoadBalancer, bind
+from components.load_balancer import LoadBalancer
 from components.manifest import metadata
 from model.names import HLS, HLS_CLAIM, HTTPS_PORT, nginx_config, service_port_names
 from model.settings.stack import StackSettings
@@ -47,8 +47,7 @@ class Hls(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         exposed: dict[str, Service] = {}
         for service, edges in settings.hls_services.items():
-            shared = load_balancers[edges.name]
-            bound = bind(edges.load_balancer, shared.clb_id, backend_nodes.get(service, {}))
+            bound = load_balancers[edges.name].bind(backend_nodes.get(service, {}))
             exposed[edges.name] = Service(
                 service,
                 metadata=metadata(service, namespace, LABELS, bound),

@@ -54,9 +54,7 @@ class LoadBalancer(pulumi.ComponentResource):
         # The CLB that the stack creates. Not declared above: Pulumi would import its module to evaluate the type.
         self.clb = _clb(exposed.name, load_balancer, title, self)
         self.clb_id = self.clb.id if self.clb else getattr(load_balancer, "id", None)
-        bound = bind(load_balancer, self.clb_id, backend_nodes) | {IDENTITY: exposed.identity}
-        if self.clb:
-            bound[ADDRESS] = self.clb.address
+        bound = self.bind(backend_nodes) | {IDENTITY: exposed.identity}
         self.service = Service(
             exposed.name,
             metadata=metadata(exposed.name, namespace, {"app": exposed.app}, bound),
@@ -65,13 +63,20 @@ class LoadBalancer(pulumi.ComponentResource):
         )
         self.register_outputs({})
 
+    def bind(self, backend_nodes: Mapping[str, str]) -> dict[str, pulumi.Input[str]]:
+        """Annotations of a Service on this load balancer; the controller needs them when the Service is created.
 
-def bind(
-    load_balancer: AnyLoadBalancer, clb_id: pulumi.Input[str] | None, backend_nodes: Mapping[str, str]
-) -> dict[str, pulumi.Input[str]]:
-    """Annotations of a Service with the id of its CLB; the controller needs them when the Service is created."""
-    bound: dict[str, pulumi.Input[str]] = {**annotations(load_balancer), **backend_label(backend_nodes)}
-    return bound if clb_id is None else {**bound, f"{PREFIX}id": clb_id}
+        backend_nodes: labels that limit the backends.
+        """
+        bound: dict[str, pulumi.Input[str]] = {
+            **annotations(self.exposed.load_balancer),
+            **backend_label(backend_nodes),
+        }
+        if self.clb_id is not None:
+            bound[f"{PREFIX}id"] = self.clb_id
+        if self.clb:
+            bound[ADDRESS] = self.clb.address
+        return bound
 
 
 def _clb(service: str, load_balancer: AnyLoadBalancer, title: str, parent: pulumi.Resource) -> "Clb | None":

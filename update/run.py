@@ -21,6 +21,7 @@ from components.pull_secret import registry_secret
 from model import workloads
 from model.alerts import alert_rules
 from model.alibaba import PREFIX
+from model.exposed_service import ADDRESS
 from model.names import DEMO, HLS, HLS_CLAIM, MONITORING, ORIGIN, hls_service
 from model.settings.load_balancer import ExternalLoadBalancer, SlbLoadBalancer
 from model.settings.stack import StackSettings
@@ -251,13 +252,13 @@ async def _wait_for_addresses(
         for name, resource in resources.items():
             before = services.get(name)
             if pulumi.runtime.is_dry_run():
-                await _report_lost_clb(live, load_balancer, resource, name, before)
+                await _report_lost(live, load_balancer, resource, name, before)
                 if host := address(before):
                     addresses[name] = host
                 continue
             await resource.id.future()  # until the engine has applied it
             try:
-                await _report_lost_clb(live, load_balancer, resource, name, before)
+                await _report_lost(live, load_balancer, resource, name, before)
                 addresses[name] = await wait_for_address(
                     live,
                     name,
@@ -278,24 +279,31 @@ async def _wait_for_addresses(
     return addresses
 
 
-async def _report_lost_clb(
+async def _report_lost(
     live: LiveCluster, load_balancer: LoadBalancer, resource: pulumi.Resource, name: str, before: Object | None
 ) -> None:
-    """Warn about a CLB that the provider has not found any more; the update gives its Service the new one."""
-    lost = (before or {"metadata": {}})["metadata"].get("annotations", {}).get(f"{PREFIX}id")
-    if not load_balancer.clb or not lost:
+    """Warn about a CLB or an EIP that the provider has not found any more; the update gives its Service a new one.
+
+    A released EIP: the provider removes it and its association from the state (resource_alicloud_eip_address.go and
+    resource_alicloud_eip_association.go: `d.SetId("")` where they are not found).
+    """
+    annotations: dict[str, str] = (before or {"metadata": {}})["metadata"].get("annotations") or {}
+    clb, exposed = load_balancer.clb, load_balancer.exposed.load_balancer
+    lost = annotations.get(f"{PREFIX}id")
+    if not clb or not lost:
         return
-    found = await load_balancer.clb.created_id.future()  # None in a preview that would create it
-    if found == lost:
-        return
-    exposed = load_balancer.exposed.load_balancer
-    keeps_address = isinstance(exposed, SlbLoadBalancer) and exposed.eip is not None
-    pulumi.log.warn(
-        f"CLB {lost} of Service {name} does not exist any more in this region and account; another one replaces it"
-        + ("" if keeps_address else f", with another address than {address(before)}: check DNS"),
-        resource,
-    )
-    if not pulumi.runtime.is_dry_run() and not keeps_address:
+    assert isinstance(exposed, SlbLoadBalancer)
+    had_eip = annotations.get(f"{PREFIX}external-ip-type") == "eip"
+    # None in a preview that would create it.
+    lost_clb = await clb.created_id.future() != lost
+    lost_address = await clb.address.future() != annotations.get(ADDRESS, address(before))
+    where = f"of Service {name} does not exist any more in this region and account; another one replaces it"
+    changed = f", with another address than {address(before)}: check DNS" if lost_address else ""
+    if lost_clb:
+        pulumi.log.warn(f"CLB {lost} {where}{changed}", resource)
+    elif had_eip and exposed.eip and lost_address:
+        pulumi.log.warn(f"EIP {address(before)} {where}{changed}", resource)
+    if lost_clb and exposed.eip is None and not pulumi.runtime.is_dry_run():
         await asyncio.to_thread(live.release_address, name)
 
 

@@ -176,6 +176,32 @@ def rejected(prod: ProdStack, *messages: str) -> None:
     assert not [call for call in prod.api.calls[calls:] if call.changes]
 
 
+def test_an_eip_that_was_released_by_hand_is_replaced_with_another_address(prod: ProdStack) -> None:
+    """HLS is on the same CLB: its Service gets the address, too, although only the EIP changes."""
+    ((identifier, lost),) = prod.api.eips.items()
+    del prod.api.eips[identifier]
+    pods = prod.pod_names()
+    messages = [
+        f"EIP {lost['IpAddress']} of Service {name} does not exist any more in this region and account; another one "
+        f"replaces it, with another address than {lost['IpAddress']}: check DNS"
+        for name in ("srs-edge-service", "nginx-origin-service")
+    ]
+    for update in (prod.preview(), prod.must_update()):
+        for message in messages:
+            assert message in update.output, update.output
+        assert "of Service srs-publish-service does not exist" not in update.output
+    (eip,) = prod.api.eips.values()
+    assert eip["IpAddress"] != lost["IpAddress"]
+    assert eip["InstanceId"] == prod.controller_annotations()["id"], "the CLB stays"
+    for name in ("srs-edge-service", "nginx-origin-service"):
+        (ingress,) = prod.get("service", name)["status"]["loadBalancer"]["ingress"]
+        assert ingress["ip"] == eip["IpAddress"]
+    assert prod.pod_names() == pods
+    unchanged = prod.must_update()
+    assert unchanged.changes == {}, unchanged.output
+    assert "does not exist any more" not in unchanged.output
+
+
 def test_edits_that_would_drop_connections_are_rejected_with_the_way_that_drops_none(prod: ProdStack) -> None:
     config = copy.deepcopy(prod.config)
     prod.load_balancer["eip"]["chargeType"] = "PayByBandwidth"
@@ -261,6 +287,34 @@ def test_all_load_balancers_are_replaced_while_the_former_ones_stay(prod: ProdSt
 
 def new_load_balancers(prod: ProdStack) -> list[dict[str, Any]]:
     return [prod.config["loadBalancer"], prod.config["publish"]["loadBalancer"]]
+
+
+def test_an_nlb_replaces_a_clb_with_hls_and_encoders_use_it_too(prod: ProdStack) -> None:
+    """The documented ways: HLS stays on the former CLB until `hls.port` is removed; `publish` is removed."""
+    clb = prod.controller_annotations("srs-edge-next")["id"]
+    prod.config["formerLoadBalancer"] = prod.config["loadBalancer"]
+    zones = {"cn-beijing-h": "vsw-testbed0001", "cn-beijing-g": "vsw-testbed0002"}
+    nlb = {"kind": "nlb", "addressType": "internet", "service": "srs-edge-nlb", "zoneMaps": zones, "protect": False}
+    prod.config["loadBalancer"] = nlb
+    prod.config["publish"]["loadBalancer"]["protect"] = True
+    prod.must_update()
+    assert prod.controller.listeners[clb, 81] == "srs-edge-next-hls"
+    assert prod.stack.outputs()["urls"].value["rtmp"].startswith("rtmp://nlb-")
+
+    kept = copy.deepcopy(prod.config)
+    del prod.config["formerLoadBalancer"]
+    rejected(prod, "srs:hls.port: 81 needs loadBalancer.kind slb (it is nlb)")
+    prod.config = copy.deepcopy(kept)
+    del prod.config["publish"], prod.config["hls"]["port"]
+    rejected(prod, "the load balancer of Service srs-publish-next, which is protected")
+    kept["publish"]["loadBalancer"]["protect"] = False
+    prod.config["publish"] = kept["publish"]
+    prod.must_update()
+    assert (clb, 81) not in prod.controller.listeners
+    del prod.config["publish"]
+    prod.must_update()
+    assert set(prod.api.clbs) == {clb}
+    eventually(lambda: set(prod.controller.listeners.values()) == {"srs-edge-next"})
 
 
 def test_a_destroy_deletes_all_load_balancers_and_addresses(prod: ProdStack) -> None:
