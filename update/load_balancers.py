@@ -300,8 +300,20 @@ def _identity(service: Object) -> dict[str, Any]:
         if not _ports(service, https=True):
             found.pop("httpsPort", None)  # nobody uses it yet
         return found
+    by_class = spec.get("loadBalancerClass")
+    of_alibaba = any(key.startswith((PREFIX, LEGACY_PREFIX, BACKEND_TYPE)) for key in annotations)
+    if by_class != NLB_CLASS and (by_class or (STACK_ANNOTATION in annotations and not of_alibaba)):
+        targets = {port.get("targetPort"): port["port"] for port in spec.get("ports", [])}
+        found = {
+            "kind": "service",
+            "loadBalancerClass": by_class,
+            "externalTrafficPolicy": str(spec.get("externalTrafficPolicy", "Cluster")),
+            "rtmpPort": targets.get(RTMP_PORT, RTMP_PORT),
+            "httpPort": targets.get(HTTP_PORT, HTTP_PORT),
+        }
+        return found | recorded
     found = {
-        "kind": "nlb" if spec.get("loadBalancerClass") == NLB_CLASS else "slb",
+        "kind": "nlb" if by_class == NLB_CLASS else "slb",
         "addressType": _annotation(service, "address-type") or "internet",
         "externalTrafficPolicy": str(spec.get("externalTrafficPolicy", "Cluster")),
         "eip": _UNKNOWN if _annotation(service, "external-ip-type") == "eip" else None,

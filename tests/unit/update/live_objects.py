@@ -13,7 +13,7 @@ from model.config import read_settings
 from model.exposed_service import IDENTITY, ExposedService
 from model.names import FIELD_MANAGER, HLS, HLS_CLAIM, HTTPS_PORT, ORIGIN, STACK_ANNOTATION
 from model.pods import to_manifest
-from model.settings.load_balancer import annotations
+from model.settings.load_balancer import ServiceLoadBalancer, annotations
 from model.settings.stack import StackSettings
 from model.workload_specs import change_cause, edge_spec, origin_spec
 from update.load_balancers import backend_nodes
@@ -68,7 +68,11 @@ def live_service(service: ExposedService, nodes: dict[str, str]) -> dict[str, An
         "type": kinds.get(load_balancer.kind, "LoadBalancer"),
         "selector": {"app": service.app},
         "ports": [
-            {"name": name, "port": port, "targetPort": HTTPS_PORT if name.startswith("https") else port}
+            {
+                "name": name,
+                "port": service.service_ports[name],
+                "targetPort": HTTPS_PORT if name.startswith("https") else port,
+            }
             for name, port in service.ports.items()
         ],
     }
@@ -77,6 +81,11 @@ def live_service(service: ExposedService, nodes: dict[str, str]) -> dict[str, An
             port["nodePort"] = load_balancer.identity[key]
     if load_balancer.kind == "nlb":
         spec["loadBalancerClass"] = NLB_CLASS
+    if isinstance(load_balancer, ServiceLoadBalancer):
+        spec |= {
+            "loadBalancerClass": load_balancer.load_balancer_class,
+            "externalTrafficPolicy": load_balancer.external_traffic_policy,
+        }
     bound = {IDENTITY: service.identity, **annotations(load_balancer), **backend_label(nodes)}
     return {"metadata": metadata(service.name, **bound), "spec": spec}
 

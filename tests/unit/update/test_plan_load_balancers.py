@@ -54,6 +54,10 @@ EIP = SLB | {"eip": {"bandwidth": 100}}
         (SLB, SLB | {"annotations": {f"{PREFIX}cookie": "x"}}, ["annotations"]),
         (NLB, NLB | {"zoneMaps": ZONES | {"cn-beijing-k": "vsw-2ze0003"}}, ["zoneMaps"]),
         (NLB, NLB | {"annotations": {f"{PREFIX}security-group-ids": "sg-1"}}, ["annotations"]),
+        (SERVICE, SERVICE | {"loadBalancerClass": "example.com/lb"}, ["loadBalancerClass"]),
+        (SERVICE, SERVICE | {"annotations": {"example.com/key": "x"}}, ["annotations"]),
+        (SERVICE, SERVICE | {"httpPort": 80, "rtmpPort": 1936}, ["httpPort", "rtmpPort"]),
+        (SERVICE, SERVICE | {"externalTrafficPolicy": "Local"}, ["externalTrafficPolicy"]),
         (GOOD["loadBalancer"], GOOD["loadBalancer"] | {"rtmpPort": 31936}, ["rtmpPort"]),
         (GOOD["loadBalancer"], GOOD["loadBalancer"] | {"httpPort": 30081}, ["httpPort"]),
     ],
@@ -126,6 +130,9 @@ def test_a_service_whose_annotation_was_removed_by_hand_is_checked_all_the_same(
         (SLB, SLB | {"backend": "eni"}, "backend"),
         (NLB, NLB | {"zoneMaps": ZONES | {"cn-beijing-k": "vsw-2ze0003"}}, "zoneMaps"),
         (GOOD["loadBalancer"], GOOD["loadBalancer"] | {"rtmpPort": 31936}, "rtmpPort"),
+        (SERVICE, SERVICE | {"rtmpPort": 1936}, "rtmpPort"),
+        (SERVICE, SERVICE | {"externalTrafficPolicy": "Local"}, "externalTrafficPolicy"),
+        (SERVICE | {"loadBalancerClass": "example.com/lb"}, SERVICE, "loadBalancerClass"),
     ):
         edge = copy.deepcopy(GOOD["edge"]) | {"drain": {"timeout": "10m"}}
         state = services(with_load_balancer(then, edge=edge))
