@@ -6,7 +6,6 @@ In a step, the analysis at its end has half of it, because it has the most viewe
 what is very bad soon, have the rest. TESTS divide what an analysis has.
 """
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -143,9 +142,9 @@ def quality_problems(release: str, audience: Audience, reference: Audience, erro
     first_frame = slower(audience.first_frames, reference.first_frames)
     if first_frame <= error:
         problems.append(
-            f"{release}: the first frame comes after {statistics.median(audience.first_frames):.2f} s (median of "
+            f"{release}: the first frame comes after {audience.first_frame(0.5):.2f} s (median of "
             f"{plural(len(audience.first_frames), 'viewer')}), elsewhere after "
-            f"{statistics.median(reference.first_frames):.2f} s ({len(reference.first_frames)}; {_p(first_frame)})"
+            f"{reference.first_frame(0.5):.2f} s ({len(reference.first_frames)}; {_p(first_frame)})"
         )
     for count, reference_count, what in (
         (audience.failed, reference.failed, "failed"),

@@ -257,8 +257,9 @@ def _notes(status: Status) -> Iterator[str]:
     if status.problem:
         yield status.problem
     if status.run:
-        shares = ", ".join(map(str, status.run["steps"]))
-        yield f"a rollout run of {status.run['release']} is open: step {status.run['index'] + 1} of {shares} %"
+        steps, step = status.run["steps"], status.run["index"] + 1
+        share = f" ({steps[step - 1]} %)" if step else ""
+        yield f"a rollout run of {status.run['release']} is open: step {step} of {len(steps)}{share}"
     for release in status.releases:
         if release.aborted:
             yield f"{release.name} is aborted: it receives no new viewers"
