@@ -105,8 +105,8 @@ def audience(request: pytest.FixtureRequest, stack: LiveStack, images: SrsImages
         title += f" ({variant.id.replace('_', ' ')})"
 
     @contextmanager
-    def watch() -> Generator[Viewers]:
-        with stack.watched_endpoints() as ready, Viewers(stack.cluster, size) as viewers:
+    def watch(ca: Path | None = None) -> Generator[Viewers]:
+        with stack.watched_endpoints() as ready, Viewers(stack.cluster, size, ca=ca) as viewers:
             try:
                 yield viewers
             finally:

@@ -1,14 +1,17 @@
 """A small stack of the program on nodes that run containers."""
 
+import json
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from model.names import HTTPS_PORT
 from stack import NAME, ROOT, DevStack, Result, eventually
 from testbed.cluster import NODE_PORTS, EmbeddedCluster
 
@@ -16,6 +19,11 @@ TINY = {"cpu": "10m", "memory": "128Mi"}
 """Requests of each pod: there are many draining pods, and the nodes share two cores."""
 
 EDGES = 4
+
+TLS = "live-tls"
+"""The Secret of srs:tls."""
+
+END = "-----END CERTIFICATE-----"
 
 
 class LiveStack(DevStack):
@@ -73,6 +81,23 @@ class LiveStack(DevStack):
     def origin_of_stream(self) -> str:
         """The origin pod with the most RTMP connections: it has the stream, and edges pull from it."""
         return max(self.pod_names("app=srs-origin"), key=self.rtmp_connections)
+
+    def create_certificate(self, pem: str, key: str) -> None:
+        """Create the Secret of srs:tls, or renew it, as cert-manager does."""
+        data = {"tls.crt": pem, "tls.key": key}
+        content = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": TLS}, "type": "kubernetes.io/tls"}
+        file = self.folder / "certificate.json"
+        file.write_text(json.dumps(content | {"stringData": data}))
+        self.kubectl("apply", "-f", str(file))
+
+    def certificates(self) -> set[str]:
+        """The certificates that edges present to a new connection, as PEM."""
+        script = f"import ssl, sys; print(*(ssl.get_server_certificate((ip, {HTTPS_PORT})) for ip in sys.argv[1:]))"
+        addresses = [pod["status"]["podIP"] for pod in self.pods()]
+        command = [sys.executable, "-c", script, *addresses]
+        entered = self.cluster.machine.enter(self.cluster.machine_pid, command)
+        output = subprocess.run(entered, capture_output=True, text=True, check=True).stdout
+        return {f"{pem.strip()}\n{END}\n" for pem in output.split(END)[:-1]}
 
     def rtmp_connections(self, pod: str) -> int:
         """How many RTMP connections of clients the SRS of a pod has."""

@@ -7,11 +7,15 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
+from certificates import authority, certificate, private_key, rsa_key
 from e2e.expectations import assert_shares_fit, assert_undisturbed
-from e2e.live_stack import EDGES, LiveStack
-from e2e.versions import version_of
+from e2e.live_stack import EDGES, TLS, LiveStack
+from e2e.versions import serves_https, version_of
 from e2e.viewers import Audience
 from stack import eventually
+from testbed.containers.images import SrsImages
 
 COUNT_SECONDS = 15.0
 """Period in which new connections are counted by version."""
@@ -115,6 +119,42 @@ def test_another_srs_conf_drops_nobody(stack: LiveStack, audience: Audience, old
         stack.must_update()
         viewers.count(5)
         assert not before & stack.pod_names()
+    assert_undisturbed(viewers.record)
+    assert viewers.minimum_ready >= EDGES
+
+
+def test_https_viewers_survive_a_renewed_certificate_and_an_update(
+    stack: LiveStack, audience: Audience, images: SrsImages
+) -> None:
+    """HTTPS: the certificate is renewed, then the release rolls"""
+    image = next((name for name in images.names if serves_https(name)), None)
+    if image is None:
+        pytest.skip("SRS_IMAGES has no version that serves HTTPS")
+    keys = [rsa_key() for _ in range(3)]
+    first, renewed = (certificate(key, issuer=keys[0]) for key in keys[1:])
+    ca = stack.folder / "ca.crt"
+    ca.write_text(authority(keys[0]))
+    stack.kubectl("create", "namespace", stack.namespace)
+    stack.create_certificate(first, private_key(keys[1]))
+    stack.config["kubernetes"]["createNamespace"] = False
+    stack.config["tls"] = {"secretName": TLS}
+    stack.one_release(image)
+    stack.must_update()
+    assert stack.certificates() == {first}
+    before = stack.pod_names()
+    with audience(ca) as viewers:
+        viewers.step("renewed")
+        stack.create_certificate(renewed, private_key(keys[2]))
+        # The kubelet renews the files when it looks at the pod next: at a change of the pod, or within two minutes.
+        stack.kubectl("annotate", "pods", "--all", "e2e=renewed")
+        eventually(lambda: stack.certificates() == {renewed}, 150)
+        assert stack.pod_names() == before, "a renewed certificate replaces no edge"
+        viewers.step("maxConnections")
+        stack.one_release(image, srs={"maxConnections": 900})
+        stack.must_update()
+        assert not before & stack.pod_names()
+        assert stack.certificates() == {renewed}
+        viewers.count(5)
     assert_undisturbed(viewers.record)
     assert viewers.minimum_ready >= EDGES
 

@@ -18,6 +18,11 @@ def has_exporter(image: str) -> bool:
     return capabilities(_version(image)).exporter
 
 
+def serves_https(image: str) -> bool:
+    """Whether it serves HTTPS."""
+    return capabilities(_version(image)).https and can_drain(image)
+
+
 def drops_dead_publishers(image: str) -> bool:
     """Whether an edge of this version drops an encoder when it can no longer forward to the origin."""
     return KEEPS_DEAD_STREAMS.fix(_version(image)) is None

@@ -13,11 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 from testbed.cluster import NODE_PORTS, EmbeddedCluster
 
 RTMP_PORT, HTTP_PORT = NODE_PORTS
+HTTPS_PORT = 30443
 STREAM = "live/livestream"
 
 READY_SECONDS = 60.0
@@ -91,7 +93,8 @@ class Viewers:
     reopen: whether dropped connections are opened again. publish: whether there is an encoder of the stream; without
     it, players play the stream of another encoder. settle: whether the block begins when all players have media.
     more_streams: how many other streams have an encoder, and no player. rtmp, http: host and port. network: the
-    prefix of a command that runs in another network than that of the nodes.
+    prefix of a command that runs in another network than that of the nodes. ca: the authority of the edges'
+    certificates: players use HTTPS-FLV, and new connections HTTPS.
     """
 
     def __init__(
@@ -105,16 +108,18 @@ class Viewers:
         rtmp: str = f"127.0.0.1:{RTMP_PORT}",
         http: str = f"127.0.0.1:{HTTP_PORT}",
         network: Sequence[str] = (),
+        ca: Path | None = None,
     ) -> None:
         self.size = size
         self._settle = settle
         self.record = Record()
         self.minimum_ready = 0
         """The minimum of the edge Service's ready endpoints; set at the end of the block."""
-        over_flv = size.players // 4
+        over_flv = size.players if ca else size.players // 4
         options = {
             "rtmp": rtmp,
-            "http": http,
+            "http": f"127.0.0.1:{HTTPS_PORT}" if ca else http,
+            "ca": ca or "",
             "publish": ",".join([STREAM] * publish + [f"{STREAM}-{number}" for number in range(more_streams)]),
             "play": STREAM,
             "players": size.players - over_flv,
@@ -217,5 +222,9 @@ class Viewers:
                 self._changed.notify_all()
 
 
-Audience = Callable[[], AbstractContextManager[Viewers]]
-"""The type of the fixture `audience`."""
+class Audience(Protocol):
+    """The type of the fixture `audience`."""
+
+    def __call__(self, ca: Path | None = None) -> AbstractContextManager[Viewers]:
+        """Viewers, over HTTPS with `ca`."""
+        ...

@@ -1,9 +1,13 @@
 package fakesrs
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -194,8 +198,12 @@ func (c *client) deliver(src *source) error {
 
 func (c *client) publish(stream string) error {
 	s := c.server
-	// SRS accepts before it checks whether the stream is busy; a second publisher is dropped right after.
+	// SRS accepts before it checks whether the stream is busy, and in 4.0 before it asks the hook; a publisher that it
+	// rejects is dropped right after.
 	if err := c.status("NetStream.Publish.Start"); err != nil {
+		return err
+	}
+	if err := s.mayPublish(c.app, stream); err != nil {
 		return err
 	}
 	s.thread.Lock()
@@ -211,6 +219,31 @@ func (c *client) publish(stream string) error {
 		return c.publishThrough(src)
 	}
 	return c.publishHere(src)
+}
+
+// mayPublish is what `security` and the hook decide. The hook must answer 0.
+func (s *server) mayPublish(app, stream string) error {
+	if s.denyPublish {
+		return errors.New("system denied by security")
+	}
+	if s.onPublish == "" {
+		return nil
+	}
+	request, err := json.Marshal(map[string]string{"action": "on_publish", "app": app, "stream": stream})
+	if err != nil {
+		return err
+	}
+	hook := http.Client{Timeout: rtmpTimeout}
+	response, err := hook.Post(s.onPublish, "application/json", bytes.NewReader(request))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && (response.StatusCode != http.StatusOK || string(body) != "0") {
+		err = fmt.Errorf("http: on_publish failed, response=%s, code=%d", body, response.StatusCode)
+	}
+	return err
 }
 
 // publishHere is for an origin.

@@ -130,8 +130,9 @@ func checkConf(root *directive, v version) error {
 
 // settings is what is used of srs.conf, with SRS's defaults.
 type settings struct {
-	rtmp, api, http, exporter string // host:port to listen on; "": off
+	rtmp, api, http, https, exporter string // host:port to listen on; "": off
 
+	key, cert      string // the files of https
 	maxConnections int
 
 	forceGraceQuit bool
@@ -143,22 +144,28 @@ type settings struct {
 	originCluster bool
 	coworkers     []string // of an origin
 	vhostOff      bool     // every client is rejected
+	denyPublish   bool
+	onPublish     string // the URL of a hook; "": none
 	httpFLV       bool
 	gopCache      bool
 }
 
 func newSettings(root *directive) settings {
-	address := func(block string) string {
-		if !root.get(block, "enabled").on() {
+	address := func(block ...string) string {
+		d := root.get(block...)
+		if !d.get("enabled").on() {
 			return ""
 		}
-		return listenAddress(root.get(block, "listen").arg("0"))
+		return listenAddress(d.get("listen").arg("0"))
 	}
 	s := settings{
 		rtmp:           listenAddress(root.get("listen").arg("1935")),
 		api:            address("http_api"),
 		http:           address("http_server"),
 		exporter:       address("exporter"),
+		https:          address("http_server", "https"),
+		key:            root.get("http_server", "https", "key").arg(""),
+		cert:           root.get("http_server", "https", "cert").arg(""),
 		maxConnections: root.get("max_connections").number(1000),
 		forceGraceQuit: root.get("force_grace_quit").on(),
 		graceStartWait: root.get("grace_start_wait").milliseconds(2300),
@@ -166,6 +173,8 @@ func newSettings(root *directive) settings {
 		vhostOff:       root.get("vhost", "enabled").arg("on") != "on",
 		httpFLV:        root.get("vhost", "http_remux", "enabled").on(),
 		gopCache:       root.get("vhost", "play", "gop_cache").arg("on") == "on",
+		denyPublish:    root.get("vhost", "security", "deny") != nil,
+		onPublish:      root.get("vhost", "http_hooks", "on_publish").arg(""),
 	}
 	cluster := root.get("vhost", "cluster")
 	s.edge = cluster.get("mode").arg("local") == "remote"

@@ -10,7 +10,8 @@
 //     6.0.132, drop all connections instead of draining.
 //   - Connections on all ports count for max_connections and for the drain. A silent connection is closed: HTTP after
 //     15 s, RTMP after 30 s, a publisher after 5 s.
-//   - RTMP publish and play, and HTTP-FLV. The result of connect contains srs_version, srs_id, srs_pid and
+//   - RTMP publish and play, HTTP-FLV and HTTPS-FLV. Publishers are rejected by a rule of `security` that denies, and by
+//     the hook on_publish. The result of connect contains srs_version, srs_id, srs_pid and
 //     srs_server_ip, onMetaData the server's own version. A new player gets metadata, sequence headers and,
 //     with gop_cache, the pictures since the last key frame first.
 //   - An edge pulls a stream when its first player comes, once for all players, from its origins in turn (each stream

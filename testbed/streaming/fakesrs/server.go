@@ -1,6 +1,7 @@
 package fakesrs
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -145,6 +146,7 @@ func (s *server) listen() error {
 		serve(s.api, s.serveHTTP(s.apiHandler())),
 		serve(s.http, s.serveHTTP(http.HandlerFunc(s.serveFLV))),
 		serve(s.exporter, s.serveHTTP(http.HandlerFunc(s.serveMetrics))),
+		serve(s.https, s.secured(s.serveHTTP(http.HandlerFunc(s.serveFLV)))),
 	)
 }
 
@@ -170,6 +172,18 @@ func (s *server) serveHTTP(handler http.Handler) func(net.Listener) {
 	}
 	// Serve ends when the listener is closed, and leaves the connections open.
 	return func(listener net.Listener) { h.Serve(listener) }
+}
+
+// secured serves with TLS. SRS reads the files for each handshake.
+func (s *server) secured(serve func(net.Listener)) func(net.Listener) {
+	config := &tls.Config{
+		MaxVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(s.cert, s.key)
+			return &pair, err
+		},
+	}
+	return func(listener net.Listener) { serve(tls.NewListener(listener, config)) }
 }
 
 // acceptor limits and registers the connections of a port.

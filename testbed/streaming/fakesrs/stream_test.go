@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"reflect"
@@ -251,6 +252,30 @@ func TestAVhostThatIsOffRejectsEveryClient(t *testing.T) {
 		client.Close()
 		t.Error("RTMP: it connects")
 	}
+}
+
+func TestSecurityAndTheHookDecideWhoMayPublish(t *testing.T) {
+	t.Parallel()
+	var asked syncBuffer
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(&asked, "%s ", r.URL)
+		io.Copy(&asked, r.Body)
+		answer := "0"
+		if strings.Contains(asked.String(), "denied") {
+			answer = "403"
+		}
+		fmt.Fprint(w, answer)
+	}))
+	defer hook.Close()
+	n := startNode(t, v406, "", "http_hooks { enabled on; on_publish "+hook.URL+"/publish?key=1; }")
+	accepted := publish(t, n.rtmp, "x")
+	play(t, n.rtmp, "x").awaitMedia(t, 10, 5*time.Second)
+	publish(t, n.rtmp, "denied").awaitEnd(t, 2*time.Second)
+	if want := `/publish?key=1 {"action":"on_publish","app":"live","stream":"x"}`; !strings.HasPrefix(asked.String(), want) || !accepted.alive() {
+		t.Errorf("the hook was asked %s", asked.String())
+	}
+	n = startNode(t, v406, "", "security { enabled on; deny publish all; }")
+	publish(t, n.rtmp, "x").awaitEnd(t, 2*time.Second)
 }
 
 func TestAPI(t *testing.T) {

@@ -8,6 +8,7 @@ package rtmpload
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"maps"
@@ -38,6 +39,7 @@ type config struct {
 	startRate           float64 // players opened per second at the start
 	sampleRate          float64 // new connections per second
 	reopen              bool
+	ca                  *x509.CertPool // of HTTPS; nil: HTTP
 
 	answerTimeout time.Duration // for a connection to be answered, and for a sample's first frame
 	stall         time.Duration // a player without a frame for longer is silent

@@ -3,16 +3,22 @@ package rtmpload
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,12 +37,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// startServer starts a fake SRS, which ends with the test, and returns where it listens.
-func startServer(t *testing.T, version string) (rtmp, http string) {
+// startServer starts a fake SRS, which ends with the test, and returns where it listens. folder has its certificate.
+func startServer(t *testing.T, version, folder string) (rtmp, http, https string) {
 	t.Helper()
-	conf := filepath.Join(t.TempDir(), "srs.conf")
-	text := `listen 127.0.0.1:0; http_server { enabled on; listen 127.0.0.1:0; } vhost __defaultVhost__ { http_remux { enabled on; } }`
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+	conf := filepath.Join(folder, "srs.conf")
+	text := `listen 127.0.0.1:0; http_server { enabled on; listen 127.0.0.1:0;
+https { enabled on; listen 127.0.0.1:0; key %s/tls.key; cert %[1]s/tls.crt; } } vhost __defaultVhost__ { http_remux { enabled on; } }`
+	if err := os.WriteFile(conf, fmt.Appendf(nil, text, folder), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0], "-c", conf)
@@ -60,9 +67,9 @@ func startServer(t *testing.T, version string) (rtmp, http string) {
 			t.Fatal(err)
 		}
 		log = append(log, buffer[:n]...)
-		if found := listens.FindAllSubmatch(log, -1); len(found) == 2 {
+		if found := listens.FindAllSubmatch(log, -1); len(found) == 3 {
 			go io.Copy(io.Discard, output)
-			return string(found[0][1]), string(found[1][1])
+			return string(found[0][1]), string(found[1][1]), string(found[2][1])
 		}
 	}
 }
@@ -196,7 +203,13 @@ func (r *running) Write(b []byte) (int, error) {
 // start starts a load, which ends with the test, on a fake SRS 4.0.6.
 func start(t *testing.T, change func(*config)) *running {
 	t.Helper()
-	rtmp, http := startServer(t, "4.0.6")
+	rtmp, http, _ := startServer(t, "4.0.6", t.TempDir())
+	return startAt(t, rtmp, http, change)
+}
+
+// startAt starts a load on a server.
+func startAt(t *testing.T, rtmp, http string, change func(*config)) *running {
+	t.Helper()
 	r := &running{t: t, rtmp: newProxy(t, rtmp), http: newProxy(t, http), done: make(chan struct{})}
 	cfg, err := parse([]string{"-rtmp", r.rtmp.address, "-http", r.http.address, "-publish", "live/a", "-play", "live/a", "-start-rate", "1000"})
 	if err != nil {
@@ -383,6 +396,49 @@ func TestASampleOfADeadStreamHasNoMedia(t *testing.T) {
 	r := start(t, func(c *config) { c.play, c.sampleRate = []string{"live/none"}, 100 })
 	r.await(3, "samples without media", named("nomedia"))
 	if s := r.finish(); len(s.FailedByWhat) != 0 || s.Samples < 30 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Players and new connections use HTTPS. What the server presents after its certificate was replaced is not accepted
+// any more, and open connections stay.
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	write := func(name, kind string, der []byte) {
+		file := filepath.Join(folder, name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pair := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("tls.key", "PRIVATE KEY", key)
+	write("tls.crt", "CERTIFICATE", pair.Certificate[0])
+	rtmp, _, https := startServer(t, "6.0.157", folder)
+	r := startAt(t, rtmp, https, func(c *config) {
+		c.flvPlayers, c.sampleRate, c.ca = 3, 20, x509.NewCertPool()
+		c.ca.AddCert(server.Certificate())
+	})
+	r.await(1, "ready", named("ready"))
+	r.await(1, "tick with samples", func(l line) bool { return l.Event == "tick" && l.SamplesByVersion["6.0.157"] > 0 })
+	if bad := r.events(func(l line) bool { return l.Event == "failed" || l.Event == "nomedia" }); len(bad) > 0 {
+		t.Errorf("%+v", bad)
+	}
+	other, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(2)}, &x509.Certificate{}, server.Certificate().PublicKey, pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("tls.crt", "CERTIFICATE", other)
+	r.await(3, "rejected certificates", func(l line) bool {
+		return l.Event == "failed" && l.What == "sample" && strings.Contains(l.Detail, "x509")
+	})
+	if s := r.finish(); len(s.Cuts) != 0 || s.Players != 3 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -2,6 +2,7 @@ package rtmpload
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -53,7 +54,7 @@ func parse(args []string) (config, error) {
 	cfg := config{answerTimeout: 5 * time.Second, stall: time.Second, tick: time.Second}
 	flags := flag.NewFlagSet("rtmp-load", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	var publish, play string
+	var publish, play, ca string
 	flags.StringVar(&cfg.rtmp, "rtmp", "", "`host:port` for RTMP")
 	flags.StringVar(&cfg.http, "http", "", "`host:port` for HTTP-FLV")
 	flags.StringVar(&publish, "publish", "", "`streams` to publish, as in live/a,live/b, each over a connection of its own")
@@ -61,7 +62,8 @@ func parse(args []string) (config, error) {
 	flags.IntVar(&cfg.players, "players", 0, "number of RTMP players")
 	flags.IntVar(&cfg.flvPlayers, "flv-players", 0, "number of HTTP-FLV players")
 	flags.Float64Var(&cfg.startRate, "start-rate", 50, "players opened per second at the start")
-	flags.Float64Var(&cfg.sampleRate, "sample-rate", 0, "new connections per second (TCP, handshake, connect, close)")
+	flags.Float64Var(&cfg.sampleRate, "sample-rate", 0, "new connections per second (TCP, handshake, connect, close; with -ca until the first frame)")
+	flags.StringVar(&ca, "ca", "", "`file` with the authority of the servers' certificates: HTTP-FLV, and all new connections, use HTTPS")
 	flags.BoolVar(&cfg.reopen, "reopen", true, "players and publishers that lose their connection reconnect")
 	if err := flags.Parse(args); err != nil {
 		return cfg, err
@@ -70,6 +72,16 @@ func parse(args []string) (config, error) {
 		return cfg, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	cfg.publish, cfg.play = list(publish), list(play)
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.ca = x509.NewCertPool()
+		if !cfg.ca.AppendCertsFromPEM(pem) {
+			return cfg, fmt.Errorf("-ca: %s has no certificate", ca)
+		}
+	}
 	return cfg, cfg.check()
 }
 
@@ -84,13 +96,13 @@ func (cfg *config) check() error {
 		return errors.New("numbers must not be negative")
 	case !needsRTMP && cfg.flvPlayers == 0:
 		return errors.New("nothing to do: give -publish, -players, -flv-players or -sample-rate")
-	case cfg.players+cfg.flvPlayers > 0 && len(cfg.play) == 0:
-		return errors.New("players need -play")
+	case (cfg.players+cfg.flvPlayers > 0 || cfg.ca != nil) && len(cfg.play) == 0:
+		return errors.New("players and new connections over HTTPS need -play")
 	}
 	if _, _, err := net.SplitHostPort(cfg.rtmp); needsRTMP && err != nil {
 		return fmt.Errorf("-rtmp: %w", err)
 	}
-	if _, _, err := net.SplitHostPort(cfg.http); cfg.flvPlayers > 0 && err != nil {
+	if _, _, err := net.SplitHostPort(cfg.http); (cfg.flvPlayers > 0 || cfg.ca != nil) && err != nil {
 		return fmt.Errorf("-http: %w", err)
 	}
 	for _, stream := range append(cfg.publish, cfg.play...) {

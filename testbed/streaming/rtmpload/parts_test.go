@@ -20,7 +20,7 @@ func TestCommandLine(t *testing.T) {
 	for _, bad := range []string{
 		"", "-players 1", "-rtmp h:1 -players 1", "-rtmp h -players 1 -play live/a", "-players 1 -play live/a",
 		"-rtmp h:1 -publish a", "-rtmp h:1 -publish live/", "-http h:1 -rtmp h:1 -players -1 -play live/a",
-		"-flv-players 1 -play live/a", "-rtmp h:1 -sample-rate 1 more", "-nonsense", "-players many",
+		"-flv-players 1 -play live/a", "-http h:1 -flv-players 1 -play live/a -ca /dev/null", "-rtmp h:1 -sample-rate 1 more", "-nonsense", "-players many",
 	} {
 		if _, err := parse(strings.Fields(bad)); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v", bad, err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"srs.testbed/streaming/rtmp"
 )
 
 const (
@@ -49,7 +51,7 @@ func (l *load) takeSamples(ctx context.Context) {
 }
 
 func (l *load) sample(due time.Time, stream string, media bool) {
-	client, err := l.connectRTMP(stream)
+	version, firstFrame, end, err := l.connect(stream)
 	if l.ctx.Err() != nil {
 		return
 	}
@@ -57,30 +59,50 @@ func (l *load) sample(due time.Time, stream string, media bool) {
 		l.failed(event{What: "sample"}, err)
 		return
 	}
-	defer l.closeAtEnd(client)()
-	version := client.ServerVersion()
+	defer end()
 	l.record(func() {
 		// From when it was due, not from when it began.
 		l.connectTimes = append(l.connectTimes, time.Since(due))
 		l.samples[version]++
 		l.tickSamples[version]++
 	})
-	if !media {
+	if !media && l.ca == nil {
 		return
 	}
-	_, name := splitStream(stream)
-	err = client.Play(name)
-	client.NetConn().SetReadDeadline(time.Now().Add(l.answerTimeout))
-	for err == nil {
-		m, failed := client.ReadMessage()
-		if failed == nil && isFrame(m) {
-			return
-		}
-		err = failed
-	}
-	if l.ctx.Err() == nil {
+	if err := firstFrame(); err != nil && l.ctx.Err() == nil {
 		l.record(func() {
 			l.out.lines <- event{stamp: stamped("nomedia"), Version: version, Detail: err.Error()}
 		})
+	}
+}
+
+// connect opens a new connection. firstFrame plays until there is one.
+func (l *load) connect(stream string) (version string, firstFrame func() error, end func(), err error) {
+	if l.ca != nil {
+		f, err := l.openFLV(stream)
+		if err != nil {
+			return "", nil, nil, err
+		}
+		return f.version, func() error { return untilFrame(func() (rtmp.Message, error) { return readTag(f.body) }) }, l.closeAtEnd(f), nil
+	}
+	client, err := l.connectRTMP(stream)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	_, name := splitStream(stream)
+	return client.ServerVersion(), func() error {
+		if err := client.Play(name); err != nil {
+			return err
+		}
+		client.NetConn().SetReadDeadline(time.Now().Add(l.answerTimeout))
+		return untilFrame(client.ReadMessage)
+	}, l.closeAtEnd(client), nil
+}
+
+func untilFrame(read func() (rtmp.Message, error)) error {
+	for {
+		if m, err := read(); err != nil || isFrame(m) {
+			return err
+		}
 	}
 }

@@ -3,9 +3,11 @@ package rtmpload
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -80,38 +82,65 @@ func (v *viewer) watchRTMP(s *session) error {
 }
 
 func (v *viewer) watchFLV(s *session) error {
-	l := v.load
-	ctx, cancel := context.WithTimeout(l.ctx, l.answerTimeout)
-	defer cancel()
-	conn, err := l.dialer.DialContext(ctx, "tcp", l.http)
+	f, err := v.load.openFLV(v.stream)
 	if err != nil {
 		return err
 	}
-	defer l.closeAtEnd(conn)()
-	conn.SetDeadline(time.Now().Add(l.answerTimeout))
-	if _, err := fmt.Fprintf(conn, "GET /%s.flv HTTP/1.1\r\nHost: %s\r\n\r\n", v.stream, l.http); err != nil {
-		return err
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return errors.New(response.Status)
-	}
-	conn.SetDeadline(time.Time{})
-	s.opened(versionOf(response.Header.Get("Server")), "")
-	body := bufio.NewReader(response.Body)
-	if err := readFLVHeader(body); err != nil {
-		return err
-	}
+	defer v.load.closeAtEnd(f)()
+	f.SetDeadline(time.Time{})
+	s.opened(f.version, "")
 	for {
-		m, err := readTag(body)
+		m, err := readTag(f.body)
 		if err != nil {
 			return err
 		}
 		v.message(m)
 	}
+}
+
+// flv is an answered request of a stream over HTTP-FLV.
+type flv struct {
+	net.Conn
+	version string // of the server
+	body    io.Reader
+}
+
+// openFLV requests a stream; the deadline of the connection remains that of the answer.
+func (l *load) openFLV(stream string) (*flv, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.answerTimeout)
+	defer cancel()
+	conn, err := l.dialer.DialContext(ctx, "tcp", l.http)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(l.answerTimeout))
+	if l.ca != nil {
+		host, _, _ := net.SplitHostPort(l.http)
+		conn = tls.Client(conn, &tls.Config{RootCAs: l.ca, ServerName: host})
+	}
+	stop := context.AfterFunc(l.ctx, func() { conn.Close() })
+	defer stop()
+	version, body, err := requestFLV(conn, l.http, stream)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &flv{conn, version, body}, nil
+}
+
+func requestFLV(conn net.Conn, host, stream string) (version string, body io.Reader, err error) {
+	if _, err := fmt.Fprintf(conn, "GET /%s.flv HTTP/1.1\r\nHost: %s\r\n\r\n", stream, host); err != nil {
+		return "", nil, err
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return "", nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return "", nil, errors.New(response.Status)
+	}
+	body = bufio.NewReader(response.Body)
+	return versionOf(response.Header.Get("Server")), body, readFLVHeader(body)
 }
 
 // versionOf reads SRS's Server header, as in "SRS/4.0.6(Leo)".
