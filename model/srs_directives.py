@@ -115,7 +115,8 @@ def _unknown(name: str, known: dict[str, list[Version]], version: Version, path:
     since = [first for first in known[name] if first[0] == version[0]] or known[name]
     if not since or version >= since[-1]:
         return None
-    return f"has {name!r}{where}, which SRS knows from {format_version(since[-1])} on, not {format_version(version)}"
+    first = next(first for first in since if version < first)
+    return f"has {name!r}{where}, which SRS knows from {format_version(first)} on, not {format_version(version)}"
 
 
 def _shown(name: str) -> str:

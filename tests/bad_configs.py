@@ -244,6 +244,7 @@ BAD_CONFIGS = [
     conf("vhostDirectives", "http_remux { enabled off; }", "HTTP-FLV is always on"),
     # What breaks a release while its pods are ready.
     conf("vhostDirectives", "enabled off;", "SRS would reject every client"),
+    conf("conf", "vhost closed { enabled off; }", "SRS would reject every client"),
     conf("vhostDirectives", "bandcheck { enabled on; }", "a test of its bandwidth instead of the stream"),
     conf("vhostDirectives", "dvr { enabled on; }", "record on the origins"),
     conf("vhostDirectives", "dash { enabled on; }", "write it on the origins"),
@@ -256,6 +257,7 @@ BAD_CONFIGS = [
     conf("vhostDirectives", "hls { hls_path /data; }", "must be in ./objs/nginx/html", ORIGINS),
     # What SRS does not know, or discards.
     conf("directives", "exporter { enabled on; }", "which SRS knows from 5.0.67 on, not 4.0.6"),
+    conf("vhostDirectives", "http_remux { has_audio off; }", "which SRS knows from 5.0.110 on, not 4.0.6"),
     conf("directives", "chunksize 60000;", "which SRS does not know; did you mean 'chunk_size'?"),
     conf("directives", "hls { hls_fragment 5; }", "which SRS does not know; it belongs to vhost"),
     conf("vhostDirectives", "play { gopcache off; }", "does not know in 'vhost.play'; did you mean 'gop_cache'?"),
