@@ -45,11 +45,15 @@ BASE: Config = {
             "r6": release("v4.0.6", 1, podAnnotations=ENDS_SOON),
         },
     },
-    "loadBalancer": {"kind": "nodePort", "rtmpPort": 32000, "httpPort": 32001},
+    "loadBalancer": {"kind": "nodePort", "rtmpPort": 32000, "httpPort": 32001, "httpsPort": 32002},
 }
 """The config before and after every sequence. Node ports and namespace are replaced for each stack."""
 
 HLS = {"enabled": True, "storageClass": "testbed-rwx", "size": "1Gi"}
+CERTIFICATES = ("live-tls", "other-tls")
+"""Secrets of the namespace that have a certificate."""
+
+HOOK_KEYS = ("hunter2-a", "hunter2-b")
 LOGIN = {"server": "registry.example.com", "username": "puller", "password": "secret"}
 BAD_TIMEOUT = "9s"
 """The timeout of rollouts that are expected to fail, or may."""
@@ -169,7 +173,9 @@ def changed(config: Config, changes: Changes) -> Config:
 
 def settings_of(config: Config) -> StackSettings:
     """The settings of a config. Raises ConfigError."""
-    return read_settings({f"srs:{key}": json.dumps(value) for key, value in config.items()}, ["srs:images"])
+    return read_settings(
+        {f"srs:{key}": json.dumps(value) for key, value in config.items()}, ["srs:images", "srs:secrets"]
+    )
 
 
 def is_legal(config: Config) -> bool:
@@ -209,8 +215,27 @@ ANNOTATIONS = st.sampled_from(
 )
 CONNECTIONS = st.sampled_from([500, 1000, 65535, REMOVE])
 DIRECTIVES = st.sampled_from(["", "chunk_size 60000;", "chunk_size 50000;\nutc_time off;", REMOVE])
-CONFS = st.sampled_from(["listen 1935;", "vhost second { tcp_nodelay on; }", "pithy_print_ms 20000;", REMOVE])
-VHOST_DIRECTIVES = st.sampled_from(["tcp_nodelay on;", "play { gop_cache off; }", REMOVE])
+CONFS = st.sampled_from(
+    [
+        "listen 1935;",
+        "vhost second { tcp_nodelay on; http_hooks { enabled on; on_publish http://auth.example.com/second; } }",
+        "pithy_print_ms 20000; srs_log_level warn;",
+        "http_server { enabled on; crossdomain off; }\nvhost __defaultVhost__ { play { mw_latency 100; } }",
+        REMOVE,
+    ]
+)
+VHOST_DIRECTIVES = st.sampled_from(
+    [
+        "tcp_nodelay on;",
+        "play { gop_cache off; }",
+        "http_remux { fast_cache 0; mount [vhost]/[app]/[stream].flv; }",
+        "cluster { token_traverse on; }",
+        "token_traverse on;",
+        "vhost __defaultVhost__ { http_hooks { enabled on; on_play http://auth.example.com/play; } }",
+        REMOVE,
+    ]
+)
+ORIGIN_VHOST_DIRECTIVES = VHOST_DIRECTIVES | st.sampled_from(["hls { hls_fragment 5; hls_window 30; hls_dispose 60; }"])
 CPU = st.sampled_from(["50m", "0.05", "100m", "200m", REMOVE])
 MEMORY = st.sampled_from(["128Mi", "131072Ki", "256Mi", "1Gi", REMOVE])
 NODE_SELECTORS = st.sampled_from([{"kubernetes.io/os": "linux"}, {"type": "kwok", "kubernetes.io/arch": "amd64"}, {}])
@@ -298,6 +323,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "kubernetes.adopt": st.sampled_from([True, REMOVE]),
     "kubernetes.namespaceTimeout": st.sampled_from(["30s", "2m", REMOVE]),
     **_srs("origin"),
+    "origin.srs.vhostDirectives": ORIGIN_VHOST_DIRECTIVES,
     **_placement("origin"),
     "origin.replicas": st.integers(1, 3),
     "origin.minReady": SHORT,
@@ -420,12 +446,30 @@ def registry(draw: Draw, config: Config) -> Changes:
     return (("images.registry", REMOVE if config.get("images", {}).get("registry") else changed_login),)
 
 
+def hook_with_secret(draw: Draw, config: Config) -> Changes:
+    """A hook whose key is a secret, another key, or no hook."""
+    if "secrets" in config and draw(st.booleans()):
+        return (("publish.hook", REMOVE), ("secrets", REMOVE))
+    key = draw(st.sampled_from(HOOK_KEYS))
+    return (("publish.hook", "http://auth.example.com/publish?key=$(hookKey)"), ("secrets", {"hookKey": key}))
+
+
+def https(draw: Draw, config: Config) -> Changes:
+    """HTTPS, with releases of a version that can serve it; another certificate or port; or no HTTPS."""
+    if "tls" in config and draw(st.booleans()):
+        return (("tls", REMOVE),)
+    tls = {"secretName": draw(st.sampled_from(CERTIFICATES)), "port": draw(st.sampled_from([443, 8443]))}
+    names = config["edge"]["releases"]
+    images = tuple((f"edge.releases.{name}.image", "ossrs/srs:v6.0.158") for name in names)
+    return (*images, *((f"edge.releases.{name}.version", REMOVE) for name in names), ("tls", tls))
+
+
 def move_load_balancer(_draw: Draw, config: Config) -> Changes:
     """A second Service next to the first one; or the end of the first one."""
     current = config["loadBalancer"]
     if "formerLoadBalancer" in config:
         return (("formerLoadBalancer", REMOVE),)
-    second = {"kind": "nodePort", "service": "second", "rtmpPort": 32004, "httpPort": 32005}
+    second = {"kind": "nodePort", "service": "second", "rtmpPort": 32003, "httpPort": 32004, "httpsPort": 32005}
     return (
         ("formerLoadBalancer", current),
         ("loadBalancer", BASE["loadBalancer"] if current.get("service") else second),
@@ -445,6 +489,8 @@ COMPOUNDS: list[Compound] = [
     bad_release,
     hls,
     registry,
+    hook_with_secret,
+    https,
     move_load_balancer,
 ]
 """Edits that need several keys, or a whole map."""
@@ -454,10 +500,15 @@ COVERED = {
     "images.registry.server": "registry",
     "images.registry.username": "registry",
     "images.registry.password": "registry",
+    "formerLoadBalancer": "move_load_balancer",
+    "secrets": "hook_with_secret",
+    "tls.secretName": "https",
+    "tls.port": "https",
     "hls.enabled": "hls: it needs a storage class",
     "loadBalancer(nodePort).service": "move_load_balancer",
     "loadBalancer(nodePort).rtmpPort": "move_load_balancer, and rejections: it cannot change on a Service in use",
     "loadBalancer(nodePort).httpPort": "move_load_balancer, and rejections: it cannot change on a Service in use",
+    "loadBalancer(nodePort).httpsPort": "the same",
     "kubernetes.clusterId": "rejections: it cannot change",
     "kubernetes.namespace": "rejections: it cannot change",
     "kubernetes.createNamespace": "rejections: it cannot change",
@@ -478,8 +529,6 @@ LEFT_OUT = {
     "monitoring.interval": "the same",
     "hls.httpsPort": "needs an slb",
     "hls.formerHttpsPort": "needs an slb",
-    "loadBalancer(nodePort).httpsPort": "needs TLS",
-    "tls": "needs a Secret and releases of 6.0; tests/integration/test_edits.py",
     "hls.formerPort": "needs an slb",
 }
 """Keys that no edit changes, by prefix, with the reason."""

@@ -29,6 +29,9 @@ NAME = "dev"
 QUICK = {"minReady": "1s"}
 """Settings that keep an update of simulated pods short."""
 
+LOAD_BALANCER_CLASS = "example.com/lb"
+LOAD_BALANCER_ADDRESS = "192.0.2.7"
+
 READY_AFTER = "srs.testbed/ready-after"
 STATE = "srs.testbed/state"
 MESSAGE = "srs.testbed/message"
@@ -110,6 +113,34 @@ class DevStack:
         values = {f"srs:{key}": value for key, value in self.config.items()} | self.provider_config
         content = {"encryptionsalt": self.salt, "config": values}
         (self.folder / f"Pulumi.{self.stack_name}.yaml").write_text(yaml.safe_dump(content))
+
+    def encrypt(self, path: str, value: str) -> None:
+        """Set a value as `pulumi config set --secret --path` does."""
+        self.stack.set_config(f"srs:{path}", auto.ConfigValue(value, secret=True), path=True)
+        key = path.split(".")[0]
+        written = yaml.safe_load((self.folder / f"Pulumi.{self.stack_name}.yaml").read_text())
+        self.config[key] = written["config"][f"srs:{key}"]
+
+    @contextmanager
+    def load_balancer_controller(self) -> Generator[None]:
+        """While the block runs, Services of LOAD_BALANCER_CLASS get an address, as from the controller of a cloud."""
+        done = threading.Event()
+        status = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": LOAD_BALANCER_ADDRESS}]}}})
+
+        def run() -> None:
+            while not done.wait(0.5):
+                for service in self.get("services")["items"]:
+                    spec, name = service["spec"], service["metadata"]["name"]
+                    if spec.get("loadBalancerClass") == LOAD_BALANCER_CLASS and not service["status"]["loadBalancer"]:
+                        self.kubectl("patch", "service", name, "--subresource=status", "--type=merge", "-p", status)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     @cached_property
     def stack(self) -> auto.Stack:
@@ -206,6 +237,13 @@ class DevStack:
     def get(self, *arguments: str) -> Any:
         """An object or a list as JSON."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def create_certificate(self, name: str, pem: str, key: str) -> None:
+        """Create a Secret with a certificate, or renew it, as cert-manager does."""
+        content = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": name}}
+        file = self.folder / "certificate.json"
+        file.write_text(json.dumps(content | {"stringData": {"tls.crt": pem, "tls.key": key}}))
+        self.kubectl("apply", "-f", str(file))
 
     def replicas(self) -> dict[str, int]:
         """Ready replicas of each release's Deployment."""

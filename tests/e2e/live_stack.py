@@ -1,6 +1,5 @@
 """A small stack of the program on nodes that run containers."""
 
-import json
 import os
 import re
 import subprocess
@@ -19,9 +18,6 @@ TINY = {"cpu": "10m", "memory": "128Mi"}
 """Requests of each pod: there are many draining pods, and the nodes share two cores."""
 
 EDGES = 4
-
-TLS = "live-tls"
-"""The Secret of srs:tls."""
 
 END = "-----END CERTIFICATE-----"
 
@@ -81,14 +77,6 @@ class LiveStack(DevStack):
     def origin_of_stream(self) -> str:
         """The origin pod with the most RTMP connections: it has the stream, and edges pull from it."""
         return max(self.pod_names("app=srs-origin"), key=self.rtmp_connections)
-
-    def create_certificate(self, pem: str, key: str) -> None:
-        """Create the Secret of srs:tls, or renew it, as cert-manager does."""
-        data = {"tls.crt": pem, "tls.key": key}
-        content = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": TLS}, "type": "kubernetes.io/tls"}
-        file = self.folder / "certificate.json"
-        file.write_text(json.dumps(content | {"stringData": data}))
-        self.kubectl("apply", "-f", str(file))
 
     def certificates(self) -> set[str]:
         """The certificates that edges present to a new connection, as PEM."""

@@ -11,9 +11,9 @@ import pytest
 
 from certificates import authority, certificate, private_key, rsa_key
 from e2e.expectations import assert_shares_fit, assert_undisturbed
-from e2e.live_stack import EDGES, TLS, LiveStack
+from e2e.live_stack import EDGES, LiveStack
 from e2e.versions import serves_https, version_of
-from e2e.viewers import Audience
+from e2e.viewers import Audience, Size, Viewers
 from stack import eventually
 from testbed.containers.images import SrsImages
 
@@ -135,16 +135,16 @@ def test_https_viewers_survive_a_renewed_certificate_and_an_update(
     ca = stack.folder / "ca.crt"
     ca.write_text(authority(keys[0]))
     stack.kubectl("create", "namespace", stack.namespace)
-    stack.create_certificate(first, private_key(keys[1]))
+    stack.create_certificate("live-tls", first, private_key(keys[1]))
     stack.config["kubernetes"]["createNamespace"] = False
-    stack.config["tls"] = {"secretName": TLS}
+    stack.config["tls"] = {"secretName": "live-tls"}
     stack.one_release(image)
     stack.must_update()
     assert stack.certificates() == {first}
     before = stack.pod_names()
     with audience(ca) as viewers:
         viewers.step("renewed")
-        stack.create_certificate(renewed, private_key(keys[2]))
+        stack.create_certificate("live-tls", renewed, private_key(keys[2]))
         # The kubelet renews the files when it looks at the pod next: at a change of the pod, or within two minutes.
         stack.kubectl("annotate", "pods", "--all", "e2e=renewed")
         eventually(lambda: stack.certificates() == {renewed}, 150)
@@ -154,7 +154,8 @@ def test_https_viewers_survive_a_renewed_certificate_and_an_update(
         stack.must_update()
         assert not before & stack.pod_names()
         assert stack.certificates() == {renewed}
-        viewers.count(5)
+        with Viewers(stack.cluster, Size(8, 0), publish=False, ca=ca):
+            viewers.count(5)
     assert_undisturbed(viewers.record)
     assert viewers.minimum_ready >= EDGES
 

@@ -27,12 +27,15 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 import edit_sequences
+from certificates import certificate, private_key, rsa_key
 from cluster.live import LiveCluster
 from cluster.state import read_state
 from edit_oracle import FOREIGN_RELEASE, EdgeWatch, Live, Update, foreign_problems
 from edit_sequences import (
     BAD_TIMEOUT,
     BASE,
+    CERTIFICATES,
+    HOOK_KEYS,
     LOGIN,
     Autoscaler,
     Changes,
@@ -109,18 +112,19 @@ class SequenceStack(DevStack):
         shutil.copy(kubeconfig, folder / "kubeconfig-copy")
         self.edited: Config = copy.deepcopy(BASE)
         self.has_quota = False
-        self.password: Any = LOGIN["password"]
+        self.encrypted: dict[str, Any] = {}
         self.write()
         self._must_run("stack", "init")
-        self._must_run("config", "set", "--secret", "--path", "srs:images.registry.password", LOGIN["password"])
-        written = yaml.safe_load((folder / f"Pulumi.{self.stack_name}.yaml").read_text())["config"]
-        self.password = written["srs:images"]["registry"]["password"]
+        for value in (LOGIN["password"], *HOOK_KEYS):
+            self._must_run("config", "set", "--secret", "--path", "srs:images.registry.password", value)
+            written = yaml.safe_load((folder / f"Pulumi.{self.stack_name}.yaml").read_text())["config"]
+            self.encrypted[value] = written["srs:images"]["registry"]["password"]
 
     def write(self) -> None:
         """Write the edited config, with the namespace, ports and secrets of this stack."""
         self.config = self.rendered()
-        if login := self.config.get("images", {}).get("registry"):
-            login["password"] = self.password
+        for secrets in (self.config.get("images", {}).get("registry", {}), self.config.get("secrets", {})):
+            secrets |= {key: self.encrypted.get(value, value) for key, value in secrets.items()}
         super().write()
 
     def rendered(self) -> Config:
@@ -129,7 +133,7 @@ class SequenceStack(DevStack):
         if config["kubernetes"]["namespace"] == BASE["kubernetes"]["namespace"]:
             config["kubernetes"]["namespace"] = self.namespace
         for key in ("loadBalancer", "formerLoadBalancer"):
-            for port in ("rtmpPort", "httpPort"):
+            for port in ("rtmpPort", "httpPort", "httpsPort"):
                 if port in config.get(key, {}):
                     config[key][port] += self.first_port - BASE["loadBalancer"]["rtmpPort"]
         if self.has_quota:  # whether an update can succeed is not known
@@ -157,6 +161,11 @@ class SequenceStack(DevStack):
             if step := json.loads(line).get("resourcePreEvent"):
                 operations[step["metadata"]["urn"].split("::")[-1]] = step["metadata"]["op"]
         return Result(ok, self._log.read_text(), time.monotonic() - started, operations)
+
+    def conf_key(self) -> str:
+        """The key of the hash of an srs.conf with secrets."""
+        self._must_run("stack", "output", "confKey", "--show-secrets")
+        return self._log.read_text().strip()
 
     def interrupt(self, process: "subprocess.Popen[bytes]") -> None:
         """End an update with SIGKILL. What it has started ends shortly after it."""
@@ -247,12 +256,16 @@ class Runner:
             check=True,
             capture_output=True,
         )
+        for name in CERTIFICATES:
+            key = rsa_key()
+            stack.create_certificate(name, certificate(key), private_key(key))
         eventually(lambda: stack.get("pvc", "srs-hls-old")["status"]["phase"] == "Bound")
         self.watch = EdgeWatch(stack)
         self.watch.start()
         self.watch.settle()
         names = {("ConfigMap", "srs-edge-r5-0123456789"), ("Service", "srs-edge-service-old")}
         names |= {("PersistentVolumeClaim", "srs-hls-old"), ("Deployment", f"srs-edge-{FOREIGN_RELEASE}-deploy")}
+        names |= {("Secret", name) for name in CERTIFICATES}
         names |= {("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")}
         self.foreign = {name: item for name, item in Live.of(stack).objects.items() if name in names}
         assert len(self.foreign) == len(names)
@@ -410,6 +423,8 @@ class Runner:
         config = self.stack.rendered()
         config["kubernetes"]["kubeconfig"] = str(self.stack.kubeconfig)
         settings = settings_of(config)
+        if settings.has_secret_confs:
+            settings = settings.with_conf_key(self.stack.conf_key())
         state = read_state(LiveCluster(settings.kubernetes))
         settings = keep_autoscaled_replicas(settings, state)
         update = plan(settings, state, f"organization/srs/{self.stack.stack_name}", None)

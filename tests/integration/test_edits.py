@@ -256,10 +256,10 @@ def test_hls_can_be_disabled_and_enabled_without_losing_the_recordings(stack: De
     stack.config["edge"]["releases"] = {"r6": release("v6.0.191", 1)}
     stack.config["tls"] = {"secretName": "live-tls"}
     assert "'live-tls' must be a Secret with tls.crt and tls.key" in stack.preview().output
-    create_certificate(stack, "live-tls")
+    keys = [rsa_key(), rsa_key()]
+    stack.create_certificate("live-tls", certificate(keys[0]), private_key(keys[0]))
     stack.must_update()
-    stack.kubectl("delete", "secret", "live-tls")
-    create_certificate(stack, "live-tls")
+    stack.create_certificate("live-tls", certificate(keys[1]), private_key(keys[1]))
     assert stack.must_update().changes == {}
 
     # Another port of HTTPS is opened before the first one is closed.
@@ -278,14 +278,6 @@ def test_hls_can_be_disabled_and_enabled_without_losing_the_recordings(stack: De
 def https_ports(stack: DevStack) -> dict[str, int]:
     ports = stack.get("service", "srs-edge-service")["spec"]["ports"]
     return {port["name"]: port["port"] for port in ports if port["targetPort"] == HTTPS_PORT}
-
-
-def create_certificate(stack: DevStack, name: str) -> None:
-    key = rsa_key()
-    files = {"key": private_key(key), "cert": certificate(key)}
-    for part, text in files.items():
-        (stack.folder / f"tls.{part}").write_text(text)
-    stack.kubectl("create", "secret", "tls", name, *(f"--{part}={stack.folder}/tls.{part}" for part in files))
 
 
 def quota(stack: DevStack, pods: int) -> None:

@@ -1,36 +1,6 @@
 """A load balancer of a controller that the program knows nothing about: `kind: service`."""
 
-import json
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
-
-from stack import DevStack
-
-CLASS = "example.com/lb"
-ADDRESS = "192.0.2.7"
-
-
-@contextmanager
-def controller(stack: DevStack) -> Generator[None]:
-    """Gives Services of its class an address, as a controller does when it has made their load balancer."""
-    done = threading.Event()
-    status = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": ADDRESS}]}}})
-
-    def run() -> None:
-        while not done.wait(0.5):
-            for service in stack.get("services")["items"]:
-                spec, name = service["spec"], service["metadata"]["name"]
-                if spec.get("loadBalancerClass") == CLASS and not service["status"].get("loadBalancer"):
-                    stack.kubectl("patch", "service", name, "--subresource=status", "--type=merge", "-p", status)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+from stack import LOAD_BALANCER_ADDRESS, LOAD_BALANCER_CLASS, DevStack
 
 
 def test_a_load_balancer_of_any_controller(stack: DevStack) -> None:
@@ -38,7 +8,7 @@ def test_a_load_balancer_of_any_controller(stack: DevStack) -> None:
     stack.config["loadBalancer"] = {
         "kind": "service",
         "drainCeiling": "15m",
-        "loadBalancerClass": CLASS,
+        "loadBalancerClass": LOAD_BALANCER_CLASS,
         "rtmpPort": 1936,
         "httpPort": 80,
         "addressTimeout": "3s",
@@ -57,12 +27,12 @@ def test_a_load_balancer_of_any_controller(stack: DevStack) -> None:
     assert not stack.get("pods")["items"]
 
     stack.config["loadBalancer"]["addressTimeout"] = "1m"
-    with controller(stack):
+    with stack.load_balancer_controller():
         stack.must_update()
         service = stack.get("service", "srs-edge-service")
         assert [port["port"] for port in service["spec"]["ports"]] == [1936, 80]
         assert service["spec"]["loadBalancerSourceRanges"] == ["203.0.113.0/24"]
-        assert stack.stack.outputs()["urls"].value["flv"] == f"http://{ADDRESS}:80/live/livestream.flv"
+        assert stack.stack.outputs()["urls"].value["flv"] == f"http://{LOAD_BALANCER_ADDRESS}:80/live/livestream.flv"
 
         # A controller's own fields are no drift.
         assert not stack.update().changes

@@ -5,20 +5,9 @@ import os
 import subprocess
 from typing import Any
 
-import yaml
-from pulumi import automation as auto
-
 from stack import DevStack, release
 
 KEYS = ("hunter2-of-the-hook", "hunter2-of-a-text", "hunter2-rotated")
-
-
-def encrypt(stack: DevStack, path: str, value: str) -> None:
-    """Set a value as `pulumi config set --secret --path` does."""
-    stack.stack.set_config(f"srs:{path}", auto.ConfigValue(value, secret=True), path=True)
-    key = path.split(".")[0]
-    written = yaml.safe_load((stack.folder / f"Pulumi.{stack.stack_name}.yaml").read_text())
-    stack.config[key] = written["config"][f"srs:{key}"]
 
 
 def test_a_hooks_key_is_in_no_state_plan_or_message(stack: DevStack) -> None:
@@ -26,9 +15,9 @@ def test_a_hooks_key_is_in_no_state_plan_or_message(stack: DevStack) -> None:
     stack.variables["SRS_PLAN_FILE"] = str(plan)
     stack.releases(r5=release("v4.0.6", 2), r6=release("v4.0.6", 1))
     stack.config["publish"] = {"hook": "http://auth.example.com/publish?key=$(hookKey)"}
-    encrypt(stack, "secrets.hookKey", KEYS[0])
+    stack.encrypt("secrets.hookKey", KEYS[0])
     hooks = f"http_hooks {{ on_play http://auth.example.com/play?key={KEYS[1]}; }}"
-    encrypt(stack, "edge.releases.r6.srs.vhostDirectives", hooks)
+    stack.encrypt("edge.releases.r6.srs.vhostDirectives", hooks)
     texts = [stack.preview().output, plan.read_text(), stack.must_update().output, plan.read_text()]
     stack.config["publish"] |= {"hook": f"http://auth.example.com/publish?key={KEYS[2]}"}
     rotated = stack.preview().output

@@ -22,15 +22,20 @@ from model.reference import config_reference
 
 
 def documented_keys() -> set[str]:
-    """The keys of docs/config.md, such as `loadBalancer(nodePort).host`; items of a list with their list."""
+    """The keys of docs/config.md, such as `loadBalancer(nodePort).host`; items of a list with their list.
+
+    A map of any names is a key, such as `secrets`.
+    """
     keys: set[str] = set()
     section = kind = ""
     for line in config_reference().splitlines():
         if match := re.match(r"## `srs:(\w+)`", line):
             section, kind = match[1], ""
+            keys.add(section)
         elif match := re.match(r"### `kind: (\w+)`", line):
             kind = f"({match[1]})"
         elif match := re.match(r"\| `([^`]+)` \|", line):
+            keys.discard(section)
             keys.add(f"{section}{kind}.{match[1]}")
     return {key for key in keys if "[]" not in key}
 
