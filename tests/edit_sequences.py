@@ -455,10 +455,13 @@ def hook_with_secret(draw: Draw, config: Config) -> Changes:
 
 
 def https(draw: Draw, config: Config) -> Changes:
-    """HTTPS, with releases of a version that can serve it; another certificate or port; or no HTTPS."""
-    if "tls" in config and draw(st.booleans()):
+    """HTTPS, with releases of a version that can serve it; another certificate, or a port next to it; or no HTTPS."""
+    old = config.get("tls")
+    if old and draw(st.booleans()):
         return (("tls", REMOVE),)
-    tls = {"secretName": draw(st.sampled_from(CERTIFICATES)), "port": draw(st.sampled_from([443, 8443]))}
+    tls = {"secretName": draw(st.sampled_from(CERTIFICATES)), "port": old["port"] if old else 443}
+    if old and "formerPort" not in old and draw(st.booleans()):
+        tls |= {"port": 8443 if old["port"] == 443 else 443, "formerPort": old["port"]}
     names = config["edge"]["releases"]
     images = tuple((f"edge.releases.{name}.image", "ossrs/srs:v6.0.158") for name in names)
     return (*images, *((f"edge.releases.{name}.version", REMOVE) for name in names), ("tls", tls))
@@ -504,6 +507,7 @@ COVERED = {
     "secrets": "hook_with_secret",
     "tls.secretName": "https",
     "tls.port": "https",
+    "tls.formerPort": "https",
     "hls.enabled": "hls: it needs a storage class",
     "loadBalancer(nodePort).service": "move_load_balancer",
     "loadBalancer(nodePort).rtmpPort": "move_load_balancer, and rejections: it cannot change on a Service in use",

@@ -62,8 +62,8 @@ func parse(args []string) (config, error) {
 	flags.IntVar(&cfg.players, "players", 0, "number of RTMP players")
 	flags.IntVar(&cfg.flvPlayers, "flv-players", 0, "number of HTTP-FLV players")
 	flags.Float64Var(&cfg.startRate, "start-rate", 50, "players opened per second at the start")
-	flags.Float64Var(&cfg.sampleRate, "sample-rate", 0, "new connections per second (TCP, handshake, connect, close; with -ca until the first frame)")
-	flags.StringVar(&ca, "ca", "", "`file` with the authority of the servers' certificates: HTTP-FLV, and all new connections, use HTTPS")
+	flags.Float64Var(&cfg.sampleRate, "sample-rate", 0, "new connections per second (TCP, handshake, connect, close; with -ca TLS and an answer)")
+	flags.StringVar(&ca, "ca", "", "`file` with the authority of the servers' certificates: HTTP-FLV and new connections use HTTPS")
 	flags.BoolVar(&cfg.reopen, "reopen", true, "players and publishers that lose their connection reconnect")
 	if err := flags.Parse(args); err != nil {
 		return cfg, err
@@ -96,8 +96,8 @@ func (cfg *config) check() error {
 		return errors.New("numbers must not be negative")
 	case !needsRTMP && cfg.flvPlayers == 0:
 		return errors.New("nothing to do: give -publish, -players, -flv-players or -sample-rate")
-	case (cfg.players+cfg.flvPlayers > 0 || cfg.ca != nil) && len(cfg.play) == 0:
-		return errors.New("players and new connections over HTTPS need -play")
+	case cfg.players+cfg.flvPlayers > 0 && len(cfg.play) == 0:
+		return errors.New("players need -play")
 	}
 	if _, _, err := net.SplitHostPort(cfg.rtmp); needsRTMP && err != nil {
 		return fmt.Errorf("-rtmp: %w", err)

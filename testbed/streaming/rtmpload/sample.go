@@ -51,7 +51,7 @@ func (l *load) takeSamples(ctx context.Context) {
 }
 
 func (l *load) sample(due time.Time, stream string, media bool) {
-	version, firstFrame, end, err := l.connect(stream)
+	client, version, err := l.connect(stream)
 	if l.ctx.Err() != nil {
 		return
 	}
@@ -59,50 +59,50 @@ func (l *load) sample(due time.Time, stream string, media bool) {
 		l.failed(event{What: "sample"}, err)
 		return
 	}
-	defer end()
 	l.record(func() {
 		// From when it was due, not from when it began.
 		l.connectTimes = append(l.connectTimes, time.Since(due))
 		l.samples[version]++
 		l.tickSamples[version]++
 	})
-	if !media && l.ca == nil {
+	if client == nil {
 		return
 	}
-	if err := firstFrame(); err != nil && l.ctx.Err() == nil {
+	defer l.closeAtEnd(client)()
+	if !media {
+		return
+	}
+	_, name := splitStream(stream)
+	err = client.Play(name)
+	client.NetConn().SetReadDeadline(time.Now().Add(l.answerTimeout))
+	for err == nil {
+		m, failed := client.ReadMessage()
+		if failed == nil && isFrame(m) {
+			return
+		}
+		err = failed
+	}
+	if l.ctx.Err() == nil {
 		l.record(func() {
 			l.out.lines <- event{stamp: stamped("nomedia"), Version: version, Detail: err.Error()}
 		})
 	}
 }
 
-// connect opens a new connection. firstFrame plays until there is one.
-func (l *load) connect(stream string) (version string, firstFrame func() error, end func(), err error) {
+// connect opens a new connection, and returns the version of the server. Over HTTPS it is closed then, without media:
+// SRS drops a player who comes at the moment when the last one of the stream leaves.
+func (l *load) connect(stream string) (client *rtmp.Client, version string, err error) {
 	if l.ca != nil {
-		f, err := l.openFLV(stream)
+		conn, response, err := l.request("/")
 		if err != nil {
-			return "", nil, nil, err
+			return nil, "", err
 		}
-		return f.version, func() error { return untilFrame(func() (rtmp.Message, error) { return readTag(f.body) }) }, l.closeAtEnd(f), nil
+		conn.Close()
+		return nil, versionOf(response.Header.Get("Server")), nil
 	}
-	client, err := l.connectRTMP(stream)
+	client, err = l.connectRTMP(stream)
 	if err != nil {
-		return "", nil, nil, err
+		return nil, "", err
 	}
-	_, name := splitStream(stream)
-	return client.ServerVersion(), func() error {
-		if err := client.Play(name); err != nil {
-			return err
-		}
-		client.NetConn().SetReadDeadline(time.Now().Add(l.answerTimeout))
-		return untilFrame(client.ReadMessage)
-	}, l.closeAtEnd(client), nil
-}
-
-func untilFrame(read func() (rtmp.Message, error)) error {
-	for {
-		if m, err := read(); err != nil || isFrame(m) {
-			return err
-		}
-	}
+	return client, client.ServerVersion(), nil
 }

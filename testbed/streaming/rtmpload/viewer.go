@@ -82,15 +82,22 @@ func (v *viewer) watchRTMP(s *session) error {
 }
 
 func (v *viewer) watchFLV(s *session) error {
-	f, err := v.load.openFLV(v.stream)
+	conn, response, err := v.load.request("/" + v.stream + ".flv")
 	if err != nil {
 		return err
 	}
-	defer v.load.closeAtEnd(f)()
-	f.SetDeadline(time.Time{})
-	s.opened(f.version, "")
+	defer v.load.closeAtEnd(conn)()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	conn.SetDeadline(time.Time{})
+	s.opened(versionOf(response.Header.Get("Server")), "")
+	body := bufio.NewReader(response.Body)
+	if err := readFLVHeader(body); err != nil {
+		return err
+	}
 	for {
-		m, err := readTag(f.body)
+		m, err := readTag(body)
 		if err != nil {
 			return err
 		}
@@ -98,49 +105,30 @@ func (v *viewer) watchFLV(s *session) error {
 	}
 }
 
-// flv is an answered request of a stream over HTTP-FLV.
-type flv struct {
-	net.Conn
-	version string // of the server
-	body    io.Reader
-}
-
-// openFLV requests a stream; the deadline of the connection remains that of the answer.
-func (l *load) openFLV(stream string) (*flv, error) {
+// request opens a connection over HTTP, or HTTPS, and sends a request. The connection keeps the deadline of the answer.
+func (l *load) request(path string) (net.Conn, *http.Response, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.answerTimeout)
 	defer cancel()
-	conn, err := l.dialer.DialContext(ctx, "tcp", l.http)
+	raw, err := l.dialer.DialContext(ctx, "tcp", l.http)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	conn.SetDeadline(time.Now().Add(l.answerTimeout))
+	defer context.AfterFunc(l.ctx, func() { raw.Close() })()
+	raw.SetDeadline(time.Now().Add(l.answerTimeout))
+	conn := raw
 	if l.ca != nil {
 		host, _, _ := net.SplitHostPort(l.http)
 		conn = tls.Client(conn, &tls.Config{RootCAs: l.ca, ServerName: host})
 	}
-	stop := context.AfterFunc(l.ctx, func() { conn.Close() })
-	defer stop()
-	version, body, err := requestFLV(conn, l.http, stream)
-	if err != nil {
-		conn.Close()
-		return nil, err
+	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, l.http)
+	if err == nil {
+		var response *http.Response
+		if response, err = http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+			return conn, response, nil
+		}
 	}
-	return &flv{conn, version, body}, nil
-}
-
-func requestFLV(conn net.Conn, host, stream string) (version string, body io.Reader, err error) {
-	if _, err := fmt.Fprintf(conn, "GET /%s.flv HTTP/1.1\r\nHost: %s\r\n\r\n", stream, host); err != nil {
-		return "", nil, err
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return "", nil, err
-	}
-	if response.StatusCode != http.StatusOK {
-		return "", nil, errors.New(response.Status)
-	}
-	body = bufio.NewReader(response.Body)
-	return versionOf(response.Header.Get("Server")), body, readFLVHeader(body)
+	conn.Close()
+	return nil, nil, err
 }
 
 // versionOf reads SRS's Server header, as in "SRS/4.0.6(Leo)".
