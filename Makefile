@@ -47,7 +47,7 @@ down: .venv/installed  ## remove the embedded cluster and the dev stack
 
 test: lint test-unit test-go test-alerts test-integration test-e2e  ## run all checks and tests
 
-lint: .venv/installed  ## check style, format, types and the GitHub workflows
+lint: .venv/installed  ## check style, format, types, the GitHub workflows and the manifests of the stacks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright

@@ -1,12 +1,12 @@
 """The state of the live cluster that an update plan is based on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from cluster.live import KINDS, Kind, LiveCluster, Object, owned_by
-from cluster.terminating import is_terminating
+from cluster.terminating import is_terminating, lost_node
 from model.names import ABORTED_APP, EDGE_APP, HLS_CLAIM, ORIGIN
 
 Objects = dict[str, Object]
@@ -19,7 +19,8 @@ class LiveState:
 
     cluster_uid: identity of the cluster, None if it is unknown. namespace: None if it does not exist.
     objects: by kind and name. confs: the srs.conf of each live workload, by name. terminating: terminating edge pods.
-    pods: pods of edges and origins that are not terminating.
+    pods: pods of edges and origins that are not terminating. lost: names of terminating ones by their node, which does
+    not answer.
     claim_expandable: whether the storage class of the HLS claim allows expansion, None if it is unknown.
     version, ip_family, priority_classes, prometheus_kinds: of the cluster, see `LiveCluster`.
     certificate: of the Secret for TLS as PEM, "" if there is none, None if it is unknown. Never its key.
@@ -33,6 +34,7 @@ class LiveState:
     confs: Mapping[str, str] = field(default_factory=dict[str, str])
     terminating: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
+    lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     claim_expandable: bool | None = None
     certificate: str | None = None
     version: tuple[int, int] | None = None
@@ -111,7 +113,16 @@ def read_state(live: LiveCluster, tls_secret: str | None = None, other_services:
                 pod for pod in pods.result() if is_terminating(pod) and pod["metadata"]["labels"]["app"] != ORIGIN
             ),
             pods=tuple(pod for pod in pods.result() if not is_terminating(pod)),
+            lost=_by_lost_node(pods.result()),
         )
+
+
+def _by_lost_node(pods: Sequence[Object]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for pod in pods:
+        if node := lost_node(pod):
+            found[node] = (*found.get(node, ()), pod["metadata"]["name"])
+    return found
 
 
 def _tuple(services: list[Object] | None) -> tuple[Object, ...] | None:

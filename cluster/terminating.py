@@ -43,17 +43,21 @@ def is_terminating(pod: Object) -> bool:
     return "deletionTimestamp" in pod["metadata"]
 
 
-def lost_node_hint(pod: Object) -> str:
-    """What to do about a terminating pod whose node does not answer, "" for other pods.
+def lost_node(pod: Object) -> str | None:
+    """The node of a terminating pod if it does not answer, None for other pods.
 
     The taint manager deletes the pods of such a node (Kubernetes docs, "Taint based Evictions"), and only its kubelet,
     or the deletion of the node, ends them (Kubernetes docs, "Non-graceful node shutdown").
     """
     conditions: list[Object] = pod.get("status", {}).get("conditions", [])
-    if not any(item.get("reason") == "DeletionByTaintManager" for item in conditions):
-        return ""
-    node = pod["spec"]["nodeName"]
-    return f"node {node} does not end it; if that node is lost for good: kubectl delete node {node}"
+    by_taint = any(item.get("reason") == "DeletionByTaintManager" for item in conditions)
+    return str(pod["spec"]["nodeName"]) if by_taint and is_terminating(pod) else None
+
+
+def lost_node_hint(pod: Object) -> str:
+    """What to do about a terminating pod whose node does not answer, "" for other pods."""
+    node = lost_node(pod)
+    return f"node {node} does not end it; if that node is lost for good: kubectl delete node {node}" if node else ""
 
 
 def terminating_pods(live: LiveCluster, selector: str = "") -> list[Object]:

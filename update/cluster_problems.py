@@ -9,10 +9,12 @@ from typing import Any, cast
 from cluster.live import Object
 from cluster.state import LiveState
 from model import workloads
+from model.names import ORIGIN
 from model.pods import to_manifest
 from model.problems import Problem
 from model.settings.pods import Placement
 from model.settings.stack import StackSettings
+from model.values import plural
 from model.workload_specs import demo_spec, edge_spec, hls_spec, origin_spec
 
 MINIMUM = (1, 30)
@@ -62,7 +64,14 @@ def cluster_problems(settings: StackSettings, state: LiveState) -> Iterator[Prob
 
 
 def cluster_warnings(state: LiveState) -> Iterator[str]:
-    """What the namespace does to pods without being asked, a line each."""
+    """What the namespace does to pods without being asked, and nodes that do not answer, a line each."""
+    for node, pods in state.lost.items():
+        origins = [name for name in pods if name.startswith(f"{ORIGIN}-")]
+        yield (
+            f"node {node} does not answer, and {plural(len(pods), 'pod')} on it will not end. If it is lost for good: "
+            f"kubectl delete node {node}"
+            + (f". Until then every update fails, because {origins[0]} is not replaced" if origins else "")
+        )
     for name, item in _limit_ranges(state):
         if limit := _defaults(item, "limits").get("cpu"):
             yield (

@@ -95,6 +95,18 @@ def test_a_limit_range_states_the_resource_and_is_a_warning(key: str) -> None:
     assert warning.startswith("LimitRange team gives containers without a CPU limit one of 2:")
 
 
+def test_a_node_that_does_not_answer_is_a_warning() -> None:
+    lost = {"n1": ("srs-edge-r5-1",), "n2": ("srs-edge-r5-2", "srs-origin-0")}
+    edges, both = planned(settings(), replace(state_after(settings()), lost=lost)).warnings[:2]
+    assert edges == (
+        "node n1 does not answer, and 1 pod on it will not end. If it is lost for good: kubectl delete node n1"
+    )
+    assert both == (
+        "node n2 does not answer, and 2 pods on it will not end. If it is lost for good: kubectl delete node n2. Until "
+        "then every update fails, because srs-origin-0 is not replaced"
+    )
+
+
 @pytest.mark.parametrize(
     ("pem", "message"),
     [
