@@ -45,7 +45,7 @@ def rollout(stack: LiveStack, *arguments: str) -> Generator["subprocess.Popen[st
 
 
 def result(process: "subprocess.Popen[str]", code: int) -> Any:
-    output, errors = process.communicate(timeout=180)
+    output, errors = process.communicate(timeout=300)
     print(errors)
     assert process.returncode == code, f"{output}{errors}"
     return json.loads(output)
