@@ -37,12 +37,14 @@ class Defect:
 
     ranges: the versions, by series. effect: what it means for viewers and encoders, as the end of "SRS <version>: ".
     source: the report or the fix. warns: whether a preview warns of it; what only an outage shows is documented.
+    origins_before: only with origins before this version; None: with any.
     """
 
     ranges: tuple[Range, ...]
     effect: str
     source: str
     warns: bool = True
+    origins_before: Version | None = None
 
     def fix(self, version: Version) -> Version | None:
         """The version that fixes it, None if this version does not have it."""
@@ -72,6 +74,13 @@ DEFECTS = (
         "ossrs/srs #2215, #2901",
     ),
     Defect(
+        # Since #4165 such an edge pulls `livestream.flv`, which origins of 4.0 do not know; since #4216 not any more.
+        (((6, 0, 155), (6, 0, 158)),),
+        "with origins of 4.0, viewers over HTTP-FLV see nothing while nobody watches the stream on that edge over RTMP",
+        "ossrs/srs #4215",
+        origins_before=(5, 0, 0),
+    ),
+    Defect(
         (((6, 0, 0), (6, 0, 171)),),
         "an edge can crash when a stream ends while a viewer opens it over HTTP-FLV, and drops its connections",
         "ossrs/srs #4429",
@@ -91,10 +100,11 @@ DEFECTS = (
 """The known defects; docs/versions.md lists them."""
 
 
-def defects(version: Version) -> Iterator[tuple[Defect, Version]]:
-    """The known defects of a version, each with the version that fixes it."""
+def defects(version: Version, origins: Version) -> Iterator[tuple[Defect, Version]]:
+    """The known defects of an edge's version with these origins, each with the version that fixes it."""
     for defect in DEFECTS:
-        if fix := defect.fix(version):
+        concerned = defect.origins_before is None or origins < defect.origins_before
+        if concerned and (fix := defect.fix(version)):
             yield defect, fix
 
 

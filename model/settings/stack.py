@@ -367,7 +367,7 @@ class StackSettings(Settings):
         for name in weighted:
             releases.setdefault(self.edge.releases[name].srs_version, []).append(name)
         for version, names in releases.items():
-            for defect, fix in defects(version):
+            for defect, fix in defects(version, self.origin.srs_version):
                 if defect.warns:
                     yield (
                         f"SRS {format_version(version)} (edge release {', '.join(names)}): "

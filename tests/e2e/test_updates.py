@@ -138,6 +138,7 @@ def test_https_viewers_survive_a_renewed_certificate_and_an_update(
     stack.create_certificate("live-tls", first, private_key(keys[1]))
     stack.config["kubernetes"]["createNamespace"] = False
     stack.config["tls"] = {"secretName": "live-tls"}
+    stack.config["origin"]["image"] = image  # all players use HTTP-FLV, which 6.0.157 cannot pull from 4.0
     stack.one_release(image)
     stack.must_update()
     assert stack.certificates() == {first}

@@ -398,8 +398,26 @@ def test_versions_that_are_not_supported(version: tuple[int, int, int], reason: 
     ],
 )
 def test_known_defects(version: tuple[int, int, int], sources: list[str]) -> None:
-    assert [defect.source.split()[1].rstrip(",") for defect, _ in defects(version)] == sources
-    assert all(fix > version for _, fix in defects(version))
+    known = list(defects(version, origins=RECOMMENDED))
+    assert [defect.source.split()[1].rstrip(",") for defect, _ in known] == sources
+    assert all(fix > version for _, fix in known)
+
+
+@pytest.mark.parametrize(
+    ("edge", "origins", "has_it"),
+    [
+        ((6, 0, 154), (4, 0, 271), False),
+        ((6, 0, 155), (4, 0, 271), True),
+        ((6, 0, 157), (4, 0, 6), True),
+        ((6, 0, 157), (5, 0, 213), False),
+        ((6, 0, 157), (6, 0, 157), False),
+        ((6, 0, 158), (4, 0, 271), False),
+    ],
+)
+def test_a_defect_that_depends_on_the_origins(
+    edge: tuple[int, int, int], origins: tuple[int, int, int], has_it: bool
+) -> None:
+    assert ("ossrs/srs #4215" in [defect.source for defect, _ in defects(edge, origins)]) is has_it
 
 
 def test_the_recommended_tag_is_the_recommended_version() -> None:
