@@ -124,23 +124,16 @@ class DevStack:
     @contextmanager
     def load_balancer_controller(self) -> Generator[None]:
         """While the block runs, Services of LOAD_BALANCER_CLASS get an address, as from the controller of a cloud."""
-        done = threading.Event()
         status = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": LOAD_BALANCER_ADDRESS}]}}})
 
-        def run() -> None:
-            while not done.wait(0.5):
-                for service in self.get("services")["items"]:
-                    spec, name = service["spec"], service["metadata"]["name"]
-                    if spec.get("loadBalancerClass") == LOAD_BALANCER_CLASS and not service["status"]["loadBalancer"]:
-                        self.kubectl("patch", "service", name, "--subresource=status", "--type=merge", "-p", status)
+        def give_addresses() -> None:
+            for service in self.get("services")["items"]:
+                spec, name = service["spec"], service["metadata"]["name"]
+                if spec.get("loadBalancerClass") == LOAD_BALANCER_CLASS and not service["status"]["loadBalancer"]:
+                    self.kubectl("patch", "service", name, "--subresource=status", "--type=merge", "-p", status)
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        try:
+        with repeated(give_addresses):
             yield
-        finally:
-            done.set()
-            thread.join()
 
     @cached_property
     def stack(self) -> auto.Stack:
@@ -277,30 +270,23 @@ class DevStack:
         """Record the number of ready endpoints of the edge Service, at every change, while the block runs."""
         counts = [len(self.endpoints())]
         discovery = client.DiscoveryV1Api(config.new_client_from_config(str(self.kubeconfig)))
-        done = threading.Event()
+        ready: dict[str, int] = {}
 
         def record() -> None:
-            ready: dict[str, int] = {}
-            while not done.is_set():
-                events: Any = watch.Watch().stream(
-                    discovery.list_namespaced_endpoint_slice,
-                    self.namespace,
-                    label_selector="kubernetes.io/service-name=srs-edge-service",
-                    timeout_seconds=2,  # then the watch starts again with the existing slices
-                )
-                for event in events:
-                    endpoint_slice = event["object"]
-                    endpoints = [] if event["type"] == "DELETED" else endpoint_slice.endpoints or []
-                    ready[endpoint_slice.metadata.name] = sum(bool(item.conditions.ready) for item in endpoints)
-                    counts.append(sum(ready.values()))
+            events: Any = watch.Watch().stream(
+                discovery.list_namespaced_endpoint_slice,
+                self.namespace,
+                label_selector="kubernetes.io/service-name=srs-edge-service",
+                timeout_seconds=2,  # then the watch starts again with the existing slices
+            )
+            for event in events:
+                endpoint_slice = event["object"]
+                endpoints = [] if event["type"] == "DELETED" else endpoint_slice.endpoints or []
+                ready[endpoint_slice.metadata.name] = sum(bool(item.conditions.ready) for item in endpoints)
+                counts.append(sum(ready.values()))
 
-        thread = threading.Thread(target=record)
-        thread.start()
-        try:
+        with repeated(record, pause=0):
             yield counts
-        finally:
-            done.set()
-            thread.join()
 
     def snapshot(self) -> dict[str, Any]:
         """The live Deployments, StatefulSets, Services and PodDisruptionBudgets, without the fields that the API server
@@ -361,3 +347,21 @@ def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not true within {seconds} s"
         time.sleep(0.3)
+
+
+@contextmanager
+def repeated(action: Callable[[], object], pause: float = 0.5) -> Generator[None]:
+    """Carry out an action again and again in a thread while the block runs. pause: seconds before each time."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(pause):
+            action()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,7 +1,6 @@
 """A bad release fails the update with the pod's own reason, and every connection stays open."""
 
 import copy
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
@@ -12,6 +11,7 @@ import pytest
 from e2e.expectations import assert_undisturbed
 from e2e.live_stack import EDGES, LiveStack
 from e2e.viewers import Audience
+from stack import repeated
 
 UNKNOWN_DIRECTIVE = {"version": "6.0.999", "srs": {"directives": "no_such_directive on;"}}
 """Of a version newer than what the program knows all directives of, so that only SRS can reject it."""
@@ -23,24 +23,17 @@ CRASH_SECONDS = 4
 @contextmanager
 def crashes(stack: LiveStack, spared: set[str]) -> Generator[None]:
     """Kill SRS in every edge except the spared pods, CRASH_SECONDS after each of its starts, while the block runs."""
-    done = threading.Event()
 
     def crash() -> None:
-        while not done.wait(0.5):
-            for pod in stack.pod_names() - spared:
-                with suppress(AssertionError, LookupError, OSError, psutil.Error):  # SRS does not run
-                    process = stack.process(pod)
-                    if time.time() - process.create_time() >= CRASH_SECONDS:
-                        # The first process of a container ignores other signals without a handler (pid_namespaces(7)).
-                        process.kill()
+        for pod in stack.pod_names() - spared:
+            with suppress(AssertionError, LookupError, OSError, psutil.Error):  # SRS does not run
+                process = stack.process(pod)
+                if time.time() - process.create_time() >= CRASH_SECONDS:
+                    # The first process of a container ignores other signals without a handler (pid_namespaces(7)).
+                    process.kill()
 
-    thread = threading.Thread(target=crash)
-    thread.start()
-    try:
+    with repeated(crash):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def as_canary(stack: LiveStack, old: str, image: str, **more: object) -> None:
