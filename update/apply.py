@@ -242,10 +242,6 @@ def _item(items: Any, key: str) -> tuple[Any, str]:
     wanted = cast("dict[str, Any]", json.loads(key))
     label = str(next(iter(wanted.values())))
     for item in cast("list[Mapping[str, Any]]", items) if isinstance(items, list) else []:
-        if all(item.get(name, _DEFAULTS.get(name)) == value for name, value in wanted.items()):
+        if all(item.get(name, _SERVER_DEFAULTS.get(name)) == value for name, value in wanted.items()):
             return item, label
     return None, label
-
-
-_DEFAULTS = {"protocol": "TCP"}
-"""Defaults of fields that are part of a list's key."""
