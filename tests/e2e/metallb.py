@@ -5,14 +5,13 @@ processes in the network of the nodes, as pods of the host network would be.
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from stack import ROOT, eventually
+from e2e.programs import go, running
+from stack import eventually
 from testbed.cluster import EmbeddedCluster
 from testbed.containers.machine import ALL_NODES
 
@@ -48,23 +47,15 @@ _OBJECTS = [
 @contextmanager
 def metallb(cluster: EmbeddedCluster, logs: Path) -> Generator[list[str]]:
     """Run MetalLB. Yields the prefix of commands that run in the client's network."""
-    controller, speaker = (_go("tool", "-n", f"{MODULE}/{name}") for name in ("controller", "speaker"))
-    definitions = Path(_go("list", "-m", "-f", "{{.Dir}}", MODULE)) / "config/crd/bases"
+    controller, speaker = (go("metallb", "tool", "-n", f"{MODULE}/{name}") for name in ("controller", "speaker"))
+    definitions = Path(go("metallb", "list", "-m", "-f", "{{.Dir}}", MODULE)) / "config/crd/bases"
+    variables = {"KUBECONFIG": str(cluster.kubeconfig), "METALLB_POD_NAME": _POD}
     objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": _OBJECTS})
     with ExitStack() as stack:
 
         def start(*command: str) -> int:
-            with (logs / f"{Path(command[0]).name}.log").open("w") as log:
-                # It ends together with this process.
-                process = subprocess.Popen(
-                    cluster.machine.enter(cluster.machine_pid, ["setpriv", "--pdeathsig=KILL", "--", *command]),
-                    env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "METALLB_POD_NAME": _POD},
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process.pid
+            log = logs / f"{Path(command[0]).name}.log"
+            return stack.enter_context(running(cluster, command, log, variables))
 
         stack.callback(_kubectl, cluster, "delete", "--wait=false", f"--filename={definitions}", "--ignore-not-found")
         stack.callback(_kubectl, cluster, "delete", "namespace", _NAMESPACE, "--wait=false", "--ignore-not-found")
@@ -98,8 +89,3 @@ def _ip(cluster: EmbeddedCluster, *arguments: str) -> None:
 def _kubectl(cluster: EmbeddedCluster, *arguments: str, text: str | None = None) -> None:
     command = ["kubectl", f"--kubeconfig={cluster.kubeconfig}", *arguments]
     subprocess.run(command, input=text, check=True, capture_output=True, text=True)
-
-
-def _go(verb: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", "testbed", "go", verb, "-C", "../pins/metallb", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()

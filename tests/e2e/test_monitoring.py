@@ -1,10 +1,8 @@
 """A real Prometheus scrapes the edges as docs/monitoring.md describes, and evaluates the stack's alert rules."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from e2e.live_stack import TINY, LiveStack
+from e2e.programs import go, running
 from e2e.versions import can_drain, has_exporter
 from e2e.viewers import Audience, Size, Viewers
 from stack import ROOT, eventually
@@ -34,10 +33,7 @@ Query = Callable[[str], list[dict[str, Any]]]
 
 def tool(name: str) -> str:
     """The program of a tool in testbed/pins/prometheus, built if necessary."""
-    command = [sys.executable, "-m", "testbed", "go", "tool", "-C", "../pins/prometheus", "-n", name]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | GO, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return go("prometheus", "tool", "-n", name, environment=GO)
 
 
 def documented(page: str, key: str) -> Any:
@@ -91,11 +87,7 @@ def prometheus(stack: LiveStack, folder: Path, rules: dict[str, Any]) -> Generat
 
     with ExitStack() as started:
         for name, options in commands.items():
-            log = started.enter_context((folder / f"{name}.log").open("w"))
-            # It ends with this process.
-            command = [*enter, "setpriv", "--pdeathsig=KILL", "--", tool(name), *options]
-            process = started.enter_context(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
-            started.callback(process.kill)
+            started.enter_context(running(stack.cluster, [tool(name), *options], folder / f"{name}.log"))
         yield query
 
 
