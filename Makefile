@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
+# One a core.
+UNIT_WORKERS ?= 2
+
 # The integration tests mostly wait; on two cores three workers are the fastest.
 INTEGRATION_WORKERS ?= 3
 
@@ -101,7 +104,7 @@ format: .venv/installed  ## fix style and format
 	$(BIN)/ruff format .
 
 test-unit: .venv/installed  ## test pure functions, models, and components with Pulumi's mocks
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit -n $(UNIT_WORKERS)
 
 test-go: .venv/installed  ## vet and test the Go programs of the testbed
 	$(BIN)/python -m testbed go vet ./...
@@ -136,12 +139,15 @@ bench: .venv/installed  ## measure the first update, an update without changes, 
 	@$(BIN)/python -m bench.stack
 
 docs: .venv/installed  ## generate the references of the config and of the command `rollout`
-	$(BIN)/python -m model.reference > docs/config.md
-	$(BIN)/python -m report.dashboard > docs/dashboard.json
-	$(BIN)/python -m rollout.reference > docs/rollout.md
+	$(BIN)/python -m docgen.config_reference > docs/config.md
+	$(BIN)/python -m docgen.dashboard > docs/dashboard.json
+	$(BIN)/python -m docgen.rollout_reference > docs/rollout.md
+	$(BIN)/python -m docgen.promises > docs/promises.md
+	$(BIN)/python -m docgen.reasons > docs/reasons.md
+	$(BIN)/python -m update.plan_json > docs/plan.schema.json
 
 previews: .venv/installed  ## generate docs/previews.md from real previews
-	@$(BIN)/python -m report.previews
+	@$(BIN)/python -m docgen.previews
 
 lock: .venv/installed  ## generate requirements.txt from pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

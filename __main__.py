@@ -1,5 +1,6 @@
 """The SRS cluster: read the config, read the live state, plan the update, run the plan."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -14,11 +15,13 @@ import pulumi
 from cluster.live import LiveCluster, UnreachableError
 from cluster.state import LiveState, read_state
 from cluster.terminating import terminating_namespace
-from components.manifest import stack_name
-from model.config import ConfigError, conf_files, read_settings
-from model.settings.stack import StackSettings
-from update import report
-from update.autoscaling import keep_autoscaled_replicas
+from model.config.read import ConfigError, conf_files, read_settings
+from model.config.stack import StackSettings
+from model.desired.confs import mounted_confs
+from model.desired.render import Desired, render
+from model.names import PLAN_FILE, RUN_TOKEN
+from update import plan_json, plan_text
+from update.kept import read_kept
 from update.ownership import Binding
 from update.plan import UpdatePlan, plan
 from update.polling import NamespaceTerminatingError, wait_for_namespace
@@ -28,9 +31,8 @@ from update.run import run
 # KeyboardInterrupt trace above the reason.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-PLAN_FILE = "SRS_PLAN_FILE"
-"""Environment variable: where to write the plan as JSON; the text is written beside it, with the ending `.txt`."""
-
+READ_ATTEMPTS = 10
+"""How often the outputs are read while the state is being written."""
 
 CONF_KEY = "confKey"
 """Output of a stack whose srs.conf has secrets: the key of the hashes in the names of its Secrets. With a plain hash,
@@ -46,30 +48,47 @@ async def main() -> None:
         pulumi.export(CONF_KEY, pulumi.Output.secret(conf_key))
     try:
         settings = load_settings()
-        if settings.has_secret_confs and not conf_key:
+        if not conf_key and mounted_confs(settings, "").have_secrets:
             conf_key = secrets.token_hex(16)
             pulumi.export(CONF_KEY, pulumi.Output.secret(conf_key))
-        settings = settings.with_conf_key(conf_key)
         live = LiveCluster(settings.kubernetes)
         state = await load_state(live, settings)
-        settings = keep_autoscaled_replicas(settings, state)
-        update = plan(settings, state, stack_name(), bound)
+        names = (*(bound.stacks if bound else ()), stack_name())
+        desired = render(settings, read_kept(settings, state, conf_key, names), stack_name())
+        update = plan(desired, state, bound, os.environ.get(RUN_TOKEN, ""))
         if update.rejections:
             raise ConfigError(list(update.rejections))
-        show(update, settings, state)
+        show(update, desired, state)
     except (ValueError, NamespaceTerminatingError, UnreachableError) as error:
-        write_plan(*report.failure(error))
+        write_plan(*plan_json.failure(error))
         raise pulumi.RunError(str(error)) from None
     pulumi.export("deployment", update.binding.to_output())
-    await run(update, settings, live, state)
+    await run(update, desired, live, state, os.environ.get(RUN_TOKEN, ""))
+
+
+def stack_name() -> str:
+    """The name of the stack with its organization and project, which all its objects carry."""
+    return f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
 
 
 async def load_outputs() -> tuple[Binding | None, str]:
-    """The stack's own outputs of the last update: the binding, None before the first one; and CONF_KEY, "" if none."""
-    outputs = pulumi.StackReference(stack_name())
-    deployment = await outputs.get_output_details("deployment")
-    conf_key = await outputs.get_output_details(CONF_KEY)
-    return Binding.from_output(deployment.value), str(conf_key.secret_value or "")
+    """The stack's own outputs of the last update: the binding, None before the first one; and CONF_KEY, "" if none.
+
+    Not by a StackReference, which would be in the state with the stack's name: a refresh of it fails after the stack
+    was renamed, or its state has moved.
+    """
+    answer: Any = None
+    for attempt in range(READ_ATTEMPTS):
+        try:
+            answer = await pulumi.runtime.invoke_async("pulumi:pulumi:readStackOutputs", {"name": stack_name()})
+            break
+        except Exception as error:
+            # The engine may be writing the state, which a backend in a folder does not do at once.
+            if "failed to load checkpoint" not in str(error) or attempt == READ_ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(0.5)
+    outputs: dict[str, Any] = answer["outputs"]
+    return Binding.from_output(outputs.get("deployment")), str(outputs.get(CONF_KEY, ""))
 
 
 def load_settings() -> StackSettings:
@@ -94,25 +113,30 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
             await wait_for_namespace(live, settings.kubernetes.namespace_timeout, pulumi.log.info, on_progress)
         elif namespace := terminating_namespace(live):
             pulumi.log.warn(namespace[1])
-        return read_state(live, settings.tls.secret_name, other_services=settings.uses_clbs)
+        return read_state(
+            live,
+            settings.tls.secret_name,
+            other_services=settings.can_share_load_balancers,
+            nodes=any(service.load_balancer.limits_backends for service in settings.exposed_services),
+        )
     except UnreachableError as error:
         if not pulumi.runtime.is_dry_run():
             raise
         return LiveState(unreachable=str(error))
 
 
-def show(update: UpdatePlan, settings: StackSettings, state: LiveState) -> None:
+def show(update: UpdatePlan, desired: Desired, state: LiveState) -> None:
     """Write the plan to the file, and print it in a preview; the warnings are printed in an update, too."""
     if PLAN_FILE in os.environ:
-        write_plan(report.text(update, settings, state), report.as_json(update, settings, state))
+        write_plan(plan_text.text(update, desired, state), plan_json.document(update, desired, state))
     elif pulumi.runtime.is_dry_run():
-        pulumi.log.info(report.text(update, settings, state))
+        pulumi.log.info(plan_text.text(update, desired, state))
         return
     for warning in update.warnings:
         pulumi.log.warn(warning)
 
 
-def write_plan(text: str, data: dict[str, Any]) -> None:
+def write_plan(text: str, data: plan_json.RejectedPlan) -> None:
     """Write a plan to the file, if there is one."""
     if file := os.environ.get(PLAN_FILE):
         Path(file).write_text(json.dumps(data, indent=1) + "\n")

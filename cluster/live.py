@@ -5,18 +5,17 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal, cast
 
-from kubernetes import config
 from kubernetes.client import Configuration
-from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 from websocket import WebSocketBadStatusException, WebSocketException
 
+from cluster.kubeconfig import client, login
 from cluster.port_forward import PortForward
+from model.config.kubernetes import KubernetesSettings
+from model.desired.objects import Kind as DesiredKind
 from model.names import FIELD_MANAGER, ROLLOUT_MANAGER
-from model.settings.kubernetes import KubernetesSettings
 
 Object = dict[str, Any]
 """A Kubernetes object as the API server returns it (JSON, camelCase)."""
@@ -25,9 +24,19 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
 """Seconds; a preview must not hang when the cluster is unreachable."""
 
+POLL_INTERVAL = 0.5
+"""Seconds between two reads of what is awaited."""
+
+PARALLEL = 16
+"""Pods that are read or changed at the same time."""
+
 
 class UnreachableError(RuntimeError):
     """The API server did not answer, or rejected the request."""
+
+
+class ConflictError(UnreachableError):
+    """The object was changed, created or deleted since it was read."""
 
 
 class ForbiddenError(UnreachableError):
@@ -37,38 +46,38 @@ class ForbiddenError(UnreachableError):
 PROMETHEUS = "monitoring.coreos.com/v1"
 """Group and version of the Prometheus Operator's kinds."""
 
-Kind = Literal[
-    "Deployment",
-    "ReplicaSet",
-    "StatefulSet",
-    "Service",
-    "ServiceAccount",
-    "PodDisruptionBudget",
-    "NetworkPolicy",
-    "PersistentVolumeClaim",
-    "HorizontalPodAutoscaler",
-    "ResourceQuota",
-    "LimitRange",
-    "PodMonitor",
-    "PrometheusRule",
-]
+KEDA = "keda.sh/v1alpha1"
+"""Group and version of KEDA's kinds."""
+
+Kind = DesiredKind | Literal["ReplicaSet", "ControllerRevision", "ResourceQuota", "LimitRange"]
+"""The kinds that an update plan knows."""
 
 KINDS: dict[Kind, tuple[str, str]] = {
     "Deployment": ("apis/apps/v1", "deployments"),
     "ReplicaSet": ("apis/apps/v1", "replicasets"),
+    "ControllerRevision": ("apis/apps/v1", "controllerrevisions"),
     "StatefulSet": ("apis/apps/v1", "statefulsets"),
     "Service": ("api/v1", "services"),
     "ServiceAccount": ("api/v1", "serviceaccounts"),
+    "ConfigMap": ("api/v1", "configmaps"),
+    "Secret": ("api/v1", "secrets"),
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
     "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "ScaledObject": (f"apis/{KEDA}", "scaledobjects"),
     "ResourceQuota": ("api/v1", "resourcequotas"),
     "LimitRange": ("api/v1", "limitranges"),
     "PodMonitor": (f"apis/{PROMETHEUS}", "podmonitors"),
     "PrometheusRule": (f"apis/{PROMETHEUS}", "prometheusrules"),
 }
 """Group and version, and plural name, of each kind that an update plan reads."""
+
+_METADATA_ONLY: tuple[Kind, ...] = ("ConfigMap", "Secret")
+"""Kinds of which a plan needs to know only whose they are. It never reads the content of a Secret."""
+
+_OPTIONAL: tuple[Kind, ...] = ("Secret", "ControllerRevision", "PodMonitor", "PrometheusRule", "ScaledObject")
+"""Kinds that not every user may read: most of them are not in the role `view`."""
 
 
 class LiveCluster:
@@ -79,16 +88,8 @@ class LiveCluster:
     """
 
     def __init__(self, settings: KubernetesSettings) -> None:
-        path = Path(settings.kubeconfig).expanduser()
-        if not path.is_file():
-            raise ValueError(
-                f"srs:kubernetes.kubeconfig: {settings.kubeconfig!r} is not a file; it must be the path of a "
-                "kubeconfig (`make up` creates the one of the dev stack)"
-            )
-        try:
-            api = config.new_client_from_config(str(path), settings.context)
-        except (ConfigException, OSError) as error:
-            raise ValueError(f"srs:kubernetes.kubeconfig: {settings.kubeconfig!r} cannot be used: {error}") from error
+        api = client(settings.kubeconfig, settings.context)
+        self._login = login(settings.kubeconfig, settings.context)
         api.configuration.retries = 0
         self.namespace = settings.namespace
         self._api = api
@@ -128,14 +129,34 @@ class LiveCluster:
         return self._get(f"{self._apps}/statefulsets/{name}")
 
     def objects(self, kind: Kind) -> dict[str, Object]:
-        """All objects of a kind in the namespace, by name; none of a kind that not every user may read."""
-        group, plural = KINDS[kind]
+        """All objects of a kind in the namespace, by name."""
+        return by_name(self._list(self._path(kind), metadata_only=kind in _METADATA_ONLY))
+
+    def readable_objects(self, kind: Kind) -> dict[str, Object] | None:
+        """All objects of a kind in the namespace, by name; None of a kind that not every user may read."""
         try:
-            return by_name(self._list(f"/{group}/namespaces/{self.namespace}/{plural}"))
+            return self.objects(kind)
         except ForbiddenError:
-            if group.endswith(PROMETHEUS):  # the role `view` does not include it by itself
-                return {}
+            if kind in _OPTIONAL:
+                return None
             raise
+
+    def object(self, kind: Kind, name: str) -> Object | None:
+        """An object, None if it does not exist. Raises UnreachableError."""
+        return self._get(f"{self._path(kind)}/{name}")
+
+    def correct(self, kind: Kind, name: str, patch: Object) -> None:
+        """Change an object of the stack by a JSON merge patch. Raises UnreachableError."""
+        self._request("PATCH", f"{self._path(kind)}/{name}", {"fieldManager": FIELD_MANAGER}, patch)
+
+    def delete(self, kind: Kind, name: str) -> None:
+        """Delete an object, without waiting for its pods; nothing happens if it does not exist. Raises
+        UnreachableError."""
+        self._request("DELETE", f"{self._path(kind)}/{name}", {"propagationPolicy": "Background"})
+
+    def _path(self, kind: Kind) -> str:
+        group, plural = KINDS[kind]
+        return f"/{group}/namespaces/{self.namespace}/{plural}"
 
     def config_map(self, name: str) -> Object | None:
         """A ConfigMap, None if it does not exist."""
@@ -162,6 +183,11 @@ class LiveCluster:
         classes = self._get_if_allowed("/apis/scheduling.k8s.io/v1/priorityclasses")
         return frozenset(by_name(classes["items"])) if classes else None
 
+    def api_groups(self) -> frozenset[str] | None:
+        """The API groups that the cluster has; None if they must not be read."""
+        found = self._get_if_allowed("/apis")
+        return frozenset(group["name"] for group in found["groups"]) if found else None
+
     def prometheus_kinds(self) -> frozenset[str] | None:
         """The kinds of the Prometheus Operator that the cluster has; None if they must not be read."""
         try:
@@ -183,9 +209,13 @@ class LiveCluster:
         path = f"{self._apps}/deployments/{deployment}/scale"
         self._request("PATCH", path, {}, {"spec": {"replicas": replicas}})
 
-    def pause(self, deployment: str, paused: bool) -> None:
-        """Pause or resume a Deployment (`kubectl rollout pause`). Raises UnreachableError."""
-        self._request("PATCH", f"{self._apps}/deployments/{deployment}", {}, {"spec": {"paused": paused}})
+    def pause(self, deployment: str, paused: bool, version: str) -> None:
+        """Pause or resume the version of a Deployment that was read (`kubectl rollout pause`).
+
+        Raises ConflictError if it was changed meanwhile, for example by `rollout abort`, and UnreachableError.
+        """
+        content = {"metadata": {"resourceVersion": version}, "spec": {"paused": paused}}
+        self._request("PATCH", f"{self._apps}/deployments/{deployment}", {}, content)
 
     def patch(self, kind: Literal["Deployment", "ReplicaSet", "Pod"], name: str, content: Object) -> None:
         """Change an object by a JSON merge patch; nothing happens if it does not exist. Raises UnreachableError."""
@@ -195,10 +225,49 @@ class LiveCluster:
         )
 
     def replace(self, workload: Object) -> None:
-        """Replace a Deployment or StatefulSet, whatever its current version is. Raises UnreachableError."""
-        metadata = {key: value for key, value in workload["metadata"].items() if key != "resourceVersion"}
-        path = f"{self._apps}/{workload['kind'].lower()}s/{metadata['name']}"
-        self._request("PUT", path, {"fieldManager": FIELD_MANAGER}, workload | {"metadata": metadata})
+        """Replace the version of a Deployment or StatefulSet that was read.
+
+        Raises ConflictError if it was changed meanwhile, for example by `rollout abort`, and UnreachableError.
+        """
+        path = f"{self._apps}/{workload['kind'].lower()}s/{workload['metadata']['name']}"
+        self._request("PUT", path, {"fieldManager": FIELD_MANAGER}, workload)
+
+    def lease(self, name: str) -> Object | None:
+        """A Lease, None if it does not exist."""
+        return self._get(f"{self._leases}/{name}")
+
+    def write_lease(self, lease: Object) -> Object:
+        """Create a Lease, or replace the version of it that was read; returns it as it is stored.
+
+        Raises ConflictError if it exists, or if its version is not that one; UnreachableError.
+        """
+        metadata = lease["metadata"]
+        replaced = "resourceVersion" in metadata
+        path = f"{self._leases}/{metadata['name']}" if replaced else self._leases
+        body = self._request("PUT" if replaced else "POST", path, {"fieldManager": ROLLOUT_MANAGER}, lease)
+        if body is None:
+            if replaced:
+                raise ConflictError(f"Lease {metadata['name']} was deleted")
+            raise UnreachableError(f"namespace {self.namespace} does not exist")
+        return cast("Object", json.loads(body))
+
+    def delete_lease(self, name: str, version: str) -> None:
+        """Delete this version of a Lease; nothing happens if it does not exist.
+
+        Raises ConflictError if it was changed, and UnreachableError.
+        """
+        self._request("DELETE", f"{self._leases}/{name}", {}, {"preconditions": {"resourceVersion": version}})
+
+    def apply(self, manifest: Object) -> None:
+        """Apply a StatefulSet as the provider does, by server-side apply. Raises UnreachableError."""
+        path = f"{self._apps}/statefulsets/{manifest['metadata']['name']}"
+        self._request(
+            "PATCH", path, {"fieldManager": FIELD_MANAGER, "force": "true"}, manifest, patch="apply-patch+yaml"
+        )
+
+    def delete_pod(self, name: str, uid: str) -> None:
+        """Delete a pod, with its grace period, if it is still this one. Raises UnreachableError."""
+        self._request("DELETE", f"{self._core}/pods/{name}", {}, {"preconditions": {"uid": uid}})
 
     def release_address(self, service: str) -> None:
         """Remove the address from the status of a Service, so that its controller can write another one.
@@ -216,6 +285,14 @@ class LiveCluster:
         except ForbiddenError:
             return None
         return [service for service in services if service["metadata"]["namespace"] != self.namespace]
+
+    def nodes(self) -> list[Object] | None:
+        """All nodes, from the cache of the API server; None if they must not be read."""
+        try:
+            answer = self._get("/api/v1/nodes", resourceVersion="0")
+        except ForbiddenError:
+            return None
+        return cast("list[Object]", answer["items"]) if answer else []
 
     def replica_sets(self, selector: str) -> list[Object]:
         """The ReplicaSets with these labels."""
@@ -270,14 +347,30 @@ class LiveCluster:
     def _apps(self) -> str:
         return f"/apis/apps/v1/namespaces/{self.namespace}"
 
-    def _list(self, path: str, labels: str = "", fields: str = "") -> list[Object]:
-        answer = self._get(path, labelSelector=labels, fieldSelector=fields)
-        return cast("list[Object]", answer["items"]) if answer else []
+    @property
+    def _leases(self) -> str:
+        return f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
+
+    def _list(self, path: str, labels: str = "", fields: str = "", metadata_only: bool = False) -> list[Object]:
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" if metadata_only else None
+        body = self._request("GET", path, {"labelSelector": labels, "fieldSelector": fields}, accept=accept)
+        answer = None if body is None else cast("Object", json.loads(body))
+        return cast("list[Object]", answer["items"] or []) if answer else []  # null in an empty list of metadata
 
     def _get(self, path: str, **query: str) -> Object | None:
         """Read a path as JSON, None if it does not exist."""
         body = self._read(path, **query)
-        return None if body is None else cast("Object", json.loads(body))
+        try:
+            return None if body is None else cast("Object", json.loads(body))
+        except ValueError:
+            host = self._api.configuration.host
+            raise UnreachableError(f"{host} does not answer as an API server does to GET {path}: no JSON") from None
+
+    def _rejected(self, method: str, path: str, status: int, reason: str) -> UnreachableError:
+        if status == 401 or "system:anonymous" in reason:
+            host = self._api.configuration.host
+            return UnreachableError(f"the API server {host} rejects the login{self._login} of the kubeconfig: {reason}")
+        return ForbiddenError(f"the user of the kubeconfig must be allowed to {_VERBS[method]} {path}: {reason}")
 
     def _get_if_allowed(self, path: str) -> Object | None:
         """Read a path as JSON, None if it does not exist or must not be read."""
@@ -290,8 +383,16 @@ class LiveCluster:
         """Read a path, None if it does not exist."""
         return self._request("GET", path, query)
 
-    def _request(self, method: str, path: str, query: Mapping[str, str], content: Object | None = None) -> bytes | None:
-        """Send a request; None if the object does not exist. content: a whole object, or of PATCH a JSON merge patch.
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        content: Object | None = None,
+        accept: str | None = None,
+        patch: str = "merge-patch+json",
+    ) -> bytes | None:
+        """Send a request; None if the object does not exist. content: a whole object, or of PATCH what `patch` names.
 
         Not by the client's typed API: its import takes most of a second in every run.
         """
@@ -299,7 +400,10 @@ class LiveCluster:
             method,
             path,
             query_params=list(query.items()),
-            header_params={"Content-Type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json"},
+            header_params={
+                "Content-Type": f"application/{patch if method == 'PATCH' else 'json'}",
+                **({"Accept": accept} if accept else {}),
+            },
             body=content,
             auth_settings=["BearerToken"],
         )
@@ -313,12 +417,25 @@ class LiveCluster:
             ) from error
         if response.status == 404:
             return None
-        if response.status == 403:
-            reason = json.loads(body).get("message", response.reason)
-            raise ForbiddenError(f"the user of the kubeconfig must be allowed to read {path}: {reason}")
-        if response.status != 200:
+        if response.status in (401, 403):
+            raise self._rejected(method, path, response.status, _message(body) or f"{response.status}")
+        if response.status == 409:
+            raise ConflictError(f"{method} {path}: {_message(body) or response.reason}")
+        if response.status not in (200, 201, 202):
             raise UnreachableError(f"the API server answered {response.status} {response.reason} to {method} {path}")
         return body
+
+
+_VERBS = {"GET": "read", "PATCH": "change", "PUT": "replace", "POST": "create", "DELETE": "delete"}
+
+
+def _message(body: bytes) -> str:
+    """The message of an error of the API server; "" if another server has answered, such as a proxy."""
+    try:
+        answer: Any = json.loads(body)
+    except ValueError:
+        return ""
+    return str(cast("Object", answer).get("message", "")) if isinstance(answer, dict) else ""
 
 
 def ready_replicas(workload: Object) -> int:

@@ -9,7 +9,9 @@ an API server that routes to pods (not with every network plugin) and whose addr
 forwarding works wherever the log can be read, and connects inside the pod's own network. No other image and no shell is
 needed.
 
-The player is connected for about two seconds, and ends the pull with it. Hooks of the release (`on_play`) see it.
+The player is connected for about two seconds, and ends the pull with it. Hooks of the release (`on_play`) see it. One
+that gives no answer lets SRS reject every viewer while its pods are ready, so it is a failure as well; one that answers
+may reject this player and no other. A hook `on_publish` is not asked: nobody publishes the stream.
 """
 
 import re
@@ -21,15 +23,21 @@ from typing import Literal
 
 from cluster.live import ForbiddenError, LiveCluster, UnreachableError, ready_replicas
 from cluster.port_forward import PortForward
+from model.config.values import plural
 from model.names import HTTP_PORT, ORIGIN
 
 PATIENCE = timedelta(seconds=20)
 """How long a pod may log nothing about the pull: a name lookup and a connection take about 5 s each."""
 
+HOOK_PATIENCE = timedelta(seconds=35)
+"""The same where SRS asks a hook first: it waits 30 s for its answer (SRS_HTTP_CLIENT_TIMEOUT)."""
+
 ATTEMPTS = 3
 """Players without a result, after which the result is unknown."""
 
-_LOG_LINES = 500
+LOG_LINES = 500
+"""Lines of a log in which a check looks for what it has caused."""
+
 _STEP = 0.1
 _STEPS = 10
 """Seconds between two reads of the log, and reads in one observation: a pull takes 0.1 s."""
@@ -38,6 +46,11 @@ _STEPS = 10
 # first pull of a player, "edge-pull" (newer versions) at every pull, "edge-fwr" for a publisher through the edge.
 _REACHED = re.compile(r"edge change from \d+ to state \d+ \(pull\)|edge-(?:pull|fwr) publish url ")
 _FAILED = re.compile(r"^(\S*) .*EdgeIngester: Ignore error, .*(edge pull rtmp://\S+ .*)$", re.MULTILINE)
+# srs_app_http_hooks.cpp, the same versions. The last status of the line: what a viewer asks for is before it.
+_HOOK = re.compile(r"^(\S*) .*http: (on_\w+) failed, .*, (?:status|code)=-?\d+ : (http: .*)$", re.MULTILINE)
+_NO_ANSWER = ("http: client post", "http: init client")
+"""How its reason begins if the hook has given no answer (`do_post`); an answer that rejects the client is none of ours.
+"""
 _UNRESOLVED = "get address info"
 """The end of the message of a name lookup that fails (srs_tcp_connect)."""
 
@@ -61,8 +74,14 @@ class OriginAccess:
 
 REACHED = OriginAccess("reached")
 PENDING = OriginAccess("pending")
+
 NOT_CHECKED = OriginAccess("unknown")
-"""Of what is no edge, or has no pods."""
+"""The result for a workload that is no edge, or has no pods."""
+
+
+def no_log(pod: str) -> OriginAccess:
+    """The result if the log of a pod cannot be read."""
+    return OriginAccess("unknown", (f"pod {pod} has no log that can be read, as on a simulated node",))
 
 
 @dataclass(frozen=True)
@@ -78,8 +97,17 @@ class Pulls:
 
 def logged_pulls(log: str) -> Pulls:
     """Find the pulls in an SRS log with the kubelet's timestamps."""
-    failures = _FAILED.findall(log)
+    failures = sorted([*_FAILED.findall(log), *unanswered_hooks(log)], key=lambda failure: failure[0])
     return Pulls(_REACHED.search(log) is not None, failures[-1] if failures else None)
+
+
+def unanswered_hooks(log: str) -> list[tuple[str, str]]:
+    """The hooks that have given SRS no answer, as (time, message). The message has no URL, which may be secret."""
+    return [
+        (time, f"hook {hook} gives no answer, so that SRS rejects the client: {reason}")
+        for time, hook, reason in _HOOK.findall(log)
+        if reason.startswith(_NO_ANSWER)
+    ]
 
 
 _FULL = re.compile(r"max=(\d+), cur=\d+ for exceed connection limits")
@@ -94,6 +122,8 @@ def connection_limit(log: str) -> int | None:
 
 def advice(failure: str) -> str:
     """What to check after a pull has failed with this message."""
+    if failure.startswith("hook "):
+        return "check the URL of http_hooks, and that NetworkPolicies allow the edges to reach it"
     if failure.rstrip().endswith(_UNRESOLVED):
         return (
             "the name does not resolve: check srs:kubernetes.clusterDomain, and that NetworkPolicies allow the edges "
@@ -105,13 +135,21 @@ def advice(failure: str) -> str:
     )
 
 
+def play(live: LiveCluster, pod: str, path: str) -> PortForward:
+    """Begin to play a stream by HTTP-FLV through an edge. path: where the edge serves it. Raises UnreachableError."""
+    connection = live.port_forward(pod, HTTP_PORT)
+    connection.send(f"GET {path} HTTP/1.1\r\nHost: {pod}\r\n\r\n".encode())
+    return connection
+
+
 class OriginCheck:
     """The check of one rollout. It has one player at a time, on one ready pod after the other; `close` ends it."""
 
-    def __init__(self, live: LiveCluster, path: str) -> None:
-        """path: see `Workload.probe_path`."""
+    def __init__(self, live: LiveCluster, path: str, asks: bool = False) -> None:
+        """path, asks: see `Workload.probe_path` and `Workload.probe_asks`."""
         self._live = live
         self._path = path
+        self._patience = HOOK_PATIENCE if asks else PATIENCE
         self._player: _Player | None = None
         self._players = 0
         self._without_result = 0
@@ -142,11 +180,11 @@ class OriginCheck:
     def _full_origins(self) -> list[str]:
         """The origins that refuse connections, a line each."""
         logs = {
-            pod["metadata"]["name"]: self._live.log(pod["metadata"]["name"], _LOG_LINES) or ""
+            pod["metadata"]["name"]: self._live.log(pod["metadata"]["name"], LOG_LINES) or ""
             for pod in self._live.pods(f"app={ORIGIN}")
         }
         return [
-            f"origin {pod} is full, with {limit} connections: raise srs:origin.srs.maxConnections"
+            f"origin {pod} is full, with {plural(limit, 'connection')}: raise srs:origin.srs.maxConnections"
             for pod, log in sorted(logs.items())
             if (limit := connection_limit(log))
         ]
@@ -172,14 +210,14 @@ class OriginCheck:
             self.close()
             pod = pods[self._players % len(pods)]
             self._players += 1
-            log = self._live.log(pod, _LOG_LINES)
+            log = self._live.log(pod, LOG_LINES)
             if log is None:
-                return OriginAccess("unknown", (f"the log of pod {pod} cannot be read",))
+                return no_log(pod)
             pulls = logged_pulls(log)
             if pulls.reached:
                 return REACHED
             try:
-                player = self._player = _Player(self._live, pod, self._path, pulls.failure)
+                player = self._player = _Player(self._live, pod, self._path, pulls.failure, self._patience)
             except ForbiddenError as error:
                 return OriginAccess("unknown", (str(error),))
             except UnreachableError as error:
@@ -202,20 +240,22 @@ class OriginCheck:
 class _Player:
     """A player of the probe stream on a pod. earlier: the last failure that the log had before."""
 
-    def __init__(self, live: LiveCluster, pod: str, path: str, earlier: tuple[str, str] | None) -> None:
+    def __init__(
+        self, live: LiveCluster, pod: str, path: str, earlier: tuple[str, str] | None, patience: timedelta
+    ) -> None:
         self.pod = pod
         self._earlier = earlier
+        self._patience = patience
         self._started = time.monotonic()
-        self.connection: PortForward = live.port_forward(pod, HTTP_PORT)
-        self.connection.send(f"GET {path} HTTP/1.1\r\nHost: {pod}\r\n\r\n".encode())
+        self.connection = play(live, pod, path)
 
     def observe(self, live: LiveCluster) -> OriginAccess:
         """Wait a moment, and look at the answer and at the log."""
         self.connection.receive(_STEP)
         closed = self.connection.closed
-        if not closed:
-            time.sleep(_STEP / 2)
-        log = live.log(self.pod, _LOG_LINES) or ""
+        # SRS writes the reason before it closes the connection; the kubelet has it a moment later.
+        time.sleep(_STEP * 5 if closed else _STEP / 2)
+        log = live.log(self.pod, LOG_LINES) or ""
         pulls = logged_pulls(log)
         if pulls.reached:
             return REACHED
@@ -233,9 +273,10 @@ class _Player:
                 ),
             )
         if closed and (limit := connection_limit(log)):
-            return OriginAccess("unknown", (f"pod {self.pod} is full, with {limit} connections (maxConnections)",))
+            full = f"pod {self.pod} is full, with {plural(limit, 'connection')} (maxConnections)"
+            return OriginAccess("unknown", (full,))
         if closed:
             return OriginAccess("unknown", (f"SRS of pod {self.pod} rejects the player, as a hook may do",))
-        if time.monotonic() - self._started > PATIENCE.total_seconds():
+        if time.monotonic() - self._started > self._patience.total_seconds():
             return OriginAccess("unknown", (f"SRS of pod {self.pod} logs nothing about the pull",))
         return PENDING

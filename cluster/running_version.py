@@ -6,7 +6,7 @@ depends on a word of the operator.
 
 from cluster.live import LiveCluster
 from cluster.srs_api import get
-from model.srs_version import Version, capabilities, check_supported, parse_version
+from model.srs.versions import Version, capabilities, check_supported, parse_version
 
 VERSIONS = "/api/v1/versions"
 

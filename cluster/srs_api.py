@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cluster.live import LiveCluster, UnreachableError
+from cluster.live import PARALLEL, LiveCluster, UnreachableError
 from model.names import API_PORT
 
 STREAMS = "/api/v1/streams/?count=10000"
 """All streams with their clients (ossrs/srs, SrsStatistic::dumps_streams); without the slash, SRS redirects."""
-
-PARALLEL = 8
-"""Pods that are asked at the same time."""
 
 TIMEOUT = 3.0
 """Seconds for the answer of a pod. At its connection limit SRS closes the connection instead."""

@@ -4,8 +4,7 @@ import pulumi
 from pulumi_alicloud.ecs import EipAddress, EipAssociation
 from pulumi_alicloud.slb import ApplicationLoadBalancer
 
-from model.alibaba import REUSED_TAG
-from model.settings.load_balancer import EipSettings, SlbLoadBalancer
+from model.load_balancers.clb import REUSED_TAG, ClbLoadBalancer, EipSettings
 
 
 class Clb(pulumi.ComponentResource):
@@ -20,12 +19,14 @@ class Clb(pulumi.ComponentResource):
     """The same, known in a preview unless the CLB has to be created."""
     address: pulumi.Output[str]
     """The address of its EIP, or its own."""
+    has_eip: bool
 
     def __init__(
-        self, name: str, settings: SlbLoadBalancer, title: str, opts: pulumi.ResourceOptions | None = None
+        self, name: str, settings: ClbLoadBalancer, title: str, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """title: the name of the CLB where the settings have none."""
         super().__init__("srs:edge:Clb", name, {}, opts)
+        self.has_eip = settings.eip is not None
         child = pulumi.ResourceOptions(parent=self, protect=settings.protected)
         title = settings.name or title
         intranet = settings.address_type == "intranet"
@@ -59,7 +60,7 @@ def _eip(
     name: str,
     eip: EipSettings,
     title: str,
-    settings: SlbLoadBalancer,
+    settings: ClbLoadBalancer,
     clb: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
 ) -> tuple[EipAssociation, pulumi.Output[str]]:

@@ -1,7 +1,7 @@
-"""Names of objects. Those of the SRS project's article are kept, so its commands work as they stand."""
+"""Names of objects. The names of the SRS project's article are kept, so its commands work as they stand."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 EDGE_APP = "srs-edge"
 """Value of the `app` label that all releases share; the edge Service selects it."""
@@ -17,6 +17,9 @@ PUBLISH_SERVICE = "srs-publish-service"
 ORIGIN_SERVICE = "srs-origin-service"
 ORIGIN_HEADLESS_SERVICE = "socs"
 ORIGIN = "srs-origin"
+SRS_PODS = f"app in ({EDGE_APP},{ABORTED_APP},{ORIGIN})"
+"""Selects all edges and origins."""
+
 HLS = "nginx-origin"
 HLS_CLAIM = "srs-hls"
 DEMO = "srs-demo"
@@ -32,11 +35,22 @@ HTTPS_PORT = 8443
 """Of SRS and of nginx."""
 EXPORTER_PORT = 9972
 
+PLAN_FILE = "SRS_PLAN_FILE"
+"""Environment variable of the program: where to write the plan as JSON; the text is written beside it, with the ending
+`.txt`."""
+
+RUN_TOKEN = "SRS_RUN_TOKEN"
+"""Environment variable of the program: the token of the open `rollout run` that the update belongs to."""
+
 FIELD_MANAGER = "srs"
 """The field manager of all objects of a stack."""
 
 STACK_ANNOTATION = "srs/stack"
 """Annotation of every object: organization/project/stack."""
+
+SHARE_ANNOTATION = "srs/share"
+"""Annotation of the Deployment of a release in a fleet with autoscaling: the share that its replicas are of the fleet,
+as a fraction of the weights, such as `1/4`."""
 
 ABORTED_ANNOTATION = "srs/aborted"
 """Annotation of the Deployment of an aborted release (`cluster/aborted.py`)."""
@@ -68,13 +82,24 @@ def edge_run(release: str) -> str:
     return f"srs-edge-{release}"
 
 
-def origin_hosts(replicas: int, namespace: str, cluster_domain: str) -> list[str]:
-    """The fully qualified names of the origin pods.
+def origin_pod(ordinal: int) -> str:
+    """The origin with an ordinal."""
+    return f"{ORIGIN}-{ordinal}"
+
+
+def origin_ordinal(pod: str) -> int | None:
+    """The ordinal of an origin, None for other pods."""
+    stem, _, number = pod.rpartition("-")
+    return int(number) if stem == ORIGIN and number.isdecimal() else None
+
+
+def origin_hosts(ordinals: Iterable[int], namespace: str, cluster_domain: str) -> list[str]:
+    """The fully qualified names of origins.
 
     Fully qualified because SRS resolves names in its only thread, blocking: each search domain without a result
     stalls every viewer of that edge.
     """
-    return [f"{ORIGIN}-{i}.{ORIGIN_HEADLESS_SERVICE}.{namespace}.svc.{cluster_domain}" for i in range(replicas)]
+    return [f"{origin_pod(ordinal)}.{ORIGIN_HEADLESS_SERVICE}.{namespace}.svc.{cluster_domain}" for ordinal in ordinals]
 
 
 def origin_service_host(namespace: str, cluster_domain: str) -> str:

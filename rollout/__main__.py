@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from cluster.live import UnreachableError
-from model.config import ConfigError
+from model.config.read import ConfigError
+from model.run_record import RunRecordError
+from rollout.canary.run_state import OpenRunError, RunLostError
 from rollout.command import (
     CommandFailedError,
     CommandRejectedError,
@@ -17,13 +19,13 @@ from rollout.command import (
     project_folder,
     selected_stack,
 )
-from rollout.commands import VERBS
 from rollout.errors import OperationError, RejectedError
-from rollout.run_state import RunStateError
-from rollout.stack_file import GitError, StackFileError
+from rollout.stack.git import GitError
+from rollout.stack.stack_file import StackFileError
+from rollout.verbs import VERBS
 
-_REJECTED = (CommandRejectedError, RejectedError, ConfigError, StackFileError, RunStateError, ValueError)
-_FAILED = (CommandFailedError, OperationError, UnreachableError, GitError, OSError)
+_REJECTED = (CommandRejectedError, RejectedError, ConfigError, StackFileError, OpenRunError, RunRecordError, ValueError)
+_FAILED = (CommandFailedError, OperationError, UnreachableError, GitError, RunLostError, OSError)
 
 
 def main(argv: list[str] | None = None) -> int:

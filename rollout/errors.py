@@ -1,4 +1,4 @@
-"""Errors of updates; apart from `rollout/operation.py`, because Pulumi takes a while to load."""
+"""Errors of updates; apart from `rollout/stack/operation.py`, because Pulumi takes a while to load."""
 
 
 class OperationError(RuntimeError):

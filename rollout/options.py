@@ -1,10 +1,11 @@
-"""Types of command-line options."""
+"""Types of command-line options, and options that several verbs have."""
 
 import argparse
+import os
 from collections.abc import Callable
 from datetime import timedelta
 
-from model.values import format_duration, parse_duration
+from model.config.values import format_duration, parse_duration
 
 
 def number(kind: type[int] | type[float], minimum: float, maximum: float = float("inf")) -> Callable[[str], float]:
@@ -37,3 +38,32 @@ def duration(minimum: timedelta = timedelta()) -> Callable[[str], timedelta]:
         return value
 
     return parse
+
+
+def add_notify(parser: argparse.ArgumentParser) -> None:
+    """Add --notify."""
+    parser.add_argument(
+        "--notify",
+        metavar="URL",
+        default=os.environ.get("ROLLOUT_NOTIFY", ""),
+        help="webhook of DingTalk, Feishu or Slack that gets a message when the run waits, fails or ends (default: the "
+        "environment variable ROLLOUT_NOTIFY); it is not recorded",
+    )
+
+
+def add_viewer_arguments(parser: argparse.ArgumentParser, viewers: int) -> None:
+    """Options of verbs that let viewers watch."""
+    count, watch = number(int, 1), timedelta(seconds=5)
+    parser.add_argument(
+        "--viewers", metavar="N", type=count, default=viewers, help=f"number of viewers (default: {viewers})"
+    )
+    parser.add_argument(
+        "--watch",
+        metavar="DURATION",
+        type=duration(timedelta(seconds=1)),
+        default=watch,
+        help=f"how long each one watches (default: {format_duration(watch)})",
+    )
+    parser.add_argument(
+        "--parallel", metavar="N", type=count, default=20, help="viewers at the same time (default: 20)"
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from model.values import parse_image
+from model.config.values import parse_image
 
 WIDTH = 80
 """Columns of a terminal over ssh; wider output is for wider terminals."""

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from model.values import natural_key
-from rollout.analysis import Sources
+from model.config.values import natural_key
+from rollout.canary.analysis import Sources
+from rollout.canary.viewers import View
 from rollout.show import text_of
-from rollout.viewers import View
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def progress(viewers: int, seconds: float, sources: Sources) -> Generator[Callab
 
 
 def sample_table(data: Mapping[str, Any]) -> str:
-    """The figures of `rollout.analysis.figures` as a table, with the problems below."""
+    """The figures of `rollout.canary.analysis.figures` as a table, with the problems below."""
     table = Table(
         title="New viewers by release",
         title_justify="left",
@@ -64,7 +64,8 @@ def sample_table(data: Mapping[str, Any]) -> str:
     for release, row in rows.items():
         for reason, count in row["failures"].items():
             lines.append(f"{release}: {count} failed: {reason}")
-    lines += [f"not acceptable: {problem}" for problem in data["problems"]]
+    outcome = data.get("outcome", "not acceptable")
+    lines += [f"{'not acceptable' if outcome == 'failed' else outcome}: {problem}" for problem in data["problems"]]
     if not data["problems"]:
         lines.append("acceptable")
     return "\n".join(lines)

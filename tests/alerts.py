@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from bad_configs import GOOD  # noqa: E402
-from model.alerts import alert_rules  # noqa: E402
-from model.config import read_settings  # noqa: E402
+from model.config.read import read_settings  # noqa: E402
+from model.desired.alerts import alert_rules  # noqa: E402
 
 
 def main(path: Path) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from model.alibaba import PREFIX
-from model.problems import config_path
-from model.values import yaml_text
+from model.config.problems import config_path
+from model.config.values import yaml_text
+from model.load_balancers.alibaba import PREFIX
 
 Config = dict[str, Any]
 
@@ -63,14 +63,16 @@ def put(path: str, value: Any, allowed: str, shown: str = "", at: str = "") -> B
     return BadCase(at or path.replace("/", "."), shown or yaml_text(value), allowed, change)
 
 
-def drop(path: str) -> BadCase:
+def drop(*paths: str, allowed: str = "is required") -> BadCase:
     def change(config: Config) -> None:
-        *parents, last = path.split("/")
-        for key in parents:
-            config = config[key]
-        del config[last]
+        for path in paths:
+            *parents, last = path.split("/")
+            where = config
+            for key in parents:
+                where = where[key]
+            del where[last]
 
-    return BadCase(path.replace("/", "."), "(absent)", "is required", change)
+    return BadCase(paths[0].replace("/", "."), "(absent)", allowed, change)
 
 
 R6 = "edge/releases/r6"
@@ -117,6 +119,26 @@ def https(path: str, value: Any, allowed: str, load_balancer: Config | None = No
     return BadCase(case.path, case.value, allowed, change)
 
 
+DEEP = "vhost deep { transcode { engine a { vparams { " + "a { " * 18 + "}" * 22
+
+SCALING: Config = {"minimum": 4, "maximum": 60, "metric": "cpu", "target": "600m"}
+"""Valid autoscaling."""
+
+
+def scaling(path: str, value: Any, allowed: str, shown: str = "", **more: Any) -> BadCase:
+    """Set one value of a fleet with autoscaling, below `autoscaling`. more: other values of it."""
+    case = put(f"edge/autoscaling/{path}", value, allowed, shown)
+
+    def change(config: Config) -> None:
+        config["edge"].pop("replicas", None)
+        config["edge"].setdefault("autoscaling", copy.deepcopy(SCALING)).update(more)
+        case.change(config)
+
+    return BadCase(case.path, case.value, allowed, change)
+
+
+KEDA: Config = {"metric": "connections", "target": 400, "prometheus": "http://prometheus:9090"}
+
 BAD_CONFIGS = [
     # Unknown keys, with a suggestion for a typo.
     put("egde", {}, "did you mean 'edge'?", shown="'{}'"),
@@ -127,11 +149,29 @@ BAD_CONFIGS = [
     put("kubernetes/colour", "red", "known are adopt, clusterDomain, clusterId, context"),
     put("loadBalancer/rtmpport", 31935, "did you mean 'rtmpPort'?"),
     put("edge/min_ready", "5s", "did you mean 'minReady'?"),
+    # Autoscaling.
+    put("edge/autoscaling", SCALING, "the autoscalers decide", shown="4", at="edge.replicas"),
+    put(f"{R6}/autoscaled", True, "does not exist any more: set edge.autoscaling"),
+    scaling("minimum", 61, "must not be above maximum (60)"),
+    scaling("minimum", 1, "must be at least 2: that many releases have a weight"),
+    scaling("minimum", 0, "must be greater than or equal to 1"),
+    scaling("maximum", "many", "must be a valid integer"),
+    scaling("metric", "memory", "must be 'cpu', 'connections' or 'external'"),
+    scaling("target", "1", "must be less than one core"),
+    scaling("target", 1000, "must be less than 1000, the maxConnections of release r5, r6", shown="'1000'", **KEDA),
+    scaling("prometheus", "http://prometheus:9090", "needs metric connections (it is cpu)"),
+    scaling("prometheus", "prometheus:9090", "must be the URL of Prometheus", **KEDA),
+    scaling("prometheus", "http://u:p@prometheus", "must not have a password", shown="[secret]", **KEDA),
+    scaling("query", "sum(x) # all", "must be one PromQL expression", **KEDA),
+    scaling("metric", "connections", "needs srs:monitoring, because SRS counts its connections", **KEDA),
+    scaling("externalLabels", {"a": "b"}, "needs metric external (it is cpu)"),
+    scaling("scaleIn/window", "2h", "must be at most 1h", shown="2h"),
+    scaling("scaleIn/step", "0s", "must be from 1s to 30m", shown="0s"),
     # Missing keys.
-    drop("kubernetes/kubeconfig"),
+    drop("kubernetes/kubeconfig", "kubernetes/context", allowed="is required, or context, which"),
     drop("kubernetes/clusterId"),
     drop("origin/image"),
-    drop("edge/replicas"),
+    put("edge/replicas", None, "is required, or autoscaling", shown="(absent)"),
     drop("edge/releases"),
     drop(f"{R6}/weight"),
     drop(f"{R6}/image"),
@@ -150,6 +190,7 @@ BAD_CONFIGS = [
     put("edge/replicas", "4", "must be a valid integer"),
     put("edge/replicas", 2.5, "must be a valid integer"),
     put(f"{R6}/weight", True, "must be a valid integer"),
+    put(f"{R6}/outOfRotation", True, "must be false on a release with a weight"),
     put(f"{R6}/paused", "yes", "must be a valid boolean"),
     put("hls/enabled", 1, "must be a valid boolean"),
     put(f"{R6}/podAnnotations/a", 1, "must be a valid string"),
@@ -157,6 +198,21 @@ BAD_CONFIGS = [
     put(f"{R6}/weight", -1, "must be greater than or equal to 0"),
     put("edge/replicas", 0, "must be greater than or equal to 1"),
     put("edge/replicas", 1, "must be at least 2: that many releases have a weight"),
+    put("edge/replicas", 5001, "must be less than or equal to 5000"),
+    put("origin/replicas", 3000000, "must be less than or equal to 100"),
+    put("hls/replicas", 101, "must be less than or equal to 100"),
+    put(f"{R6}/weight", 10**7, "must be less than or equal to 1000000"),
+    put("edge/drain/timeout", "8761h", "must be at most 8760h (a year)"),
+    put("edge/drain/timeout", "999999999999h", "must be at most 8760h (a year)"),
+    put("origin/resources/cpu", "NaN", "must be a Kubernetes quantity above 0"),
+    put("origin/resources/cpu", "1500u", "from 1m to 1k in steps of 0.001"),
+    put("origin/resources/memory", "256m", "must be a quantity from 8Mi to 100Ti"),
+    put("hls/size", "1E400000000", "must be a Kubernetes quantity above 0"),
+    put("kubernetes/context", "a\nb", "must be one line without control characters"),
+    put("kubernetes/clusterDomain", "cluster.local;", "must be a DNS subdomain"),
+    put(f"{R6}/podAnnotations/é", "a", "must be the key of an annotation", shown="'é'"),
+    put(f"{R6}/podAnnotations", {"a": "b" * 100_000}, "must have at most 100000 bytes", shown=f"{{a: '{'b' * 112}…"),
+    put(f"{R6}/srs/directives", "#" * 100_001, "must have at most 100000 bytes", shown=f"'{'#' * 116}…"),
     put("origin/replicas", -3, "must be greater than or equal to 1"),
     put("edge/releases", NO_WEIGHT, "at least one release must have a weight above 0", shown="{r5: 0, r6: 0}"),
     put("edge/releases", {}, "at least 1 item"),
@@ -212,7 +268,7 @@ BAD_CONFIGS = [
     https("tls/port", 1985, "must not be 1935, 8080 or 1985"),
     https("loadBalancer/httpsPort", 31935, "is already a node port of srs:loadBalancer"),
     https("loadBalancer/httpsPort", 443, "must be greater than or equal to 30000"),
-    https("hls/httpsPort", 8443, "needs loadBalancer.kind slb (it is nodePort)"),
+    https("hls/httpsPort", 8443, "needs a CLB (loadBalancer.kind: slb; it is nodePort)"),
     https("hls/httpsPort", 443, "must differ from tls.port", SLB),
     https("hls/formerPort", 81, "needs hls.port, the port that replaces it", SLB),
     https("hls/formerHttpsPort", 444, "needs hls.httpsPort, the port that replaces it", SLB),
@@ -251,6 +307,17 @@ BAD_CONFIGS = [
     conf("vhostDirectives", "transcode { enabled on; }", "transcode on the origins"),
     conf("vhostDirectives", "exec { enabled on; publish ls; }", "run it on the origins"),
     conf("vhostDirectives", "ingest a { enabled on; }", "accept only one publisher"),
+    conf("vhostDirectives", "forward { enabled on; destination 10.0.0.1; }", "forward on the origins"),
+    conf("vhostDirectives", "security { enabled on; deny play all; }", "it rejects every viewer"),
+    conf("vhostDirectives", "security { enabled on; deny play all; }", "the pulls of the edges", ORIGINS),
+    conf(
+        "conf", "ff_log_dir ./objs; vhost t { transcode { enabled on; } }", "leave it out (no log of FFmpeg)", ORIGINS
+    ),
+    # What exposes the pod.
+    conf("conf", "http_server { dir /usr/local/srs; }", "every viewer could read the files of the pod"),
+    conf("vhostDirectives", "http_static { enabled on; dir /; }", "every viewer could read the files of the pod"),
+    conf("conf", "http_api { raw_api { enabled on; allow_update on; } }", "change the config of one pod", ORIGINS),
+    conf("conf", "heartbeat { enabled on; device_id a; }", "their receiver sees one device"),
     conf("vhostDirectives", "hls { enabled on; }", "edges write no HLS"),
     conf("conf", "work_dir /tmp;", "SRS would not find its files"),
     conf("conf", "include extra.conf;", "put its content here"),
@@ -263,15 +330,29 @@ BAD_CONFIGS = [
     conf("vhostDirectives", "play { gopcache off; }", "does not know in 'vhost.play'; did you mean 'gop_cache'?"),
     conf("vhostDirectives", "vhost second { tcp_nodelay on; }", "vhosts belong to the top level (srs.conf)"),
     conf("conf", "vhost { tcp_nodelay on; }", "must be a vhost with one name and a block"),
-    conf("conf", "vhost a { chunk_size 1; chunk_size 2; }", "sets 'chunk_size' again, and SRS uses the first one only"),
+    conf(
+        "conf",
+        "vhost a { chunk_size 128; chunk_size 256; }",
+        "sets 'chunk_size' again, and SRS uses the first one only",
+    ),
+    conf("vhostDirectives", "gop_cahce off;", "does not know in 'vhost'; did you mean 'gop_cache'?"),
+    # Values that SRS reads as 0, or as the default.
+    conf("directives", "chunk_size abc;", "must have in 'chunk_size' a whole number of bytes from 128 to 65536"),
+    conf("vhostDirectives", "play { queue_length ten; }", "a whole number of seconds from 1 to 3600"),
+    conf("vhostDirectives", "tcp_nodelay yes;", "must have in 'tcp_nodelay' on or off"),
+    conf("vhostDirectives", "publish { normal_timeout 7; }", "a whole number of milliseconds from 1000"),
+    conf("vhostDirectives", "http_hooks { enabled on; on_play auth; }", "URLs that begin with http:// or https://"),
+    conf("vhostDirectives", "play on;", "must have a block after 'play'", ORIGINS),
+    conf("vhostDirectives", "min_latency { }", "has a block after 'min_latency', which takes a value", ORIGINS),
     # The syntax.
+    conf("conf", DEEP, "has more than 20 blocks in blocks", ORIGINS, shown=f"'{DEEP[:116]}…"),
     conf("directives", "utc_time on", "has no ';' at the end of 'utc_time'"),
     conf("vhostDirectives", "play { gop_cache off }", "has no ';' at the end of 'gop_cache'", ORIGINS),
     conf("vhostDirectives", "play {", "has a '{' that is not closed"),
     conf("conf", "} vhost b { }", "has a '}' without a '{'"),
     conf("conf", "chunk_size 60000\n;", "read no directive over two lines", shown="'chunk_size 60000'"),
     conf("conf", 'srs_log_file "x;', "has a quote that is not closed", ORIGINS),
-    conf("conf", "srs_log_file 'x'y;", "has a quote that is not followed by a space"),
+    conf("conf", "stats { disk 'x'y; }", "has a quote that is not followed by a space"),
     put(
         f"{R6}/srs/conf",
         "conf/absent.conf",
@@ -369,8 +450,8 @@ BAD_POD_CONFIGS = [
     put("origin/affinity/nodeAfinity", {}, "did you mean 'nodeAffinity'?"),
     put("origin/affinity/podAntiAffinity", [], "must be a map of keys and values"),
     put(f"{R6}/resources/cpuLimit", "50m", "must be at least cpu (100m)"),
-    put("edge/maxSurge", 0, "must be a number above 0, or a percentage such as 25%"),
-    put("edge/maxSurge", "150%", "must be a number above 0, or a percentage such as 25%"),
+    put("edge/maxSurge", 0, "must be a number from 1 to 5000, or a percentage such as 25%"),
+    put("edge/maxSurge", "150%", "must be a number from 1 to 5000, or a percentage such as 25%"),
     # Patches that Kubernetes does not understand.
     put(f"{R6}/podPatch/labels", {"a": "b"}, "is at an unknown key; known are metadata, spec", shown="{a: 'b'}"),
     put(f"{PATCH}/volums", [], "did you mean 'volumes'?", shown="[]"),
@@ -383,6 +464,14 @@ BAD_POD_CONFIGS = [
     put(f"{PATCH}/priorityClassName", "high", "set the key priorityClass instead"),
     put(f"{PATCH}/nodeName", "node-1", "a patch may set containers, dnsConfig"),
     put(f"{R6}/podPatch/metadata/labels/app", "x", "pods are selected by it"),
+    put(f"{R6}/podPatch/metadata/labels/team", "a b", "must be the value of a label"),
+    put(
+        "origin/podPatch/metadata/labels/a b",
+        "c",
+        "must be the key of a label",
+        shown="'c'",
+        at="origin.podPatch.metadata.labels.a b",
+    ),
     put("origin/podPatch/metadata/annotations", {"a": "b"}, "set the key podAnnotations instead", shown="{a: 'b'}"),
     container({"command": ["sh"]}, "command", "SRS must be the process that receives SIGTERM", "['sh']"),
     container({"lifecycle": {"preStop": HOOK}}, "lifecycle", "the drain depends on it", yaml_text({"preStop": HOOK})),
@@ -485,6 +574,28 @@ BAD_CLOUD_CONFIGS = [
     annotated("service.beta.kubernetes.io/class", "the controller would no longer manage the Service"),
     annotated(f"{PREFIX}remove-unscheduled-backend", "cordoning a node would drop all connections"),
     annotated(f"{PREFIX}proxy-protocol", "SRS does not understand the PROXY protocol", NLB, FORMER),
+    annotated(f"{PREFIX}weight", "must be 1 to 100: with 0 no backend receives a connection"),
+    annotated(f"{PREFIX}default-weight", "must be 1 to 100: with 0 no backend receives a connection", NLB, FORMER),
+    annotated(f"{PREFIX}backend-ip-version", "SRS listens on IPv4"),
+    annotated(f"{PREFIX}hostname", "updates wait for the address of the CLB"),
+    annotated(f"{PREFIX}ip-version", "must be ipv4 or ipv6, as the CLB is", EXISTING, FORMER),
+    annotated(f"{PREFIX}acl-status", "needs acl-id and acl-type, whom it is to exclude"),
+    annotated(f"{PREFIX}acl-status", "has no effect on an NLB, to which everyone could connect", NLB, FORMER),
+    cloud(
+        {"annotations": {f"{PREFIX}acl-id": "acl-2ze0001"}},
+        "must be set with acl-id: without it everyone can connect",
+        EXISTING,
+        FORMER,
+        at=f'annotations["{PREFIX}acl-status"]',
+        shown=ABSENT,
+    ),
+    cloud({"eip": {"bandwidth": 201}}, "must be at most 200 with PayByTraffic", at="eip.bandwidth", shown="201"),
+    cloud(
+        {"eip": {"bandwidth": 1000, "chargeType": "PayByBandwidth"}},
+        "must be at most 500 with PayByBandwidth",
+        at="eip.bandwidth",
+        shown="1000",
+    ),
     # Rules between keys.
     cloud({"spec": "slb.s2.small"}, "has no effect with PayByCLCU"),
     cloud({"instanceChargeType": "PayBySpec"}, "must be set with PayBySpec", at="spec", shown=ABSENT),
@@ -508,6 +619,12 @@ BAD_CLOUD_CONFIGS = [
         "has no effect",
         at="externalTrafficPolicy",
         shown="'Local'",
+    ),
+    cloud(
+        {"backend": "eni", "controllerVersion": "2.9.1"},
+        "must be 2.10 or later with backend eni",
+        at="controllerVersion",
+        shown="'2.9.1'",
     ),
     # Drain timeouts that a load balancer does not support.
     put("loadBalancer", SLB | {"backend": "eni"}, "with backend eni it ends", shown="12h", at=DRAIN),
@@ -587,7 +704,7 @@ BAD_CLOUD_CONFIGS = [
         lambda config: config.update(loadBalancer={"kind": "none"}, publish={"from": ["10.0.0.0/8", "10.0.0.1"]}),
     ),
     # HLS, images, nodes, monitoring.
-    put("hls/port", 8081, "needs loadBalancer.kind slb (it is nodePort)"),
+    put("hls/port", 8081, "needs a CLB (loadBalancer.kind: slb; it is nodePort)"),
     put("publish/former", {}, "must be the load balancer that", shown=ABSENT, at="publish.former.loadBalancer"),
     put("images/mirror", "https://docker.io", "must be a host such as"),
     cloud({"backendNodes": {"a b": "c"}}, "must be the key of a label", at="backendNodes.a b", shown="'a b'"),
@@ -602,6 +719,14 @@ BAD_CLOUD_CONFIGS = [
     put("images/pullSecrets", "acr", "must be a valid list"),
     put("images/pullSecrets", ["ACR"], "must be a DNS label", shown="'ACR'", at="images.pullSecrets[0]"),
     put("images/registry", LOGIN | {"user": "x"}, "did you mean 'username'?", shown="'x'", at="images.registry.user"),
+    put("images/registry", LOGIN | {"username": "a:b"}, "without ':'", shown="'a:b'", at="images.registry.username"),
+    put(
+        "images/registry",
+        LOGIN | {"server": "a b"},
+        "must be the host of a",
+        shown="'a b'",
+        at="images.registry.server",
+    ),
     put("images/registry", LOGIN | {"password": 12}, "valid string", shown="[secret]", at="images.registry.password"),
     put("edge/nodeSelector/a b", "c", "must be the key of a label", shown="'a b'"),
     put("origin/nodeSelector/pool", True, "must be a valid string"),

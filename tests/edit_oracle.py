@@ -13,8 +13,8 @@ from typing import Any
 from kubernetes import client, config
 
 from edit_sequences import Config
+from model.desired.workloads import release_of
 from model.names import EDGE_APP
-from model.workloads import release_of
 from stack import DevStack, Result
 
 KINDS = (
@@ -28,7 +28,7 @@ Name = tuple[str, str]
 """Kind and name of an object."""
 
 SMALL = ("ServiceAccount", "NetworkPolicy", "PodDisruptionBudget", "Secret")
-"""Kinds whose deletion only the engine's part of the preview announces. ConfigMaps end with their owner only."""
+"""Kinds whose deletion only the engine's part of the preview announces."""
 
 
 @dataclass
@@ -237,13 +237,19 @@ class Update:
         if self.ok is False:
             yield from (f"{name} was deleted by an update that failed" for name in deleted)
             return
-        announced = {(item["kind"], item["name"]) for item in plan["workloads"] if item["action"] == "delete"}
+        announced = {
+            (item["kind"], item["name"])
+            for item in (*plan["workloads"], *plan["objects"])
+            if item["action"] == "delete"
+        }
         nginx = {item["action"] for item in plan["workloads"] if item["name"] == "nginx-origin-deploy"}
         for name in deleted - announced:
             kind, own = name
             if kind in SMALL and self.preview.changes.get(own) == "delete":
                 continue
-            if kind == "Service" and any(f"Service {own} will be deleted" in warning for warning in plan["warnings"]):
+            if kind == "Service" and any(
+                f"Service {own} will be deleted" in warning["message"] for warning in plan["warnings"]
+            ):
                 continue
             if kind == "Service" and own.startswith("nginx-origin-service") and "delete" in nginx:
                 continue

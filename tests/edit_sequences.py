@@ -11,8 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from model.config import ConfigError, read_settings
-from model.settings.stack import StackSettings
+from model.config.read import ConfigError, read_settings
+from model.config.stack import StackSettings
 from stack import MESSAGE, READY_AFTER, STATE, release
 
 Config = dict[str, Any]
@@ -91,7 +91,7 @@ class Revert:
 
 @dataclass(frozen=True)
 class Autoscaler:
-    """Add an autoscaler to a release: an update is rejected unless the release is autoscaled. Then remove it."""
+    """Add a foreign autoscaler to a release: an update is rejected. Then remove it."""
 
     release: str
 
@@ -327,17 +327,20 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     **_placement("origin"),
     "origin.replicas": st.integers(1, 3),
     "origin.minReady": SHORT,
+    "origin.drain.deregister": st.sampled_from(["0s", "1s", "2s"]),
+    "origin.drain.timeout": st.sampled_from(["0s", "10s", "12h"]),
     "origin.rolloutTimeout": TIMEOUTS,
     **_srs("edge.releases.<name>"),
     "edge.releases.<name>.weight": st.integers(0, 4),
     "edge.releases.<name>.paused": st.sampled_from([True, False, REMOVE]),
     "edge.releases.<name>.allowDroppedConnections": st.sampled_from([True, False, REMOVE]),
-    "edge.releases.<name>.autoscaled": st.sampled_from([True, False, REMOVE]),
+    "edge.releases.<name>.outOfRotation": st.sampled_from([False, REMOVE]),
     **_placement("edge"),
     "edge.replicas": st.integers(1, 5),
     "edge.maxSurge": st.sampled_from([1, 2, "25%", "100%"]),
     "edge.drain.deregister": st.sampled_from(["0s", "1s", "2s"]),
     "edge.drain.timeout": st.sampled_from(["2s", "10s", "12h"]),
+    "edge.drain.keepServing": st.booleans(),
     "edge.warmUp": SHORT,
     "edge.minReady": SHORT,
     "edge.rolloutTimeout": TIMEOUTS,
@@ -520,6 +523,7 @@ COVERED = {
 """Keys that other edits change."""
 
 LEFT_OUT = {
+    "edge.autoscaling": "needs a metrics API",
     "loadBalancer(none)": "the kind of a Service in use cannot change (rejections)",
     "loadBalancer(slb)": "the embedded cluster has no cloud; tests/integration/prod has a fake one",
     "loadBalancer(nlb)": "the same",
@@ -586,8 +590,6 @@ def rejections(config: Config, clean: bool) -> Iterator[Rejected]:
         yield Rejected((("hls.storageClass", "other"),), "must stay 'testbed-rwx'")
         yield Rejected((("hls.size", "100Mi"),), "a volume cannot shrink")
         yield Rejected((("hls.size", "9Gi"),), "does not allow volume expansion")
-    if any(settings.get("autoscaled") for settings in config["edge"]["releases"].values()):
-        return  # the config does not decide the replicas
     replicas = replicas_of(config)
     more: Changes = (("edge.replicas", config["edge"]["replicas"] + 3),)
     for name, count in replicas.items():

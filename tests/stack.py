@@ -266,9 +266,9 @@ class DevStack:
         }
 
     @contextmanager
-    def watched_endpoints(self) -> Generator[list[int]]:
-        """Record the number of ready endpoints of the edge Service, at every change, while the block runs."""
-        counts = [len(self.endpoints())]
+    def watched_endpoints(self, service: str = "srs-edge-service") -> Generator[list[int]]:
+        """Record the number of ready endpoints of a Service, at every change, while the block runs."""
+        counts = [len(self.endpoints(service))]
         discovery = client.DiscoveryV1Api(config.new_client_from_config(str(self.kubeconfig)))
         ready: dict[str, int] = {}
 
@@ -276,7 +276,7 @@ class DevStack:
             events: Any = watch.Watch().stream(
                 discovery.list_namespaced_endpoint_slice,
                 self.namespace,
-                label_selector="kubernetes.io/service-name=srs-edge-service",
+                label_selector=f"kubernetes.io/service-name={service}",
                 timeout_seconds=2,  # then the watch starts again with the existing slices
             )
             for event in events:
@@ -335,6 +335,7 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
     for key in ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"):
         item["metadata"].pop(key, None)
     item["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
+    item["spec"].pop("ordinals", None)  # names of origins: other ones than those that drain
     if item["kind"] == "Service":
         for key in ("clusterIP", "clusterIPs"):
             item["spec"].pop(key, None)

@@ -7,21 +7,19 @@ stack's edges run beside them under another release name; origins are taken over
 StatefulSet has been deleted without them (docs/migration.md).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
 from cluster.live import Object
 from cluster.state import LiveState, address
-from model import workloads
-from model.alibaba import LEGACY_PREFIX, PREFIX
-from model.exposed_service import ExposedService
-from model.names import API_PORT, HLS, HLS_CLAIM, ORIGIN, ORIGIN_HEADLESS_SERVICE, ORIGIN_SERVICE, RTMP_PORT
-from model.problems import Problem
-from model.settings.load_balancer import CloudLoadBalancer, SlbLoadBalancer, annotations
-from model.settings.stack import StackSettings
-from model.values import format_duration
+from model.config.problems import Problem, UpdateWarning
+from model.config.values import format_duration
+from model.desired.render import Desired
+from model.load_balancers.exposed_service import ExposedService
+from model.load_balancers.interface import live_annotations
+from model.load_balancers.kinds import live_kind
+from model.names import HLS_CLAIM, ORIGIN, edge_deployment
 from update.load_balancers import identity_problems
 from update.ownership import ForeignObject, object_list
 from update.workload_changes import grace_seconds
@@ -33,31 +31,14 @@ _LEAVE = (
 )
 
 
-@dataclass(frozen=True)
-class _Service:
-    """What the stack wants of a Service. exposed: None for Services inside the cluster."""
-
-    app: str
-    ports: Sequence[int]
-    headless: bool = False
-    exposed: ExposedService | None = None
+def _exposed(desired: Desired, service: str) -> ExposedService | None:
+    """How a Service is reached from outside the cluster; None if it is not, or if it is one of HLS."""
+    return next((exposed for exposed in desired.settings.exposed_services if exposed.name == service), None)
 
 
-def _services(settings: StackSettings) -> dict[str, _Service]:
-    services = {
-        ORIGIN_HEADLESS_SERVICE: _Service(ORIGIN, (RTMP_PORT, API_PORT), headless=True),
-        ORIGIN_SERVICE: _Service(ORIGIN, (RTMP_PORT,)),
-        f"{HLS}-service": _Service(HLS, settings.hls.ports or (80,)),
-    }
-    services |= {name: _Service(HLS, settings.hls.ports) for name in settings.hls_services}
-    for exposed in settings.exposed_services:
-        services[exposed.name] = _Service(exposed.app, tuple(exposed.ports.values()), exposed=exposed)
-    return services
-
-
-def adoption_problems(settings: StackSettings, state: LiveState, found: Sequence[ForeignObject]) -> Iterator[Problem]:
+def adoption_problems(desired: Desired, state: LiveState, found: Sequence[ForeignObject]) -> Iterator[Problem]:
     """What cannot be taken over without dropping connections, each with another way."""
-    namespace = settings.kubernetes.namespace
+    namespace = desired.settings.kubernetes.namespace
     others: list[str] = []
     for item in found:
         live = state.get(item.kind, item.name)
@@ -65,11 +46,11 @@ def adoption_problems(settings: StackSettings, state: LiveState, found: Sequence
             continue
         match item.kind:
             case "Service":
-                yield from _service_problems(namespace, item.name, live, _services(settings)[item.name])
+                yield from _service_problems(desired, item.name, live)
             case "PersistentVolumeClaim":
                 yield from _claim_problems(live)
             case "Deployment" | "StatefulSet":
-                yield Problem(_PATH, True, _workload_problem(settings, item, live))
+                yield Problem(_PATH, True, _workload_problem(desired, item, live), reason="CannotAdoptWorkload")
             case _:
                 others.append(f"{item.kind.lower()}/{item.name}")
     if others:
@@ -78,93 +59,98 @@ def adoption_problems(settings: StackSettings, state: LiveState, found: Sequence
             True,
             f"takes over Services and the claim of HLS only. No connection depends on these objects, so delete them "
             f"first: kubectl -n {namespace} delete {' '.join(others)}",
+            reason="CannotAdoptKind",
         )
 
 
-def adoption_warnings(settings: StackSettings, state: LiveState, found: Sequence[ForeignObject]) -> Iterator[str]:
+def adoption_warnings(desired: Desired, state: LiveState, found: Sequence[ForeignObject]) -> Iterator[str]:
     """What taking over these objects means, and that there is nothing left to take over."""
-    if not settings.kubernetes.adopt or not state.known:
+    if not desired.settings.kubernetes.adopt or not state.known:
         return
     adopted = [item for item in found if item.adopted]
     if not adopted:
-        yield (
-            "kubernetes.adopt has nothing left to take over; remove it, so that objects of others are rejected again"
+        yield UpdateWarning(
+            "kubernetes.adopt has nothing left to take over; remove it, so that foreign objects are rejected again",
+            "NothingToAdopt",
         )
         return
-    yield (f"takes over {object_list(adopted)}: from now on the stack decides about them, and a destroy deletes them")
+    yield UpdateWarning(
+        f"takes over {object_list(adopted)}: from now on the stack decides about them, and a destroy deletes them",
+        "Adopts",
+    )
     for item in adopted:
         live = state.get(item.kind, item.name)
-        if item.kind == "Service" and live and (extra := _extra_annotations(settings, item.name, live)):
-            yield (
+        if item.kind == "Service" and live and (extra := _extra_annotations(desired, item.name, live)):
+            yield UpdateWarning(
                 f"Service {item.name} has annotations that the stack does not set, and that are removed with its next "
-                f"change: {', '.join(extra)}"
+                f"change: {', '.join(extra)}",
+                "AnnotationsWillBeRemoved",
             )
 
 
-def port_names(settings: StackSettings, state: LiveState) -> dict[str, dict[int, str]]:
-    """The names of the ports of live Services, by Service and port; they are kept for good.
-
-    Another name of a port leaves the Service without endpoints, until kube-proxy knows the endpoints of that name.
-    """
-    return {
-        name: {port["port"]: port["name"] for port in live["spec"].get("ports", []) if port.get("name")}
-        for name in _services(settings)
-        if (live := state.services.get(name))
-    }
-
-
-def _service_problems(namespace: str, name: str, live: Object, desired: _Service) -> Iterator[Problem]:
+def _service_problems(desired: Desired, name: str, live: Object) -> Iterator[Problem]:
+    namespace = desired.settings.kubernetes.namespace
     spec: dict[str, Any] = live["spec"]
+    ours: dict[str, Any] = desired.objects["Service", name].manifest["spec"]
+    exposed = _exposed(desired, name)
     selector: dict[str, str] = spec.get("selector") or {}
-    way = f". {_LEAVE}" if desired.exposed else ""
-    if (spec.get("clusterIP") == "None") != desired.headless:
-        word = "no" if desired.headless else "a"
+    way = f". {_LEAVE}" if exposed else ""
+    headless = ours.get("clusterIP") == "None"
+    if (spec.get("clusterIP") == "None") != headless:
+        word = "no" if headless else "a"
         yield Problem(
             _PATH,
             True,
             f"cannot take over Service {name}: it must have {word} cluster IP, which is immutable. Move its users and "
             f"delete it{way}",
+            reason="CannotAdoptClusterIP",
         )
-    if selector != {"app": desired.app}:
+    if selector != ours["selector"]:
+        app = ours["selector"]["app"]
         labels = ",".join(f"{key}={value}" for key, value in selector.items()) or "nothing"
         yield Problem(
             _PATH,
             True,
             f"cannot take over Service {name}, which selects {labels}: its pods would leave it at once. As soon as "
-            f"ready pods have the label app={desired.app}: kubectl -n {namespace} set selector service {name} "
-            f"app={desired.app}{way}",
+            f"ready pods have the label app={app}: kubectl -n {namespace} set selector service {name} "
+            f"app={app}{way}",
+            reason="CannotAdoptSelector",
         )
     for port in cast("list[dict[str, Any]]", spec.get("ports", [])):
         number, target = port["port"], port.get("targetPort")
-        if number not in desired.ports:
+        targets = {our["port"]: our["targetPort"] for our in ours["ports"]}
+        if number not in targets:
             yield Problem(
                 _PATH,
                 True,
                 f"cannot take over Service {name}, whose port {number} would be closed. Give this port a Service of "
                 "its own, and remove it here",
+                reason="CannotAdoptPort",
             )
-        elif isinstance(target, int) and target != number and desired.app != HLS:
+        elif isinstance(target, int) and target != targets[number] and isinstance(targets[number], int):
             yield Problem(
                 _PATH,
                 True,
                 f"cannot take over Service {name}, whose port {number} leads to port {target} of its pods: the stack's "
-                f"pods listen on {number}{way}",
+                f"pods listen on {targets[number]}{way}",
+                reason="CannotAdoptTargetPort",
             )
-    if desired.exposed:
-        yield from _exposed_problems(live, desired.exposed)
+    if exposed:
+        yield from _exposed_problems(live, exposed)
     elif (live_type := spec.get("type", "ClusterIP")) != "ClusterIP":
         yield Problem(
             _PATH,
             True,
             f"cannot take over Service {name} of type {live_type}: the stack's one is reached from inside the cluster "
             f"only, so it would lose its address {address(live) or ''}. Move its users and delete it",
+            reason="CannotAdoptServiceType",
         )
 
 
 def _exposed_problems(live: Object, exposed: ExposedService) -> Iterator[Problem]:
     """Another load balancer or address than the live Service has."""
-    meta, spec = live["metadata"], live["spec"]
-    by_id = any(f"{prefix}id" in (meta.get("annotations") or {}) for prefix in (PREFIX, LEGACY_PREFIX))
+    spec = live["spec"]
+    by_id = live_kind(live).live_instance_id(live) is not None
     if spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass") and not by_id:
         yield Problem(
             (*exposed.key, "service"),
@@ -172,27 +158,28 @@ def _exposed_problems(live: Object, exposed: ExposedService) -> Iterator[Problem
             f"has a load balancer that the cloud's controller has created for it (address {address(live)}) and will "
             "not give to another owner. Leave this Service as it is, and give the stack's one another name (this key): "
             "both lead to the same pods, and the address stays",
+            reason="LoadBalancerOfController",
         )
         return
+    if spec.get("type") == "LoadBalancer":
+        yield from exposed.load_balancer.adoption_problems(exposed, live)
     yield from identity_problems(exposed, live, f"Use the live one. {_LEAVE}")
     node_ports: dict[int, int] = {port["port"]: port.get("nodePort", 0) for port in spec.get("ports", [])}
     for key, desired in exposed.node_ports.items():
         if (actual := node_ports.get(exposed.ports[key])) and actual != desired:
             yield Problem(
-                (*exposed.key, f"{key}Port"), desired, f"must be {actual}, as on the live Service {exposed.name}"
+                (*exposed.key, f"{key}Port"),
+                desired,
+                f"must be {actual}, as on the live Service {exposed.name}",
+                reason="NodePortDiffers",
             )
 
 
-def _extra_annotations(settings: StackSettings, name: str, live: Object) -> list[str]:
+def _extra_annotations(desired: Desired, name: str, live: Object) -> list[str]:
     """Annotations for the cloud's controller that the stack does not set itself."""
-    exposed = _services(settings)[name].exposed
-    ours = set(annotations(exposed.load_balancer)) if exposed else set[str]()
-    if exposed and isinstance(exposed.load_balancer, SlbLoadBalancer):
-        ours.add(f"{PREFIX}id")
-    if exposed and isinstance(exposed.load_balancer, CloudLoadBalancer):
-        ours.add(f"{PREFIX}backend-label")  # it stays as it is
-    live_annotations: Mapping[str, str] = live["metadata"].get("annotations") or {}
-    return sorted(key for key in live_annotations if key.startswith("service.beta.kubernetes.io/") and key not in ours)
+    exposed = _exposed(desired, name)
+    found = (key for key in live_annotations(live) if key.startswith("service.beta.kubernetes.io/"))
+    return sorted(key for key in found if exposed is None or not exposed.load_balancer.is_own_annotation(key))
 
 
 def _claim_problems(live: Object) -> Iterator[Problem]:
@@ -203,18 +190,19 @@ def _claim_problems(live: Object) -> Iterator[Problem]:
             True,
             f"cannot take over claim {HLS_CLAIM} with access modes {', '.join(modes)}: they are immutable, and must be "
             "ReadWriteMany",
+            reason="CannotAdoptAccessModes",
         )
 
 
-def _workload_problem(settings: StackSettings, item: ForeignObject, live: Object) -> str:
-    namespace, name = settings.kubernetes.namespace, item.name
+def _workload_problem(desired: Desired, item: ForeignObject, live: Object) -> str:
+    namespace, name = desired.settings.kubernetes.namespace, item.name
     grace = format_duration(timedelta(seconds=grace_seconds(live)))
     delete = f"kubectl -n {namespace} delete {item.kind.lower()} {name}"
     labels: dict[str, str] = live["spec"]["template"]["metadata"].get("labels", {})
     if item.kind == "StatefulSet":
         if labels.get("app") != ORIGIN:
             return (
-                f"cannot take over StatefulSet {name}, whose pods have not the label app={ORIGIN}. Delete it, which "
+                f"cannot take over StatefulSet {name}, whose pods do not have the label app={ORIGIN}. Delete it, which "
                 f"drops its publishers: {delete}"
             )
         return (
@@ -226,7 +214,6 @@ def _workload_problem(settings: StackSettings, item: ForeignObject, live: Object
         f"delete it without its pods, which the stack then replaces; their connections are dropped after their own "
         f"grace period of {grace}: {delete} --cascade=orphan"
     )
-    releases = {workloads.edges(settings, release).name for release in settings.edge.releases}
-    if name in releases:
+    if name in {edge_deployment(release) for release in desired.releases}:
         return f"cannot take over Deployment {name}. Use another release name: both run side by side. Or {orphan}"
     return f"cannot take over Deployment {name}. Instead {orphan}"

@@ -8,14 +8,12 @@ from typing import Any, cast
 
 from cluster.live import Object
 from cluster.state import LiveState
-from model import workloads
+from model.config.pods import Placement
+from model.config.problems import Problem, UpdateWarning
+from model.config.stack import StackSettings
+from model.config.values import plural
+from model.desired.render import Desired
 from model.names import ORIGIN
-from model.pods import to_manifest
-from model.problems import Problem
-from model.settings.pods import Placement
-from model.settings.stack import StackSettings
-from model.values import plural
-from model.workload_specs import demo_spec, edge_spec, hls_spec, origin_spec
 
 MINIMUM = (1, 30)
 """The preStop action `sleep` is on by default since Kubernetes 1.30 (Kubernetes docs, "Container Lifecycle Hooks")."""
@@ -31,14 +29,16 @@ _DEMANDED = {
 """Quotas that reject pods without such a request or limit (Kubernetes docs, "Resource Quotas")."""
 
 
-def cluster_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+def cluster_problems(desired: Desired, state: LiveState) -> Iterator[Problem]:
     """What this stack cannot have in this cluster and namespace."""
+    settings = desired.settings
     if state.version is not None and state.version < MINIMUM:
         yield Problem(
             _CLUSTER,
             settings.kubernetes.kubeconfig,
             f"leads to Kubernetes {_text(state.version)}; {_text(MINIMUM)} or later is needed, because edges keep "
             "accepting connections by the preStop action `sleep` while load balancers remove them",
+            reason="KubernetesTooOld",
         )
     if state.ip_family == "IPv6":
         # SRS binds 0.0.0.0 wherever the kernel has IPv4 (ossrs/srs, srs_any_address_for_listener), and probes connect
@@ -48,6 +48,7 @@ def cluster_problems(settings: StackSettings, state: LiveState) -> Iterator[Prob
             settings.kubernetes.kubeconfig,
             "leads to a cluster whose first IP family is IPv6. SRS listens on IPv4, so no pod would become ready; "
             "use a cluster with IPv4, or with both and IPv4 first",
+            reason="NoIPv4",
         )
     if settings.monitoring.kind == "podMonitor" and state.prometheus_kinds is not None:
         missing = {"PodMonitor", "PrometheusRule"} - state.prometheus_kinds
@@ -57,9 +58,10 @@ def cluster_problems(settings: StackSettings, state: LiveState) -> Iterator[Prob
                 settings.monitoring.kind,
                 f"needs the Prometheus Operator: the cluster has no {' and no '.join(sorted(missing))}. Install it, or "
                 "use kind annotations",
+                reason="NoPrometheusOperator",
             )
     yield from _priority_class_problems(settings, state)
-    yield from _quota_problems(settings, state)
+    yield from _quota_problems(desired, state)
     yield from _certificate_problems(settings, state)
 
 
@@ -67,16 +69,17 @@ def cluster_warnings(state: LiveState) -> Iterator[str]:
     """What the namespace does to pods without being asked, and nodes that do not answer, a line each."""
     for node, pods in state.lost.items():
         origins = [name for name in pods if name.startswith(f"{ORIGIN}-")]
-        yield (
+        yield UpdateWarning(
             f"node {node} does not answer, and {plural(len(pods), 'pod')} on it will not end. If it is lost for good: "
-            f"kubectl delete node {node}"
-            + (f". Until then every update fails, because {origins[0]} is not replaced" if origins else "")
+            f"kubectl delete node {node}" + (f". Until then {origins[0]} is not replaced" if origins else ""),
+            "NodeDoesNotAnswer",
         )
     for name, item in _limit_ranges(state):
         if limit := _defaults(item, "limits").get("cpu"):
-            yield (
+            yield UpdateWarning(
                 f"LimitRange {name} gives containers without a CPU limit one of {limit}: an SRS that needs more is "
-                "throttled, which stalls all its viewers"
+                "throttled, which stalls all its viewers",
+                "CpuLimitByLimitRange",
             )
 
 
@@ -94,6 +97,7 @@ def _priority_class_problems(settings: StackSettings, state: LiveState) -> Itera
                 (key, "priorityClass"),
                 placement.priority_class,
                 f"must be a PriorityClass of the cluster: {', '.join(sorted(state.priority_classes))}",
+                reason="UnknownPriorityClass",
             )
 
 
@@ -112,12 +116,13 @@ def _certificate_problems(settings: StackSettings, state: LiveState) -> Iterator
             secret,
             f"must be a Secret with tls.crt and tls.key in namespace {settings.kubernetes.namespace}: new pods would "
             "wait for it. Create it first; if the stack is to create the namespace, leave tls out of the first update",
+            reason="CertificateMissing",
         )
         return
     try:
         certificate = x509.load_pem_x509_certificate(state.certificate.encode())
     except ValueError:
-        yield Problem(path, secret, "has no certificate in its tls.crt")
+        yield Problem(path, secret, "has no certificate in its tls.crt", reason="CertificateInvalid")
         return
     if not isinstance(certificate.public_key(), RSAPublicKey):
         yield Problem(
@@ -125,10 +130,11 @@ def _certificate_problems(settings: StackSettings, state: LiveState) -> Iterator
             secret,
             "has a key that is not RSA, and SRS takes no other: every handshake would fail. With cert-manager, set "
             "privateKey: {algorithm: RSA, rotationPolicy: Always} in the Certificate",
+            reason="CertificateNotRSA",
         )
 
 
-def _quota_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
+def _quota_problems(desired: Desired, state: LiveState) -> Iterator[Problem]:
     defaults = [(kind, _defaults(item, kind)) for _, item in _limit_ranges(state) for kind in ("requests", "limits")]
     for name, quota in sorted(state.objects.get("ResourceQuota", {}).items()):
         if (
@@ -140,15 +146,20 @@ def _quota_problems(settings: StackSettings, state: LiveState) -> Iterator[Probl
             kind, resource = _DEMANDED[key]
             if any(resource in amounts for default, amounts in defaults if default in (kind, "limits")):
                 continue
-            lacking = [title for title, pod in _pods(settings) if not _states(pod, kind, resource)]
+            lacking = [
+                workload.title
+                for workload, item in desired.workloads.items()
+                if not _states(item.manifest["spec"]["template"]["spec"], kind, resource)
+            ]
             if lacking:
                 hint = "set resources.cpuLimit, or " if key == "limits.cpu" else ""
                 yield Problem(
                     _NAMESPACE,
-                    settings.kubernetes.namespace,
+                    desired.settings.kubernetes.namespace,
                     f"has the ResourceQuota {name} on {key}, which rejects pods that do not state it: those of "
                     f"{', '.join(lacking)}. Either {hint}create a LimitRange with a default, or take it "
                     "out of the quota",
+                    reason="QuotaRejectsPods",
                 )
 
 
@@ -159,19 +170,6 @@ def _states(pod: Mapping[str, Any], kind: str, resource: str) -> bool:
         any(resource in container.get("resources", {}).get(stated, {}) for stated in kinds)
         for container in [*pod["containers"], *pod.get("initContainers", [])]
     )
-
-
-def _pods(settings: StackSettings) -> Iterator[tuple[str, dict[str, Any]]]:
-    specs: dict[str, Any] = {
-        workloads.edges(settings, name).title: edge_spec(settings, name) for name in settings.edge.releases
-    }
-    specs[workloads.origins(settings).title] = origin_spec(settings)
-    if settings.hls.enabled:
-        specs[workloads.hls(settings).title] = hls_spec(settings)
-    if settings.demo.enabled:
-        specs[workloads.demo(settings).title] = demo_spec(settings)
-    for title, spec in specs.items():
-        yield title, to_manifest(spec)["template"]["spec"]
 
 
 def _limit_ranges(state: LiveState) -> Iterator[tuple[str, dict[str, Any]]]:

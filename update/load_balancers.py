@@ -1,42 +1,41 @@
 """What an update does to exposed Services: changes that would drop their connections, and deletions.
 
-A change is safe in place only if its key is in `SAFE_IN_PLACE` (model/settings/load_balancer.py). Everything else needs
-a second Service next to the first.
+A change is safe in place only if its key is in `LoadBalancer.SAFE_IN_PLACE`. Everything else needs a second Service
+next to the first.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
 
 from cluster.live import Object
 from cluster.state import LiveState
-from model import alibaba
-from model.alibaba import BACKEND_TYPE, LEGACY_PREFIX, NLB_CLASS, PREFIX
-from model.exposed_service import IDENTITY, ExposedService
-from model.names import EDGE_APP, HLS, HTTP_PORT, HTTPS_PORT, ORIGIN, RTMP_PORT, STACK_ANNOTATION
-from model.problems import Problem
-from model.settings.load_balancer import CloudLoadBalancer, SlbLoadBalancer
-from model.settings.stack import StackSettings, former_path
-from model.values import plural, yaml_text
+from model.config.problems import Problem, UpdateWarning
+from model.config.stack import StackSettings, former_path
+from model.config.values import plural, yaml_text
+from model.load_balancers.exposed_service import ExposedService
+from model.load_balancers.interface import IDENTITY, LoadBalancer, live_annotations
+from model.load_balancers.kinds import leaving_annotations, live_kind
+from model.names import EDGE_APP, HLS, HTTPS_PORT, ORIGIN, RTMP_PORT
 
 _MOVE_LOAD_BALANCER = (
-    "Move the existing load balancer to srs:formerLoadBalancer, give the new one another `service` name, and "
-    "remove formerLoadBalancer when nobody uses it any more"
+    "Move the existing load balancer to srs:formerLoadBalancer, give the new one a `service` name of its own, and "
+    "remove formerLoadBalancer when it has no users any more"
 )
 _MOVE_PUBLISH = (
-    "Move `to` and `loadBalancer` as they are to srs:publish.former, give the new load balancer another `service` "
-    "name, and remove publish.former when no encoder uses it any more"
+    "Move `to` and `loadBalancer` as they are to srs:publish.former, give the new load balancer a `service` "
+    "name of its own, and remove publish.former when no encoder uses it any more"
 )
 _KEEP_FORMER = "It must stay as it is until it is removed"
-
-_UNKNOWN = "an EIP"
-"""An EIP of a Service that an earlier version of this program has created: its charge type is unknown."""
 
 
 def load_balancer_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
     """Changes of a load balancer that would drop the connections through it, and deletions that would fail."""
     for service in settings.exposed_services:
-        if live := state.services.get(service.name):
+        live = state.services.get(service.name)
+        if state.known and (live is None or live["spec"].get("type") != service.load_balancer.SERVICE_TYPE):
+            yield from service.load_balancer.creation_problems(service)
+        if live:
+            yield from service.load_balancer.live_problems(service, live)
             yield from identity_problems(service, live, _alternative(service))
             yield from _target_problems(service, live)
             yield from _backend_problems(service, live)
@@ -47,50 +46,57 @@ def load_balancer_problems(settings: StackSettings, state: LiveState) -> Iterato
 
 def identity_problems(service: ExposedService, live: Object, alternative: str) -> Iterator[Problem]:
     """Another load balancer than the live Service has. alternative: a sentence, the end of the message."""
-    identity = _identity(live)
+    identity = live_kind(live).live_identity(live)
     if identity["kind"] == "none":
         return  # it has no connections from outside
     for key, desired in service.load_balancer.identity.items():
-        if key in identity and not _is_safe(key, identity[key], desired):
+        if key in identity and not service.load_balancer.is_safe_change(key, identity[key], desired):
             yield Problem(
                 (*service.key, key),
                 desired or None,
                 f"cannot be changed on Service {service.name}, where it is {yaml_text(identity[key] or None)}: "
                 f"connections through it would be dropped. {alternative}",
+                reason="LoadBalancerInUse",
             )
 
 
 def load_balancer_warnings(settings: StackSettings, state: LiveState) -> Iterator[str]:
     """Deletions, and nodes that carry connections although they do not have to."""
     for name in removed_services(settings, state):
-        yield f"Service {name} will be deleted, with its load balancer and all connections through it"
+        yield UpdateWarning(
+            f"Service {name} will be deleted, with its load balancer and all connections through it", "DeletesService"
+        )
     yield from _port_warnings(settings, state)
-    by_id = [
-        service
-        for service in settings.exposed_services
-        if isinstance(service.load_balancer, SlbLoadBalancer) and service.load_balancer.id
-    ]
+    for service in settings.exposed_services:
+        if live := state.services.get(service.name):
+            yield from service.load_balancer.live_warnings(service, live)
+    by_id = [service for service in settings.exposed_services if service.load_balancer.instance_id]
     if by_id and state.known and state.other_services is None:
-        yield (
-            f"{by_id[0].config_key}.id: whether another Service uses this CLB cannot be checked: the user of the "
-            "kubeconfig must not list the Services of all namespaces"
+        yield UpdateWarning(
+            f"{by_id[0].config_key}.id: whether a foreign Service uses this CLB cannot be checked: the user of the "
+            "kubeconfig must not list the Services of all namespaces",
+            "ListenersAreUnknown",
         )
     nodes = backend_nodes(settings, state)
     for service in settings.exposed_services:
-        if not isinstance(service.load_balancer, CloudLoadBalancer) or not service.load_balancer.limits_backends:
+        if not service.load_balancer.limits_backends:
             continue
         found, pods = nodes.get(service.name, {}), _node_selector(settings, service)
-        if not found and service.load_balancer.backend_nodes != {}:
-            yield (
+        own_pods = [pod for pod in state.pods if (pod["metadata"].get("labels") or {}).get("app") == service.app]
+        yield from service.load_balancer.node_warnings(service, found, state.nodes or (), own_pods)
+        if not found and service.load_balancer.stated_nodes != {}:
+            yield UpdateWarning(
                 f"{service.config_key}: every node of the cluster carries its connections, and drops them when it "
                 "becomes NotReady or is removed; backendNodes limits them to stable nodes"
-                + (f", on a new Service only. {_alternative(service)}" if service.name in state.services else "")
+                + (f", on a new Service only. {_alternative(service)}" if service.name in state.services else ""),
+                "AllNodesAreBackends",
             )
-        elif service.load_balancer.backend_nodes is None and found != pods:
-            yield (
+        elif service.load_balancer.stated_nodes is None and found != pods:
+            yield UpdateWarning(
                 f"{service.config_key}: connections still go through nodes with {_labels(found)}, while its pods run "
                 f"on nodes with {_labels(pods)}. Keep the former nodes: their removal drops the connections through "
-                f"them. {_alternative(service)}"
+                f"them. {_alternative(service)}",
+                "FormerNodesAreBackends",
             )
 
 
@@ -98,35 +104,47 @@ def removed_services(settings: StackSettings, state: LiveState) -> Iterator[str]
     """Exposed Services that exist and are no longer in the config."""
     declared = {service.name for service in settings.exposed_services}
     for name, service in state.services.items():
-        exposed = IDENTITY in _annotations(service) or service["spec"].get("type") in ("LoadBalancer", "NodePort")
+        exposed = IDENTITY in live_annotations(service) or service["spec"].get("type") in ("LoadBalancer", "NodePort")
         if name not in declared and exposed and not _serves_hls(service):
             yield name
 
 
 def backend_nodes(settings: StackSettings, state: LiveState) -> dict[str, dict[str, str]]:
-    """The labels that limit the backends of each Service (`alibaba.backend_label`), by its name.
+    """The labels that limit the backends of each Service (`LoadBalancer.backend_annotations`), by its name.
 
-    Those of the config. Without them a Service in use keeps what it has, because fewer nodes would drop connections;
+    From the config. Without them a Service in use keeps what it has, because fewer nodes would drop connections;
     a new one gets the labels of the nodes that its pods run on.
     """
     found: dict[str, dict[str, str]] = {}
     for service in settings.exposed_services:
-        load_balancer = service.load_balancer
-        if isinstance(load_balancer, CloudLoadBalancer) and load_balancer.limits_backends:
+        if service.load_balancer.limits_backends:
             default = _node_selector(settings, service)
-            found[service.name] = _backend_nodes(load_balancer, state.services.get(service.name), default)
+            found[service.name] = _backend_nodes(service.load_balancer, state.services.get(service.name), default)
     for name, service in settings.hls_services.items():
-        load_balancer = cast("CloudLoadBalancer", service.load_balancer)
-        if load_balancer.backend == "ecs":  # its own traffic policy is Cluster
-            found[name] = _backend_nodes(load_balancer, state.services.get(name), dict(settings.edge.node_selector))
+        if service.load_balancer.limits_shared_backends:
+            default = dict(settings.edge.node_selector)
+            found[name] = _backend_nodes(service.load_balancer, state.services.get(name), default)
     return found
 
 
-def _backend_nodes(load_balancer: CloudLoadBalancer, live: Object | None, default: dict[str, str]) -> dict[str, str]:
-    if load_balancer.backend_nodes is not None:
-        return dict(load_balancer.backend_nodes)
+def service_leaving_annotations(settings: StackSettings, state: LiveState) -> dict[str, dict[str, str]]:
+    """What the Service of HLS keeps when it leaves its CLB and stays, by its name.
+
+    See `LoadBalancer.leaving_annotations`.
+    """
+    found = {
+        name: leaving_annotations(live)
+        for name, live in state.services.items()
+        if _serves_hls(live) and name not in settings.hls_services
+    }
+    return {name: annotations for name, annotations in found.items() if annotations}
+
+
+def _backend_nodes(load_balancer: LoadBalancer, live: Object | None, default: dict[str, str]) -> dict[str, str]:
+    if load_balancer.stated_nodes is not None:
+        return dict(load_balancer.stated_nodes)
     if live and live["spec"].get("type") == "LoadBalancer":
-        return alibaba.backend_nodes(_annotations(live))
+        return load_balancer.live_nodes(live)
     return default
 
 
@@ -149,21 +167,23 @@ def _target_problems(service: ExposedService, live: Object) -> Iterator[Problem]
             targets[service.app],
             f"cannot be changed on Service {service.name}, which leads to the {targets[app]}: connections through it "
             f"would be dropped. {_alternative(service)}",
+            reason="LoadBalancerInUse",
         )
 
 
 def _backend_problems(service: ExposedService, live: Object) -> Iterator[Problem]:
     """Labels that would remove nodes from the backends of a Service in use."""
     load_balancer = service.load_balancer
-    if not isinstance(load_balancer, CloudLoadBalancer) or live["spec"].get("type") != "LoadBalancer":
+    if live["spec"].get("type") != "LoadBalancer":
         return
-    desired, current = load_balancer.backend_nodes, alibaba.backend_nodes(_annotations(live))
+    desired, current = load_balancer.stated_nodes, load_balancer.live_nodes(live)
     if desired is not None and not desired.items() <= current.items():
         yield Problem(
             (*service.key, "backendNodes"),
             desired,
             f"would remove nodes from the backends of Service {service.name}, which are {_labels(current)}: "
             f"connections through them would be dropped. {_alternative(service)}",
+            reason="BackendNodesInUse",
         )
 
 
@@ -182,19 +202,21 @@ def _removal_problems(settings: StackSettings, state: LiveState) -> Iterator[Pro
                 successor.name,
                 f"is a new Service, and {name} would be deleted with all connections through it. "
                 f"{_alternative(successor)}",
+                reason="ServiceInUse",
             )
-        elif json.loads(_annotations(live).get(IDENTITY, "{}")).get("protected"):
+        elif json.loads(live_annotations(live).get(IDENTITY, "{}")).get("protected"):
             path = ("publish", "former") if publishes else ("formerLoadBalancer",)
             yield Problem(
                 path,
                 None,
                 f"must still have the load balancer of Service {name}, which is protected. Set its protect and its "
                 "deleteProtection to false there, run `pulumi up`, and remove it after that",
+                reason="LoadBalancerIsProtected",
             )
 
 
 def _port_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
-    """A port of a Service in use that would be closed for another one."""
+    """A port of a Service in use that would be closed for a new one."""
     for path, (port, former) in settings.replaceable_ports.items():
         names = list(settings.hls_services) if path[0] == "hls" else _edge_services(settings)
         for name in names:
@@ -206,7 +228,8 @@ def _port_problems(settings: StackSettings, state: LiveState) -> Iterator[Proble
                     port,
                     f"cannot replace port {closed[0]} of Service {name}, whose URLs would stop working. Set "
                     f"{'.'.join(former_path(path))}: {closed[0]}, which opens the new port next to it, and remove it "
-                    "when nobody uses it",
+                    "when it has no users",
+                    reason="PortInUse",
                 )
 
 
@@ -218,27 +241,30 @@ def _edge_services(settings: StackSettings) -> list[str]:
 def _shared_clb_problems(settings: StackSettings, state: LiveState) -> Iterator[Problem]:
     """Listeners that a Service of another namespace has on the same CLB.
 
-    With `force-override-listeners` both Services would overwrite them again and again (clbv1/listeners.go,
-    `buildActionsForListeners`). Services of other clusters cannot be seen.
+    With `force-override-listeners` the last change of one of them wins, and the other keeps its address without its
+    connections, until it changes (clbv1/model_applier.go, `Apply`: listeners are read only when the hash of the Service
+    has changed). Services of other clusters cannot be seen.
     """
-    others: dict[tuple[str, int], str] = {}
-    for other in state.other_services or ():
-        meta = other["metadata"]
-        if clb := _annotation(other, "id"):
-            owner = f"{meta['namespace']}/{meta['name']}"
-            others |= {(clb, port["port"]): owner for port in other["spec"].get("ports", [])}
     for service in settings.exposed_services:
-        if not isinstance(service.load_balancer, SlbLoadBalancer):
+        load_balancer = service.load_balancer
+        if not load_balancer.SHAREABLE:
             continue
+        others: dict[tuple[str, int], str] = {}
+        for other in state.other_services or ():
+            meta = other["metadata"]
+            if other["spec"].get("type") == "LoadBalancer" and (clb := load_balancer.live_instance_id(other)):
+                owner = f"{meta['namespace']}/{meta['name']}"
+                others |= {(clb, port["port"]): owner for port in other["spec"].get("ports", [])}
         live = state.services.get(service.name)
-        clb = service.load_balancer.id or (_annotation(live, "id") if live else None) or ""
+        clb = load_balancer.instance_id or (load_balancer.live_instance_id(live) if live else None) or ""
         used = {path: others[clb, port] for path, port in _listeners(settings, service) if (clb, port) in others}
         for path, owner in used.items():
             yield Problem(
                 path,
                 clb,
                 f"is already used by Service {owner} (namespace/name) on the same port: a listener of a CLB leads to "
-                "one Service only. Use another CLB",
+                "one Service only. Use a CLB of its own",
+                reason="ListenerInUse",
             )
 
 
@@ -264,7 +290,8 @@ def _port_warnings(settings: StackSettings, state: LiveState) -> Iterator[str]:
 def _closed(what: str, service: str, live: list[int], desired: Sequence[int]) -> Iterator[str]:
     if closed := [port for port in live if port not in desired]:
         numbers = ", ".join(map(str, closed))
-        yield f"{what} not served any more on {plural(len(closed), 'port')} of Service {service}: {numbers}"
+        ports = plural(len(closed), "port")
+        yield UpdateWarning(f"{what} not served any more on {ports} of Service {service}: {numbers}", "ClosesPort")
 
 
 def _ports(service: Object | None, *, https: bool) -> list[int]:
@@ -277,60 +304,3 @@ def _ports(service: Object | None, *, https: bool) -> list[int]:
 
 def _serves_hls(service: Object) -> bool:
     return (service["spec"].get("selector") or {}).get("app") == HLS
-
-
-def _is_safe(key: str, live: Any, desired: Any) -> bool:
-    if (live or None) == (desired or None):
-        return True
-    # An EIP more: the CLB keeps its own address.
-    return key == "eip" and (not live or (live == _UNKNOWN and bool(desired)))
-
-
-def _identity(service: Object) -> dict[str, Any]:
-    """The identity in the annotation. What it does not have, because kubectl or an earlier version of this program has
-    created the Service, or because somebody has removed it, is read from the Service."""
-    annotations, spec = _annotations(service), service["spec"]
-    recorded: dict[str, Any] = json.loads(annotations.get(IDENTITY, "{}"))
-    if spec.get("type") != "LoadBalancer":
-        found: dict[str, Any] = {"kind": "nodePort" if spec.get("type") == "NodePort" else "none"}
-        ports = {port["port"]: port.get("nodePort") for port in spec.get("ports", [])}
-        if found["kind"] == "nodePort" and STACK_ANNOTATION in annotations:
-            found |= {"rtmpPort": ports.get(RTMP_PORT), "httpPort": ports.get(HTTP_PORT)}
-        found |= recorded
-        if not _ports(service, https=True):
-            found.pop("httpsPort", None)  # nobody uses it yet
-        return found
-    by_class = spec.get("loadBalancerClass")
-    of_alibaba = any(key.startswith((PREFIX, LEGACY_PREFIX, BACKEND_TYPE)) for key in annotations)
-    if by_class != NLB_CLASS and (by_class or (STACK_ANNOTATION in annotations and not of_alibaba)):
-        targets = {port.get("targetPort"): port["port"] for port in spec.get("ports", [])}
-        found = {
-            "kind": "service",
-            "loadBalancerClass": by_class,
-            "externalTrafficPolicy": str(spec.get("externalTrafficPolicy", "Cluster")),
-            "rtmpPort": targets.get(RTMP_PORT, RTMP_PORT),
-            "httpPort": targets.get(HTTP_PORT, HTTP_PORT),
-        }
-        return found | recorded
-    found = {
-        "kind": "nlb" if by_class == NLB_CLASS else "slb",
-        "addressType": _annotation(service, "address-type") or "internet",
-        "externalTrafficPolicy": str(spec.get("externalTrafficPolicy", "Cluster")),
-        "eip": _UNKNOWN if _annotation(service, "external-ip-type") == "eip" else None,
-    }
-    if backend := annotations.get(BACKEND_TYPE):  # the default depends on the cluster
-        found["backend"] = backend
-    if zones := _annotation(service, "zone-maps"):
-        found["zoneMaps"] = dict(zone.split(":")[:2] for zone in zones.split(","))
-    if found["kind"] == "slb" and STACK_ANNOTATION not in annotations:
-        found["id"] = _annotation(service, "id")  # of the stack's own one nobody knows who has created it
-    return found | recorded
-
-
-def _annotation(service: Object, suffix: str) -> str | None:
-    annotations = _annotations(service)
-    return annotations.get(f"{PREFIX}{suffix}") or annotations.get(f"{LEGACY_PREFIX}{suffix}")
-
-
-def _annotations(service: Object) -> dict[str, str]:
-    return service["metadata"].get("annotations") or {}

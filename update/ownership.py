@@ -8,17 +8,17 @@ other (pulumi-kubernetes #2509, #2745, #2926).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from cluster.live import Kind, Object
 from cluster.state import LiveState, Objects
+from model.config.problems import Problem
+from model.config.stack import StackSettings
+from model.config.values import plural
+from model.desired.render import Desired
 from model.names import FIELD_MANAGER, STACK_ANNOTATION
-from model.objects import declared_objects
-from model.problems import Problem
-from model.settings.stack import StackSettings
-from model.values import plural
 
 _KUBERNETES = ("kubernetes",)
 
@@ -28,20 +28,24 @@ class Binding:
     """What a stack was deployed to, as its output `deployment` records it.
 
     cluster_id: of the config. cluster_uid: the UID of the namespace kube-system, "" if it could not be read.
-    namespace: its name. created_namespace: whether the stack created it.
+    namespace: its name. created_namespace: whether the stack created it. stacks: the names that the stack has had
+    (organization/project/stack): it may be renamed, or its state may move to another backend or organization.
     """
 
     cluster_id: str
     cluster_uid: str
     namespace: str
     created_namespace: bool
+    stacks: tuple[str, ...] = ()
 
     @staticmethod
-    def of(settings: StackSettings, state: LiveState, bound: Binding | None = None) -> Binding:
-        """The binding of an update with these settings. bound: of the last update; a UID in it is kept."""
-        kubernetes = settings.kubernetes
+    def of(desired: Desired, state: LiveState, bound: Binding | None = None) -> Binding:
+        """The binding of an update. bound: of the last update; its UID and its names are kept."""
+        kubernetes = desired.settings.kubernetes
         uid = state.cluster_uid or (bound.cluster_uid if bound else "")
-        return Binding(kubernetes.cluster_id, uid, kubernetes.namespace, kubernetes.create_namespace)
+        return Binding(
+            kubernetes.cluster_id, uid, kubernetes.namespace, kubernetes.create_namespace, stack_names(desired, bound)
+        )
 
     @staticmethod
     def from_output(value: Any) -> Binding | None:
@@ -54,12 +58,18 @@ class Binding:
             str(fields["clusterUid"]),
             str(fields["namespace"]),
             bool(fields["createdNamespace"]),
+            tuple(map(str, fields.get("stacks", ()))),  # absent in earlier versions
         )
 
     def to_output(self) -> dict[str, Any]:
         """The stack output."""
-        names = ("clusterId", "clusterUid", "namespace", "createdNamespace")
-        return dict(zip(names, asdict(self).values(), strict=True))
+        names = ("clusterId", "clusterUid", "namespace", "createdNamespace", "stacks")
+        return dict(zip(names, (*asdict(self).values(),), strict=True)) | {"stacks": list(self.stacks)}
+
+
+def stack_names(desired: Desired, bound: Binding | None) -> tuple[str, ...]:
+    """The names that the stack has, and has had: what its state records as its own in this namespace is its own."""
+    return tuple(dict.fromkeys((*(bound.stacks if bound else ()), desired.stack)))
 
 
 def binding_problems(settings: StackSettings, state: LiveState, bound: Binding | None) -> Iterator[Problem]:
@@ -73,6 +83,7 @@ def binding_problems(settings: StackSettings, state: LiveState, bound: Binding |
             kubernetes.namespace,
             f"must stay {bound.namespace!r}: the stack runs there, and would be deleted there with all its "
             "connections. For another namespace create another stack, move the viewers there, then destroy this one",
+            reason="NamespaceChanges",
         )
     if kubernetes.cluster_id != bound.cluster_id:
         yield Problem(
@@ -80,6 +91,7 @@ def binding_problems(settings: StackSettings, state: LiveState, bound: Binding |
             kubernetes.cluster_id,
             f"must stay {bound.cluster_id!r}, even if it is wrong: it identifies the cluster in Pulumi's state, and "
             "another one would delete every object",
+            reason="ClusterIdChanges",
         )
     if bound.cluster_uid and state.cluster_uid and state.cluster_uid != bound.cluster_uid:
         yield Problem(
@@ -87,6 +99,7 @@ def binding_problems(settings: StackSettings, state: LiveState, bound: Binding |
             kubernetes.kubeconfig,
             f"leads to another cluster (UID of kube-system {state.cluster_uid}) than the one that the stack runs in "
             f"({bound.cluster_uid}). Use the kubeconfig of that cluster, or another stack for this one",
+            reason="OtherCluster",
         )
     if bound.created_namespace and not kubernetes.create_namespace and kubernetes.namespace == bound.namespace:
         yield Problem(
@@ -94,12 +107,13 @@ def binding_problems(settings: StackSettings, state: LiveState, bound: Binding |
             False,
             f"must stay true: the stack has created namespace {bound.namespace} and would delete it with everything in "
             "it",
+            reason="NamespaceIsCreated",
         )
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whom an object of others belongs to. text: in messages. by_hand: kubectl made it, and nothing else manages it."""
+    """Whom a foreign object belongs to. text: in messages. by_hand: kubectl made it, and nothing else manages it."""
 
     text: str
     by_hand: bool = False
@@ -115,33 +129,40 @@ class ForeignObject:
     adopted: bool
 
 
-def foreign_objects(settings: StackSettings, state: LiveState, stack: str) -> Iterator[ForeignObject]:
-    """The objects under the stack's names that belong to somebody else."""
-    for kind, name in declared_objects(settings):
-        live = state.get(cast("Kind", kind), name)
-        if live is not None and (owner := foreign_owner(live, stack)):
-            yield ForeignObject(cast("Kind", kind), name, owner, settings.kubernetes.adopt and owner.by_hand)
+def foreign_objects(desired: Desired, state: LiveState, stacks: Collection[str]) -> Iterator[ForeignObject]:
+    """The objects under the stack's names that belong to somebody else. stacks: see `stack_names`."""
+    adopt = desired.settings.kubernetes.adopt
+    for kind, name in desired.objects:
+        live = state.get(kind, name)
+        if live is not None and (owner := foreign_owner(live, stacks)):
+            yield ForeignObject(kind, name, owner, adopt and owner.by_hand)
 
 
-def namespace_problems(settings: StackSettings, state: LiveState, stack: str) -> Iterator[Problem]:
+def namespace_problems(settings: StackSettings, state: LiveState, stacks: Collection[str]) -> Iterator[Problem]:
     """A namespace that the config expects and that is missing, or that it creates and that is not the stack's."""
     name = settings.kubernetes.namespace
     path = (*_KUBERNETES, "createNamespace")
     if state.namespace is None:
         if not settings.kubernetes.create_namespace:
-            yield Problem(path, False, f"needs namespace {name} to exist; create it, or set createNamespace: true")
+            yield Problem(
+                path,
+                False,
+                f"needs namespace {name} to exist; create it, or set createNamespace: true",
+                reason="NamespaceMissing",
+            )
         return
-    if settings.kubernetes.create_namespace and (owner := foreign_owner(state.namespace, stack)):
+    if settings.kubernetes.create_namespace and (owner := foreign_owner(state.namespace, stacks)):
         yield Problem(
             path,
             True,
             f"cannot create namespace {name}, which exists ({owner.text}). Set createNamespace: false, which uses it "
             "and never deletes it, or choose another namespace",
+            reason="NamespaceIsForeign",
         )
 
 
 def object_problems(settings: StackSettings, found: Sequence[ForeignObject]) -> Iterator[Problem]:
-    """Objects of others that must not be modified."""
+    """Foreign objects, which must not be modified."""
     foreign = [item for item in found if not item.adopted]
     if not foreign:
         return
@@ -156,6 +177,7 @@ def object_problems(settings: StackSettings, found: Sequence[ForeignObject]) -> 
         settings.kubernetes.namespace,
         f"already has {plural(len(foreign), 'object')} under the stack's names that would be overwritten: "
         f"{object_list(foreign)}. {alternative}",
+        reason="ForeignObjects",
     )
 
 
@@ -167,23 +189,22 @@ def object_list(objects: Sequence[ForeignObject]) -> str:
     return "; ".join(f"{', '.join(names)} ({owner})" for owner, names in by_owner.items())
 
 
-def own_state(settings: StackSettings, state: LiveState, stack: str) -> LiveState:
-    """The live state without the objects of others. What the stack takes over remains, as do autoscalers, and
-    ReplicaSets, which belong to a Deployment."""
-    declared = set(declared_objects(settings))
+def own_state(desired: Desired, state: LiveState, stacks: Collection[str]) -> LiveState:
+    """The live state without foreign objects. What the stack takes over remains, as do autoscalers, and
+    the revisions of workloads."""
     objects: dict[Kind, Objects] = {}
     for kind, items in state.objects.items():
         objects[kind] = {
             name: item
             for name, item in items.items()
-            if kind in ("HorizontalPodAutoscaler", "ReplicaSet")
-            or (kind, name) in declared
-            or not foreign_owner(item, stack)
+            if kind in ("HorizontalPodAutoscaler", "ScaledObject", "ReplicaSet", "ControllerRevision")
+            or (kind, name) in desired.objects
+            or not foreign_owner(item, stacks)
         }
     return replace(state, objects=objects)
 
 
-def foreign_owner(live: Object, stack: str) -> Owner | None:
+def foreign_owner(live: Object, stacks: Collection[str]) -> Owner | None:
     """Whom a live object belongs to; None if it is this stack's.
 
     Objects of versions that wrote no annotation are recognized by their field manager.
@@ -191,7 +212,7 @@ def foreign_owner(live: Object, stack: str) -> Owner | None:
     metadata = live["metadata"]
     annotations: dict[str, str] = metadata.get("annotations") or {}
     if owner := annotations.get(STACK_ANNOTATION):
-        return None if owner == stack else Owner(f"of stack {owner}")
+        return None if owner in stacks else Owner(f"of stack {owner}")
     if annotations.get("pulumi.com/patchFieldManager") == FIELD_MANAGER:
         return None
     if release := annotations.get("meta.helm.sh/release-name"):

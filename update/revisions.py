@@ -5,10 +5,10 @@ from typing import Any, cast
 
 from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
-from model.settings.stack import StackSettings
-from model.srs_version import capabilities, parse_version
-from model.values import parse_image
-from model.workloads import Workload
+from model.config.stack import StackSettings
+from model.config.values import parse_image
+from model.desired.workloads import Workload
+from model.srs.versions import capabilities, parse_version
 
 _HASH_LABEL = "pod-template-hash"
 """The label that a Deployment adds to the template of its ReplicaSets."""
@@ -48,7 +48,7 @@ def outdated_pods(
         pods += replicas
         ready_here = ready_replicas(replica_set)
         ready += ready_here
-        dropped += ready_here if cannot_drain(replica_set["spec"]["template"], settings) else 0
+        dropped += ready_here if drops_connections(replica_set["spec"]["template"], settings) else 0
     return Outdated(pods, ready, dropped, current)
 
 
@@ -62,7 +62,7 @@ def _of_stateful_set(live: Object, template: Object) -> Outdated:
     return Outdated(pods, min(ready, pods), 0, current=True)
 
 
-def cannot_drain(template: Object, settings: StackSettings) -> bool:
+def drops_connections(template: Object, settings: StackSettings) -> bool:
     """Whether SRS in a pod drops its connections when it quits (ossrs/srs #3805).
 
     By the version that the config names for its image, or by the image's tag; an unknown version is assumed to drain.

@@ -2,32 +2,38 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import TypeVar, cast
 
 import pulumi
 import pulumi_kubernetes as k8s
 
-from cluster.live import LiveCluster, Object, UnreachableError
+from cluster.aborted import WITHOUT_MARK, is_aborted
+from cluster.live import ConflictError, Kind, LiveCluster, Object, UnreachableError
+from cluster.run_record import read_run
 from cluster.state import LiveState, address
+from components.declare import Declarer
 from components.demo_stream import DemoStream
 from components.edge_fleet import EdgeFleet
 from components.hls import Hls
-from components.load_balancer import LoadBalancer, urls
+from components.load_balancer import LoadBalancer
 from components.monitoring import Monitoring
-from components.namespace import namespace_name
 from components.origin_cluster import OriginCluster
-from components.pull_secret import registry_secret
-from model import workloads
-from model.alerts import alert_rules
-from model.alibaba import PREFIX
-from model.exposed_service import ADDRESS
-from model.names import DEMO, HLS, HLS_CLAIM, MONITORING, ORIGIN, hls_service
-from model.settings.load_balancer import ExternalLoadBalancer, SlbLoadBalancer
-from model.settings.stack import StackSettings
-from model.srs_version import format_version
-from model.workloads import Workload
-from update.apply import Change, applied
+from model.desired.alerts import alert_rules
+from model.desired.objects import DesiredObject
+from model.desired.render import Desired
+from model.desired.workloads import Workload
+from model.load_balancers.exposed_service import ADDRESS
+from model.load_balancers.interface import live_annotations
+from model.load_balancers.kinds import live_kind
+from model.load_balancers.urls import urls
+from model.names import DEMO, HLS, HLS_CLAIM, MONITORING, ORIGIN, hls_service, origin_hosts
+from model.srs.versions import format_version
+from update.live_fleet import AutoscalerError, follow_fleet, next_releases, retire
+from update.object_changes import correction, differences
+from update.open_run import is_superseded
+from update.origin_rollout import bring_up, replace_in_place
 from update.plan import UpdatePlan
 from update.polling import (
     AddressError,
@@ -38,21 +44,32 @@ from update.polling import (
     wait_for_claim,
     wait_for_rollout,
 )
+from update.prediction import Change, applied
+
+T = TypeVar("T")
+
+CORRECTIONS = 10
+"""How often a workload is read again that was changed between the read and the write."""
 
 
-async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, state: LiveState) -> None:
+async def run(plan: UpdatePlan, desired: Desired, live: LiveCluster, state: LiveState, run_token: str = "") -> None:
     """Carry out a plan; a preview declares everything and waits for nothing.
+
+    run_token: of the open `rollout run` that this update belongs to, "" for none.
 
     Raises pulumi.RunError when something is not ready in time, after its reason has been logged with its resource.
     As the program ends there, later steps do not happen and nothing is deleted.
     """
-    if plan.trims and not pulumi.runtime.is_dry_run():
-        for deployment, replicas in plan.trims.items():
+    desired = desired.with_origins_from(plan.origins.start)
+    settings = desired.settings
+    if plan.early_scale_downs and not pulumi.runtime.is_dry_run():
+        for deployment, replicas in plan.early_scale_downs.items():
             pulumi.log.info(f"removing pods of Deployment {deployment} that are not ready")
             await asyncio.to_thread(live.scale, deployment, replicas)
     provider = k8s.Provider(
         "kubernetes",
-        kubeconfig=settings.kubernetes.kubeconfig,
+        # Not None: the SDK would put the path in KUBECONFIG into the state, and the next refresh would use it.
+        kubeconfig=settings.kubernetes.kubeconfig or "",
         context=settings.kubernetes.context,
         # Without it, another API address of the same cluster would replace every object.
         cluster_identifier=settings.kubernetes.cluster_id,
@@ -60,117 +77,281 @@ async def run(plan: UpdatePlan, settings: StackSettings, live: LiveCluster, stat
         enable_secret_mutable=True,
     )
     opts = pulumi.ResourceOptions(provider=provider)
-    namespace = namespace_name(settings, opts)
-    if settings.images.registry:
-        registry_secret(settings.images.registry, namespace, opts)
-    load_balancers = [
-        LoadBalancer(
-            service.name,
+    declarer = Declarer(settings.kubernetes.namespace)
+    if desired.namespace:
+        declarer.declare_namespace(desired.namespace, opts)
+        await _check_namespace(live, declarer.resource(desired.namespace))
+    if desired.registry_secret:
+        declarer.declare(desired.registry_secret, opts)
+    load_balancers = {
+        service.name: LoadBalancer(
             service,
-            namespace,
-            f"{settings.kubernetes.namespace}-{service.name}",
-            plan.port_names.get(service.name, {}),
-            plan.backend_nodes.get(service.name, {}),
+            desired,
+            declarer,
+            partial(_release_addresses, live, state.services, (service.name, hls_service(service.name))),
             opts,
         )
         for service in settings.exposed_services
-    ]
-    by_service = {load_balancer.exposed.name: load_balancer for load_balancer in load_balancers}
-    hls = None
-    if settings.hls.enabled:
-        hls = Hls(HLS, settings, namespace, by_service, plan.port_names, plan.backend_nodes, opts)
-    # Before any pod changes: a release cannot become ready behind a load balancer that was never created.
-    addresses = await _wait_for_addresses(live, load_balancers, hls, state.services)
-    outputs = {
-        "namespace": namespace,
-        "urls": urls(settings, addresses),
-        "releases": settings.release_outputs(),
-        "origins": settings.origins,
     }
-    if settings.monitoring.kind == "podMonitor":
-        Monitoring(MONITORING, settings, namespace, opts)
+    hls = Hls(HLS, desired, declarer, load_balancers, opts) if settings.hls.enabled else None
+    correct = partial(_correct_objects, live, declarer, _corrections(plan, desired))
+    await correct()
+    # Before any pod changes: a release cannot become ready behind a load balancer that was never created.
+    addresses = await _wait_for_addresses(live, list(load_balancers.values()), hls, state.services)
+    outputs = {
+        "namespace": declarer.namespace,
+        "urls": urls(settings, addresses),
+        "releases": desired.release_outputs(),
+        "origins": origin_hosts(
+            plan.origins.ordinals or (), settings.kubernetes.namespace, settings.kubernetes.cluster_domain
+        ),
+    }
+    if desired.monitoring:
+        Monitoring(MONITORING, desired, declarer, opts)
     elif settings.monitoring.kind == "annotations":
         outputs["alertRules"] = alert_rules(settings)
     for key, value in outputs.items():
         pulumi.export(key, value)
-    declarations, claim = _declarations(settings, namespace, hls, plan.port_names, opts)
-    await _run_steps(plan, live, declarations, partial(_wait_for_claim, live, settings, claim), settings.redact)
+    fleet = EdgeFleet("srs-edge", desired, declarer, opts)
+    declarations = _declarations(plan, live, desired, declarer, fleet, hls, opts)
+    for name in plan.taken_back if not pulumi.runtime.is_dry_run() else ():
+        # Not before: an update in flight must see the mark until it has ended.
+        await asyncio.to_thread(live.patch, "Deployment", name, WITHOUT_MARK)
+    aborted = {name for name, deployment in state.edges.items() if is_aborted(deployment)}
+    marked = frozenset(aborted - set(plan.taken_back))
+    check = partial(_check_not_aborted, live, marked, run_token)
+    claim = partial(_wait_for_claim, live, desired, hls)
+    follow = partial(_follow, plan, live, desired, fleet)
+    await _run_steps(plan, live, desired, declarer, declarations, correct, claim, check, follow)
+    if not pulumi.runtime.is_dry_run():
+        await asyncio.to_thread(_delete, plan, live)
 
 
-Declarations = Mapping[str, Callable[[], pulumi.CustomResource]]
+def _delete(plan: UpdatePlan, live: LiveCluster) -> None:
+    """Delete what the plan deletes.
+
+    The engine deletes after the program, but only what its state has: after a lost state, or the import of an earlier
+    one, a removed release would go on receiving viewers.
+    """
+    workloads = [(change.workload.kind, change.workload.name) for change in plan.changes if change.action == "delete"]
+    objects = [(change.kind, change.name) for change in plan.objects if change.action == "delete"]
+    try:
+        for kind, name in (*workloads, *objects):
+            live.delete(cast("Kind", kind), name)
+    except UnreachableError as error:
+        raise pulumi.RunError(f"not deleted: {error}. Run `pulumi up` again.") from None
+
+
+Declarations = Mapping[str, Callable[[], object]]
 """By the name of a workload: declares it with everything that belongs to it."""
 
 
 def _declarations(
-    settings: StackSettings,
-    namespace: pulumi.Input[str],
+    plan: UpdatePlan,
+    live: LiveCluster,
+    desired: Desired,
+    declarer: Declarer,
+    fleet: EdgeFleet,
     hls: Hls | None,
-    port_names: Mapping[str, Mapping[int, str]],
     opts: pulumi.ResourceOptions,
-) -> tuple[Declarations, pulumi.CustomResource | None]:
-    """How to declare each workload, and the claim of HLS."""
-    fleet = EdgeFleet("srs-edge", settings, namespace, opts)
-    claim = None
-    declarations: dict[str, Callable[[], pulumi.CustomResource]] = {}
+) -> Declarations:
+    """How to declare each workload."""
+    declarations: dict[str, Callable[[], object]] = {}
     if hls:
-        hls.deploy()
-        claim = hls.claim
-        declarations[workloads.hls(settings).name] = lambda: hls.deployment
-    declarations[workloads.demo(settings).name] = lambda: DemoStream(DEMO, settings, namespace, opts).deployment
-    declarations[ORIGIN] = lambda: OriginCluster(ORIGIN, settings, namespace, port_names, claim, opts).stateful_set
-    for release in settings.edge.releases:
-        declarations[workloads.edges(settings, release).name] = partial(_edges, fleet, release)
-    return declarations, claim
+        hls.deploy()  # what mounts the claim depends on it
+    for release in desired.releases:
+        declarations[desired.edges(release).name] = partial(fleet.release, release)
+    for workload in desired.workloads_of(desired.origins):
+        declarations[workload.name] = partial(_origins, plan, live, desired, declarer, opts)
+    for workload in desired.workloads_of(desired.demo):
+        declarations[workload.name] = partial(DemoStream, DEMO, desired, declarer, opts)
+    return declarations
 
 
-def _edges(fleet: EdgeFleet, release: str) -> pulumi.CustomResource:
-    return fleet.release(release).deployment
+Follow = Callable[
+    [Sequence[Workload], Collection[str], Callable[[Sequence[str]], Awaitable[None]]], Awaitable[Sequence[Workload]]
+]
+"""See `_follow`."""
 
 
 async def _run_steps(
     plan: UpdatePlan,
     live: LiveCluster,
+    desired: Desired,
+    declarer: Declarer,
     declarations: Declarations,
+    correct: Callable[[], Awaitable[None]],
     wait_for_claim_of_hls: Callable[[], Awaitable[None]],
-    redact: Callable[[str], str],
+    check_not_aborted: Callable[[Workload], Awaitable[None]],
+    follow: Follow,
 ) -> None:
+    redact = desired.confs.redact
     declared: dict[Workload, pulumi.CustomResource] = {}
     corrections = {change.workload: change.unseen for change in plan.changes if change.unseen}
+
+    async def wait_again(releases: Sequence[str]) -> None:
+        again = {workload: resource for workload, resource in declared.items() if workload.release in releases}
+        await _wait(live, again, redact)
+
     for step in plan.steps:
-        for workload in step.declare:
-            declared[workload] = declarations[workload.name]()
-            if workload in plan.paused:
-                pulumi.log.info(
-                    f"{workload.title} is paused: its rolling update continues when paused is false",
-                    declared[workload],
-                )
+        left = step.declare
+        while left:
+            batch = await follow(left, _awaited_releases(plan, declared), wait_again)
+            for workload in batch:
+                await check_not_aborted(workload)
+                if not declarer.has(desired.workloads[workload]):
+                    declared_now = declarations[workload.name]()
+                    if isinstance(declared_now, Awaitable):
+                        await declared_now
+                declared[workload] = declarer.resource(desired.workloads[workload])
+                if workload in plan.paused:
+                    pulumi.log.info(
+                        f"{workload.title} is paused: its rolling update continues when paused is false",
+                        declared[workload],
+                    )
+            await correct()
+            for workload in batch:
+                await _correct(live, workload, declared[workload], corrections.get(workload, ()))
+            left = tuple(workload for workload in left if workload not in batch)
+            if left:
+                awaited = {workload: declared[workload] for workload in batch if workload not in plan.paused}
+                await _wait(live, awaited, redact)
         if step.claim:
             await wait_for_claim_of_hls()
-        await _wait(live, {workload: declared[workload] for workload in step.awaited}, corrections, redact)
-    unpaused = {workload: resource for workload, resource in declared.items() if workload not in plan.paused}
-    for workload, result in (await _wait(live, unpaused, corrections, redact)).items():
-        if result.unchecked:
-            pulumi.log.info(
-                f"{workload.title}: not checked whether its edges reach an origin: {redact(result.unchecked)}",
-                declared[workload],
-            )
+        await _wait(live, {workload: declared[workload] for workload in step.awaited}, redact)
+    waits = {workload: resource for workload, resource in declared.items() if workload in plan.awaited}
+    results = await _wait(live, waits, redact)
+    if unchecked := {workload.release: result.unchecked for workload, result in results.items() if result.unchecked}:
+        releases, reason = ", ".join(sorted(map(str, unchecked))), redact(next(iter(unchecked.values())))
+        pulumi.log.info(f"not checked whether the new edges of {releases} reach an origin: {reason}")
+    for workload, result in results.items():
         if result.running and workload.version:
             pulumi.log.warn(
                 f"{workload.title} runs SRS {format_version(result.running)}, and the config declares "
                 f"{format_version(workload.version)}: srs.conf and the warnings are for that; correct its `version`",
                 declared[workload],
             )
+    if any(change.action == "delete" and change.workload.release for change in plan.changes):
+        await follow((), _awaited_releases(plan, declared), wait_again)
+
+
+def _awaited_releases(plan: UpdatePlan, declared: Collection[Workload]) -> list[str]:
+    return [workload.release for workload in declared if workload.release and workload not in plan.paused]
+
+
+async def _follow(
+    plan: UpdatePlan,
+    live: LiveCluster,
+    desired: Desired,
+    fleet: EdgeFleet,
+    left: Sequence[Workload],
+    declared: Collection[str],
+    wait: Callable[[Sequence[str]], Awaitable[None]],
+) -> Sequence[Workload]:
+    """Which of the workloads that are left of a step are declared next, for the live fleet of now.
+
+    Autoscalers that their releases have no longer are deleted before. left: none before the engine deletes releases.
+    """
+    releases = [workload.release for workload in left if workload.release]
+    if pulumi.runtime.is_dry_run() or (left and not releases):
+        return left
+    try:
+        if retired := [item for item in plan.retired if item.release in releases]:
+            await retire(live, retired)
+        if desired.settings.edge.autoscaling is None:
+            return left
+        current, ready = await follow_fleet(live, desired, plan.binding.stacks, declared, wait)
+    except (AutoscalerError, UnreachableError) as error:
+        raise pulumi.RunError(f"{error}. No ready edge was removed for it; run `pulumi up` again.") from None
+    fleet.follow(current)
+    following = next_releases(releases, current, ready)
+    return [workload for workload in left if workload.release is None or workload.release in following]
+
+
+_DELETED = "was deleted during this update, after the engine had read it: run `pulumi up` again"
+
+
+async def _check_namespace(live: LiveCluster, resource: pulumi.CustomResource) -> None:
+    """End an update whose namespace was deleted while the engine refreshed, which then creates nothing in it.
+
+    Raises pulumi.RunError.
+    """
+    if pulumi.runtime.is_dry_run():
+        return
+    await resource.id.future()  # until the engine has applied it
+    with contextlib.suppress(UnreachableError):  # the waits report it
+        namespace = await asyncio.to_thread(live.live_namespace)
+        if namespace is None or "deletionTimestamp" in namespace["metadata"]:
+            raise pulumi.RunError(f"namespace {live.namespace} {_DELETED}")
+
+
+async def _check_not_aborted(live: LiveCluster, marked: frozenset[str], run_token: str, workload: Workload) -> None:
+    """Read the marks of an abort again before a release is declared: it would bring the release back.
+
+    marked: Deployments that were aborted before; the plan has decided about them. Raises pulumi.RunError.
+    """
+    if workload.release is None or pulumi.runtime.is_dry_run():
+        return
+    deployment = await asyncio.to_thread(live.deployment, workload.name)
+    if deployment and is_aborted(deployment) and workload.name not in marked:
+        raise pulumi.RunError(f"{workload.title} was taken out of rotation meanwhile (rollout abort)")
+    if run_token:
+        stored = await asyncio.to_thread(read_run, live)
+        if is_superseded(stored.record if stored else None, run_token):
+            raise pulumi.RunError("the rollout run of this update was aborted or taken over meanwhile")
+
+
+async def _origins(
+    plan: UpdatePlan, live: LiveCluster, desired: Desired, declarer: Declarer, opts: pulumi.ResourceOptions
+) -> None:
+    """Declare the origins, when new ones are ready next to those that they replace; a preview does not wait."""
+    origins = OriginCluster(ORIGIN, desired, declarer, opts)
+
+    def on_progress(message: str) -> None:
+        pulumi.log.info(desired.confs.redact(message), origins, ephemeral=True)
+
+    async def carry_out(
+        change: Callable[[], Awaitable[T]], applied_before: Sequence[pulumi.CustomResource], effect: str
+    ) -> T | None:
+        if pulumi.runtime.is_dry_run():
+            return None
+        for resource in applied_before:
+            await resource.id.future()  # until the engine has applied it
+        try:
+            return await change()
+        except (RolloutError, UnreachableError) as error:
+            pulumi.log.error(desired.confs.redact(str(error)), origins)
+            raise pulumi.RunError(
+                f"not ready: new origins. {effect}. "
+                "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
+            ) from None
+
+    if plan.origins.surges:
+        edges = [workload for workload in desired.workloads if workload.release is not None]
+        unchecked = await carry_out(
+            lambda: bring_up(live, desired.origin_set, plan.origins, edges, on_progress),
+            origins.needed,
+            "The earlier ones serve, and no publisher was dropped",
+        )
+        if unchecked:
+            pulumi.log.info(f"not checked whether the new origins accept a stream: {desired.confs.redact(unchecked)}")
+    origins.deploy()
+    if plan.origins.in_place:
+        await carry_out(
+            lambda: replace_in_place(live, desired.origin_set, plan.origins, on_progress),
+            [declarer.resource(desired.origin_set)],
+            "The other ones serve, and were not replaced",
+        )
 
 
 async def _wait(
     live: LiveCluster,
     resources: Mapping[Workload, pulumi.CustomResource],
-    corrections: Mapping[Workload, tuple[Change, ...]],
     redact: Callable[[str], str],
 ) -> dict[Workload, RolloutResult]:
     """Wait until workloads are ready, and return what was found out; a preview does not wait.
 
-    corrections: changes that the provider does not see. redact: removes secrets from the logs of pods.
+    redact: removes secrets from the logs of pods.
     """
     results: dict[Workload, RolloutResult] = {}
     if pulumi.runtime.is_dry_run():
@@ -178,7 +359,9 @@ async def _wait(
 
     async def wait(workload: Workload, resource: pulumi.CustomResource) -> None:
         await resource.id.future()  # until the engine has applied it
-        await _correct(live, workload, corrections.get(workload, ()))
+        with contextlib.suppress(UnreachableError):  # the wait reports it
+            if await asyncio.to_thread(live.object, workload.kind, workload.name) is None:
+                raise RolloutError(f"{workload.kind} {workload.name} {_DELETED}")
 
         def on_progress(message: str) -> None:
             pulumi.log.info(redact(message), resource, ephemeral=True)
@@ -208,25 +391,67 @@ async def _wait(
     return results
 
 
-async def _correct(live: LiveCluster, workload: Workload, changes: Sequence[Change]) -> None:
+async def _correct(
+    live: LiveCluster, workload: Workload, resource: pulumi.CustomResource, changes: Sequence[Change]
+) -> None:
     """Make the changes that the provider does not see, such as the end of a pause that was made by hand."""
-    if changes:
-        with contextlib.suppress(UnreachableError):  # the wait reports it
-            read = live.deployment if workload.kind == "Deployment" else live.stateful_set
-            if current := await asyncio.to_thread(read, workload.name):
-                await asyncio.to_thread(live.replace, applied(current, changes))
-
-
-async def _wait_for_claim(live: LiveCluster, settings: StackSettings, claim: pulumi.CustomResource | None) -> None:
-    """Wait until the claim of HLS is bound; a preview does not wait."""
-    if claim is None or pulumi.runtime.is_dry_run():
+    if not changes or pulumi.runtime.is_dry_run():
         return
-    await claim.id.future()  # until the engine has applied it
-    on_progress = partial(pulumi.log.info, resource=claim, ephemeral=True)
+    await resource.id.future()  # until the engine has applied it
+    read = live.deployment if workload.kind == "Deployment" else live.stateful_set
+    for _ in range(CORRECTIONS):
+        try:
+            current = await asyncio.to_thread(read, workload.name)
+            if current and not is_aborted(current):
+                await asyncio.to_thread(live.replace, applied(current, changes))
+        except ConflictError:
+            continue  # changed meanwhile, for example by its controller or an abort
+        except UnreachableError:
+            pass  # the wait reports it
+        return
+
+
+def _corrections(plan: UpdatePlan, desired: Desired) -> list[DesiredObject]:
+    """The objects in which the plan has found changes, except workloads."""
+    return [desired.objects[change.kind, change.name] for change in plan.objects if change.action == "update"]
+
+
+async def _correct_objects(live: LiveCluster, declarer: Declarer, pending: list[DesiredObject]) -> None:
+    """Make the changes of declared objects that the provider does not see, such as a key in a Service's selector.
+
+    pending: the objects; those that have been corrected are removed.
+    """
+    if pulumi.runtime.is_dry_run():
+        return
+    declared = [item for item in pending if declarer.has(item)]
+    for item in declared:
+        pending.remove(item)
+        resource = declarer.resource(item)
+        await resource.id.future()  # until the engine has applied it
+        try:
+            await asyncio.to_thread(_correct_object, live, item)
+        except UnreachableError as error:
+            pulumi.log.error(f"{item.kind} {item.name} cannot be corrected: {error}", resource)
+            raise pulumi.RunError(f"not corrected: {item.kind} {item.name}. Run `pulumi up` again.") from None
+
+
+def _correct_object(live: LiveCluster, item: DesiredObject) -> None:
+    kind = cast("Kind", item.kind)
+    if (current := live.object(kind, item.name)) and (changes := list(differences(item, current))):
+        live.correct(kind, item.name, correction(item, current, changes))
+
+
+async def _wait_for_claim(live: LiveCluster, desired: Desired, hls: Hls | None) -> None:
+    """Wait until the claim of HLS is bound; a preview does not wait."""
+    if hls is None or pulumi.runtime.is_dry_run():
+        return
+    await hls.claim.id.future()  # until the engine has applied it
+    on_progress = partial(pulumi.log.info, resource=hls.claim, ephemeral=True)
+    (nginx,) = desired.workloads_of(desired.hls)
     try:
-        await wait_for_claim(live, HLS_CLAIM, workloads.hls(settings), settings.hls.bind_timeout, on_progress)
+        await wait_for_claim(live, HLS_CLAIM, nginx, desired.settings.hls.bind_timeout, on_progress)
     except ClaimError as error:
-        pulumi.log.error(str(error), claim)
+        pulumi.log.error(str(error), hls.claim)
         raise pulumi.RunError(
             f"not bound: claim {HLS_CLAIM}. No origin and no edge was changed. "
             "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
@@ -244,7 +469,7 @@ async def _wait_for_addresses(
     failed: list[str] = []
     for load_balancer in load_balancers:
         exposed = load_balancer.exposed
-        if not isinstance(exposed.load_balancer, ExternalLoadBalancer):
+        if (timeout := exposed.load_balancer.address_wait) is None:
             continue
         resources = {exposed.name: load_balancer.service}
         if hls and exposed.name in hls.exposed:
@@ -252,17 +477,17 @@ async def _wait_for_addresses(
         for name, resource in resources.items():
             before = services.get(name)
             if pulumi.runtime.is_dry_run():
-                await _report_lost(live, load_balancer, resource, name, before)
+                await _report_lost(load_balancer, resource, name, before)
                 if host := address(before):
                     addresses[name] = host
                 continue
             await resource.id.future()  # until the engine has applied it
             try:
-                await _report_lost(live, load_balancer, resource, name, before)
+                await _report_lost(load_balancer, resource, name, before)
                 addresses[name] = await wait_for_address(
                     live,
                     name,
-                    exposed.load_balancer.address_timeout,
+                    timeout,
                     partial(pulumi.log.info, resource=resource, ephemeral=True),
                     await load_balancer.clb.address.future() if load_balancer.clb else None,
                 )
@@ -280,31 +505,49 @@ async def _wait_for_addresses(
 
 
 async def _report_lost(
-    live: LiveCluster, load_balancer: LoadBalancer, resource: pulumi.Resource, name: str, before: Object | None
+    load_balancer: LoadBalancer, resource: pulumi.Resource, name: str, before: Object | None
 ) -> None:
     """Warn about a CLB or an EIP that the provider has not found any more; the update gives its Service a new one.
 
     A released EIP: the provider removes it and its association from the state (resource_alicloud_eip_address.go and
     resource_alicloud_eip_association.go: `d.SetId("")` where they are not found).
     """
-    annotations: dict[str, str] = (before or {"metadata": {}})["metadata"].get("annotations") or {}
-    clb, exposed = load_balancer.clb, load_balancer.exposed.load_balancer
-    lost = annotations.get(f"{PREFIX}id")
-    if not clb or not lost:
+    clb, kind = load_balancer.clb, load_balancer.exposed.load_balancer
+    lost = kind.live_instance_id(before) if before else None
+    if not clb or not before or not lost:
         return
-    assert isinstance(exposed, SlbLoadBalancer)
-    had_eip = annotations.get(f"{PREFIX}external-ip-type") == "eip"
+    had_eip = kind.live_address_is_elastic(before)
     # None in a preview that would create it.
     lost_clb = await clb.created_id.future() != lost
-    lost_address = await clb.address.future() != annotations.get(ADDRESS, address(before))
+    # The controller removes the address of a released EIP from the status as soon as it looks; the annotation stays.
+    earlier = live_annotations(before).get(ADDRESS, address(before))
+    lost_address = await clb.address.future() != earlier
     where = f"of Service {name} does not exist any more in this region and account; another one replaces it"
-    changed = f", with another address than {address(before)}: check DNS" if lost_address else ""
+    changed = f", with another address than {earlier}: check DNS" if lost_address else ""
     if lost_clb:
         pulumi.log.warn(f"CLB {lost} {where}{changed}", resource)
-    elif had_eip and exposed.eip and lost_address:
-        pulumi.log.warn(f"EIP {address(before)} {where}{changed}", resource)
-    if lost_clb and exposed.eip is None and not pulumi.runtime.is_dry_run():
-        await asyncio.to_thread(live.release_address, name)
+    elif had_eip and clb.has_eip and lost_address:
+        pulumi.log.warn(f"EIP {earlier} {where}{changed}", resource)
+
+
+async def _release_addresses(live: LiveCluster, services: Mapping[str, Object], names: Sequence[str], clb: str) -> str:
+    """Remove the addresses of a lost CLB from its Services, before they get the id of another one; return the id.
+
+    In the other order the controller rejects the other CLB (see `LiveCluster.release_address`), and that an address
+    has been removed is no event for it: it would see that when it retries, up to 300 s later (service_controller.go,
+    `add`). services: the live ones before the update.
+    """
+    for name in names if not pulumi.runtime.is_dry_run() else ():
+        if (before := services.get(name)) is None:
+            continue
+        kind = live_kind(before)
+        # An elastic address goes on, and no CLB is rejected for it.
+        if kind.live_instance_id(before) not in (None, clb) and not kind.live_address_is_elastic(before):
+            try:
+                await asyncio.to_thread(live.release_address, name)
+            except UnreachableError as error:
+                raise pulumi.RunError(f"the address of Service {name} cannot be released: {error}") from None
+    return clb
 
 
 async def _report_warning(live: LiveCluster, resource: pulumi.Resource, name: str) -> None:

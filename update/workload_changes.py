@@ -1,22 +1,23 @@
 """What an update does to each workload: whether it rolls and why, scales, is created or deleted."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, cast
 
 from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
-from model import workloads
-from model.conf_file import ConfFile
-from model.pods import to_manifest
-from model.settings.stack import StackSettings
-from model.values import format_duration, natural_key, plural
-from model.workload_specs import change_cause, demo_spec, edge_spec, hls_spec, origin_spec
-from model.workloads import Workload
-from update.apply import Change, applied, apply_changes, unseen_changes
-from update.revisions import cannot_drain, outdated_pods
+from model.config.stack import StackSettings
+from model.config.values import format_duration, natural_key, plural
+from model.desired import workloads
+from model.desired.origin_drain import REVISION_ANNOTATION
+from model.desired.render import Desired
+from model.desired.workloads import Workload
+from update.object_changes import metadata_differences
+from update.origin_revisions import OriginPlan
+from update.prediction import Change, applied, apply_changes, masked, unseen_changes
+from update.revisions import drops_connections, outdated_pods
 
 CONF_CHANGES = "srs.conf"
 """The reason of a rolling update whose srs.conf changes."""
@@ -54,7 +55,7 @@ class WorkloadChange:
     fields: tuple[str, ...] = field(default=())
     """All changed fields, a line each."""
     unseen: tuple[Change, ...] = ()
-    """Those that the provider does not see (`update.apply.unseen_changes`)."""
+    """Those that the provider does not see (`update.prediction.unseen_changes`)."""
 
     @property
     def rolls(self) -> bool:
@@ -62,28 +63,67 @@ class WorkloadChange:
         return self.action == "roll"
 
 
-def workload_changes(settings: StackSettings, state: LiveState) -> tuple[WorkloadChange, ...]:
+def workload_changes(desired: Desired, state: LiveState, origins: OriginPlan) -> tuple[WorkloadChange, ...]:
     """What an update does to each workload: edges in natural order, then origins, HLS, demo, then removed ones."""
-    return (*_declared(settings, state), *_removed(settings, state))
-
-
-def _declared(settings: StackSettings, state: LiveState) -> Iterator[WorkloadChange]:
-    for release in sorted(settings.edge.releases, key=natural_key):
-        metadata = {"annotations": {"kubernetes.io/change-cause": change_cause(settings, release)}}
-        yield _change(
-            workloads.edges(settings, release),
-            {"metadata": metadata, "spec": to_manifest(edge_spec(settings, release))},
-            settings,
-            state,
-            settings.edge_conf(release),
-        )
-    yield _change(
-        workloads.origins(settings), {"spec": to_manifest(origin_spec(settings))}, settings, state, settings.origin_conf
+    declared = (
+        _origin_change(workload, item.compared, desired, state, origins)
+        if workload.kind == "StatefulSet"
+        else _change(workload, item.compared, desired, state)
+        for workload, item in desired.workloads.items()
     )
-    if settings.hls.enabled:
-        yield _change(workloads.hls(settings), {"spec": to_manifest(hls_spec(settings))}, settings, state)
-    if settings.demo.enabled:
-        yield _change(workloads.demo(settings), {"spec": to_manifest(demo_spec(settings))}, settings, state)
+    return (*declared, *_removed(desired.settings, state))
+
+
+def _origin_change(
+    workload: Workload, manifest: Object, desired: Desired, state: LiveState, plan: OriginPlan
+) -> WorkloadChange:
+    live = state.origins
+    after = int(manifest["spec"]["replicas"])
+    change = WorkloadChange(
+        workload,
+        "create",
+        0,
+        after,
+        plan.peak,
+        len(plan.ready),
+        terminated=len(plan.ready & plan.removed.keys()),
+        dropped=len(plan.ready & set(plan.dropped)),
+        grace_seconds=max(plan.removed.values(), default=0),
+    )
+    if live is None:
+        if not plan.live:
+            return change
+        left = plural(len(plan.removed), "pod")
+        reasons = (f"{left} of a deleted {workload.kind} {workload.name}, which will be replaced",)
+        return replace(change, action="roll", before=len(plan.removed), reasons=reasons)
+    before = _replicas(live)
+    changes = apply_changes(manifest, live)
+    by_hand = [item for item in metadata_differences(manifest["metadata"], live) if item.after is None]
+    changes += by_hand
+    shown, reasons, conf_diff = _reasons(workload, changes, desired, state)
+    action: Action = "none"
+    if plan.fresh and (plan.removed or before == after):
+        action = "roll"
+    elif before != after:
+        action = "scale"
+    elif changes:
+        action = "update"
+    if action == "roll" and not reasons:
+        count = plural(len(plan.removed or plan.fresh), "origin")
+        reasons = (
+            (f"{count} of an earlier revision",)
+            if before == after
+            else (f"{count} under other names: earlier origins still drain under those next to them",)
+        )
+    return replace(
+        change,
+        action=action,
+        before=before,
+        reasons=reasons,
+        conf_diff=conf_diff,
+        fields=tuple(str(item) for item in shown),
+        unseen=(*unseen_changes(changes), *by_hand),
+    )
 
 
 def _removed(settings: StackSettings, state: LiveState) -> Iterator[WorkloadChange]:
@@ -109,25 +149,26 @@ def _deleted(workload: Workload, live: Object, settings: StackSettings) -> Workl
         max(_replicas(live), _pods(live)),
         ready,
         terminated=ready,
-        dropped=ready if cannot_drain(live["spec"]["template"], settings) else 0,
+        dropped=ready if drops_connections(live["spec"]["template"], settings) else 0,
         grace_seconds=grace_seconds(live),
     )
 
 
-def _change(
-    workload: Workload, desired: Object, settings: StackSettings, state: LiveState, conf: ConfFile | None = None
-) -> WorkloadChange:
-    after = int(desired["spec"]["replicas"])
+def _change(workload: Workload, manifest: Object, desired: Desired, state: LiveState) -> WorkloadChange:
+    settings = desired.settings
+    after = int(manifest["spec"]["replicas"])
     live = state.get(workload.kind, workload.name)
     if live is None:
         return _created(workload, after, state)
-    changes = apply_changes(desired, live)
+    changes = apply_changes(manifest, live)
+    by_hand = [change for change in metadata_differences(manifest["metadata"], live) if change.after is None]
+    changes += by_hand
     template = [change for change in changes if change.path[:2] == ("spec", "template")]
     outdated = outdated_pods(workload, live, applied(live, template)["spec"]["template"], state, settings)
     before, ready = _replicas(live), ready_replicas(live)
     action: Action = "none"
     if (
-        not desired["spec"].get("paused")
+        not manifest["spec"].get("paused")
         and before
         and after
         and (outdated.pods or (template and not outdated.current))
@@ -138,12 +179,8 @@ def _change(
     elif changes:
         action = "update"
     removed = max(0, ready - after)
-    dropped = removed if cannot_drain(live["spec"]["template"], settings) else 0
-    conf_diff: tuple[str, ...] = ()
-    if template and conf:
-        earlier = settings.redact(conf.without_secrets(state.confs.get(workload.name, "")))
-        conf_diff = tuple(_conf_diff(earlier, conf.shown))
-    reasons = tuple(dict.fromkeys(_reason(change, bool(conf_diff)) for change in template))
+    dropped = removed if drops_connections(live["spec"]["template"], settings) else 0
+    shown, reasons, conf_diff = _reasons(workload, changes, desired, state)
     if action == "roll" and not reasons:
         reasons = (f"{plural(outdated.pods, 'pod')} of an earlier revision",)
     return WorkloadChange(
@@ -158,9 +195,26 @@ def _change(
         reasons,
         conf_diff,
         grace_seconds(live),
-        tuple(str(change) for change in changes),
-        tuple(unseen_changes(changes)),
+        tuple(str(change) for change in shown),
+        (*unseen_changes(changes), *by_hand),
     )
+
+
+def _reasons(
+    workload: Workload, changes: Sequence[Change], desired: Desired, state: LiveState
+) -> tuple[list[Change], tuple[str, ...], tuple[str, ...]]:
+    """The changes without secrets, why those of the pod template roll a workload, and the diff of its srs.conf."""
+    conf = desired.conf(workload)
+    conf_diff: tuple[str, ...] = ()
+    if conf and any(change.path[:2] == ("spec", "template") for change in changes):
+        earlier = desired.confs.redact(conf.without_secrets(state.confs.get(workload.name, "")))
+        conf_diff = tuple(_conf_diff(earlier, conf.shown))
+    key = "edge" if workload.release is not None else "origin" if conf else ""
+    shown = [masked(change) if key in desired.settings.secret_keys else change for change in changes]
+    template = [
+        change for change in shown if change.path[:2] == ("spec", "template") and change.path[-1] != REVISION_ANNOTATION
+    ]
+    return shown, tuple(dict.fromkeys(_reason(change, bool(conf_diff)) for change in template)), conf_diff
 
 
 def _created(workload: Workload, after: int, state: LiveState) -> WorkloadChange:

@@ -94,6 +94,7 @@ def fake_images(tools: Tools, folder: Path) -> Path:
     binary = tools.binaries["streaming"]
     links = [
         f"{SRS_HOME}/objs/srs",
+        "/bin/bash",  # for the hooks of origins
         "/bin/kill",
         "/bin/sh",  # for the encoder, whose command is a loop around ffmpeg
         "/usr/sbin/nginx",

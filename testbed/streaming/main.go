@@ -26,6 +26,7 @@ var programs = map[string]func(){
 	// The images of the dev stack; srs is objs/srs in those of SRS.
 	"srs":     fakesrs.Main,
 	"fakesrs": fakesrs.Main,
+	"bash":    fakesrs.Bash,
 	"nginx":   companions.Nginx,
 	"sh":      companions.Encoder,
 	"kill":    kill,

@@ -31,7 +31,7 @@ func program(t *testing.T, name string) (*exec.Cmd, *bytes.Buffer) {
 }
 
 func TestWrongNamesAndWrongUsePrintOneLine(t *testing.T) {
-	for name, want := range map[string]string{"/bin/nonsense": "the names are fakesrs, kill, ", "/bin/rtmp-load": "nothing to do", "/bin/kill": "usage: kill"} {
+	for name, want := range map[string]string{"/bin/nonsense": "the names are bash, fakesrs, kill, ", "/bin/rtmp-load": "nothing to do", "/bin/kill": "usage: kill"} {
 		cmd, stderr := program(t, name)
 		cmd.Run()
 		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(stderr.String(), want) || strings.Count(stderr.String(), "\n") != 1 {

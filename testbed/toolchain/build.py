@@ -117,7 +117,7 @@ class GoBuilder:
                 self._copy(go, build, source, module, path, source / name)
             self._download_modules(go, build, source, on_progress)
             flags = " ".join(["-s", "-w", *[f"-X {name}={value}" for name, value in build.variables.items()]])
-            command = ["build", "-ldflags", flags, "-o", str(scratch / build.output), build.package]
+            command = ["build", "-v", "-ldflags", flags, "-o", str(scratch / build.output), build.package]
             self._run(go, build, source, command, on_progress)
             for name, (module, path) in build.files.items():
                 self._copy(go, build, source, module, path, scratch / name)

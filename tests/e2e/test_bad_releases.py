@@ -89,6 +89,17 @@ def test_edges_that_are_ready_and_play_nothing_fail_the_update(
     assert ".svc.cluster.wrong:1935 to=5000ms : get address info" in failed.output
     assert "check srs:kubernetes.clusterDomain" in failed.output
     del stack.config["kubernetes"]["clusterDomain"]
+    stack.config["edge"]["rolloutTimeout"] = "45s"  # SRS waits 30 s for the hook
+    serving_release = copy.deepcopy(stack.config["edge"]["releases"])
+    hook = f"http_hooks {{ enabled on; on_play http://{UNREACHABLE}/play?key=hunter2; }}"
+    in_place(stack, new, old, srs={"vhostDirectives": hook})
+    failed = stack.update()
+    assert not failed.ok
+    unanswered = [line for line in failed.output.splitlines() if "hook on_play gives no answer" in line]
+    assert unanswered, failed.output
+    assert not any("hunter2" in line for line in unanswered), "the URL of a hook may be secret"
+    assert "check the URL of http_hooks" in failed.output
+    stack.config["edge"]["releases"] = serving_release
     stack.config["edge"]["rolloutTimeout"] = "90s"
     assert "not checked" not in stack.must_update().output
     good, serving = copy.deepcopy(stack.config), stack.endpoints()

@@ -79,7 +79,7 @@ def test_the_articles_cluster_comes_under_the_program(stack: LiveStack, audience
         assert "--cascade=orphan" in migration.next_commands()
         preview = stack.preview().output
         assert "takes over Service srs-edge-service, Service socs (created with kubectl)" in preview
-        assert "Each origin drops its publishers once; they reconnect." in preview
+        assert "3 origins will drop publishers once; they reconnect." in preview
         assert "edge release r7: create, 4 edges, 0 % -> 50 % of new viewers" in preview
         stack.must_update()
         assert stack.endpoints() == article | stack.pod_names("run=srs-edge-r7")

@@ -2,6 +2,7 @@
 
 import subprocess
 
+from e2e.expectations import assert_undisturbed
 from e2e.live_stack import EDGES, LiveStack
 from e2e.viewers import Audience
 from stack import eventually
@@ -38,8 +39,8 @@ def test_a_node_can_be_drained_while_a_removed_release_drains(stack: LiveStack, 
         assert draining.wait(60) == 0, draining.stdout.read() if draining.stdout else ""
     finally:
         stack.kubectl("uncordon", "node-2")
-    assert stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 2
-    # If an origin was on that node, its encoder was dropped and players had a silence, as in test_outages.
-    assert viewers.record.dropped_players == []
-    assert viewers.record.failed_samples == []
+    # Of two origins, the one on that node was evicted. It kept its encoder, and is replaced now.
+    eventually(lambda: len(stack.pod_names("app=srs-origin")) == 2, 60)
+    eventually(lambda: stack.get("statefulset", "srs-origin")["status"]["readyReplicas"] == 2, 60)
+    assert_undisturbed(viewers.record)
     assert viewers.minimum_ready >= EDGES - 1, "the budget allows one edge less"

@@ -1,4 +1,4 @@
-"""Edges reach the origins through one Service: streams are spread, and neither their number nor a full one matters."""
+"""Origins: an update drops no encoder, streams are spread, and neither their number nor a full one matters."""
 
 import json
 import subprocess
@@ -18,29 +18,108 @@ STREAMS = 24
 """Streams that are published at the same time. By chance, one of two origins has fewer than 2 of them in 1 of 300,000
 runs."""
 
-SILENCE = 15.0
-"""Maximum silence of a player in seconds when its origin restarts, as in test_outages."""
+ORIGINS = "app=srs-origin"
 
 
-def test_streams_are_spread_and_another_number_of_origins_drops_no_viewer(stack: LiveStack, audience: Audience) -> None:
-    """Two origins, then three: they restart one by one"""
+def encoders(stack: LiveStack, streams: int) -> Viewers:
+    """Encoders of other streams, without players."""
+    return Viewers(stack.cluster, Size(0, 0), publish=False, more_streams=streams)
+
+
+def test_an_update_of_the_origins_drops_no_encoder(stack: LiveStack, audience: Audience, old: str, new: str) -> None:
+    """Origins: another image, another srs.conf, back during the drain, a killed update, 2 to 4 to 1"""
     stack.must_update()
-    edges = stack.pod_names()
-    with Viewers(stack.cluster, Size(0, 0), publish=False, more_streams=STREAMS):
-        by_origin = {origin: stack.rtmp_connections(origin) for origin in stack.pod_names("app=srs-origin")}
+    with audience() as viewers, encoders(stack, 6) as others:
+        first = stack.pod_names(ORIGINS)
+        assert first == {"srs-origin-0", "srs-origin-1"}
+        viewers.step("another image, and one edge more")
+        stack.config["origin"]["image"] = new
+        stack.config["edge"]["replicas"] += 1  # its first viewer finds the stream of a draining origin
+        assert "not checked" not in stack.must_update().output
+        assert stack.pod_names(ORIGINS) == {"srs-origin-2", "srs-origin-3"}
+        assert stack.pods(ORIGINS, terminating=True), "origins with encoders drain"
+        viewers.step("another srs.conf during the drain")
+        stack.config["origin"]["srs"] = {"maxConnections": 900}
+        stack.must_update()
+        viewers.step("back during the drain")
+        del stack.config["origin"]["srs"]
+        stack.config["origin"]["image"] = old
+        stack.must_update()
+        viewers.step("another image, killed")
+        stack.config["origin"]["image"] = new
+        update = stack.start_update()
+        eventually(lambda: len(stack.pod_names(ORIGINS)) > 2, 60)
+        stack.kill(update)
+        viewers.step("and back")
+        stack.config["origin"]["image"] = old
+        stack.must_update()
+        edges = stack.pod_names()
+        for replicas in (4, 1):
+            viewers.step(f"{replicas} origins")
+            stack.config["origin"]["replicas"] = replicas
+            stack.must_update()
+            assert len(stack.pod_names(ORIGINS)) == replicas
+        assert stack.pod_names() == edges, "another number of origins replaces no edge"
+        viewers.count(5)
+        assert viewers.silent() == 0
+        assert {item["pod"] for item in json.loads(stack.rollout("draining", "--json").stdout)} >= {
+            "srs-origin-0"
+        } & first
+    assert others.record.dropped == []
+    assert others.record.failed == []
+    assert_all_connected(others.record)
+    assert_undisturbed(viewers.record)
+    stack.wait_until_drained(ORIGINS, 30)
+
+
+def test_an_origin_that_accepts_no_stream_drops_nobody(stack: LiveStack, audience: Audience) -> None:
+    """New origins are ready, and their hook gives no answer"""
+    stack.must_update()
+    with audience() as viewers, encoders(stack, 6) as others:
+        serving = stack.pod_names(ORIGINS)
+        hooks = "http_hooks { enabled on; on_publish http://127.0.0.1:9/none; }"
+        stack.config["origin"]["srs"] = {"vhostDirectives": hooks}
+        failed = stack.update()
+        assert not failed.ok
+        assert "srs-origin-2 is ready and not usable" in failed.output
+        assert "hook on_publish gives no answer" in failed.output
+        eventually(lambda: stack.pod_names(ORIGINS) == serving, 10)
+        del stack.config["origin"]["srs"]
+        stack.must_update()
+        assert stack.pod_names(ORIGINS) == serving
+    assert others.record.dropped == []
+    assert_undisturbed(viewers.record)
+
+
+def test_without_a_drain_an_update_of_the_origins_drops_encoders(stack: LiveStack, new: str) -> None:
+    """The control of the test above"""
+    stack.config["origin"]["drain"] = {"deregister": "0s", "timeout": "0s"}
+    stack.must_update()
+    with encoders(stack, 6) as others:
+        stack.config["origin"]["image"] = new
+        stack.must_update()
+        eventually(lambda: len(others.record.dropped) >= 6, 30)
+
+
+def test_an_encoder_longer_than_the_drain_is_dropped_at_its_end(stack: LiveStack, new: str) -> None:
+    """origin.drain.timeout is shorter than a stream"""
+    stack.config["origin"]["drain"] = {"deregister": "1s", "timeout": "60s"}
+    stack.must_update()
+    with encoders(stack, 6) as others:
+        started = time.time()
+        stack.config["origin"]["image"] = new
+        stack.must_update()
+        eventually(lambda: len(others.record.dropped) >= 6, 90)
+        assert others.record.dropped[0]["t"] - started > 1 + 60
+
+
+def test_streams_are_spread(stack: LiveStack) -> None:
+    """Edges publish to the origins through one Service"""
+    stack.must_update()
+    with encoders(stack, STREAMS):
+        by_origin = {origin: stack.rtmp_connections(origin) for origin in stack.pod_names(ORIGINS)}
         assert sum(by_origin.values()) >= STREAMS
         assert min(by_origin.values()) >= 2, by_origin
-    with audience() as viewers:
-        viewers.step("3 origins")
-        stack.config["origin"]["replicas"] = 3
-        stack.must_update()
-        viewers.count(SILENCE)
-        assert viewers.silent() == 0, "all players have media again"
-    assert stack.pod_names() == edges, "no edge is replaced"
-    assert viewers.record.dropped_players == []
-    assert viewers.record.failed_samples == []
-    assert viewers.record.longest_silence < SILENCE
-    assert_all_connected(viewers.record)
 
 
 def test_full_origins_keep_their_streams(stack: LiveStack, size: Size, old: str, new: str) -> None:
@@ -109,7 +188,7 @@ def is_rejected(encoder: Viewers) -> bool:
     return encoder.record.summary["publishers"] == 0
 
 
-def test_a_hook_decides_who_publishes(stack: LiveStack) -> None:
+def test_a_hook_decides_who_publishes(stack: LiveStack, new: str) -> None:
     """publish.hook, with a secret: encoders through the edges, then, with publish.exclusive, at the origins"""
     nobody, cluster = Size(0, 0), stack.cluster
     with hook(stack) as asked:
@@ -129,8 +208,10 @@ def test_a_hook_decides_who_publishes(stack: LiveStack) -> None:
         assert is_rejected(Viewers(cluster, nobody, False, settle=False)), "edges reject every encoder"
         assert is_rejected(Viewers(cluster, nobody, False, publish=False, settle=False, more_streams=1, rtmp=origins))
         with Viewers(cluster, nobody, rtmp=origins) as encoder, Viewers(cluster, Size(4, 0), publish=False) as viewers:
-            pass
+            stack.config["origin"]["image"] = new
+            stack.must_update()
+        assert encoder.record.dropped == viewers.record.dropped == []
         assert_all_connected(encoder.record)
         assert_all_connected(viewers.record)
-    asks = [f"/publish?key=hunter2 on_publish {stream}".split() for stream in ("livestream", "livestream-0")]
-    assert asked == [asks[0], asks[1], asks[1], asks[0]]
+    streams = ("livestream", "livestream-0", "srs-probe", "livestream-0", "livestream", "srs-probe")
+    assert asked == [f"/publish?key=hunter2 on_publish {stream}".split() for stream in streams]

@@ -196,7 +196,7 @@ def remove_grace_settings(stack: LiveStack) -> None:
     source = model.resolve()
     model.unlink()
     shutil.copytree(source, model)
-    renderer: Path = model / "srs_conf.py"
+    renderer: Path = model / "srs" / "conf.py"
     text = renderer.read_text()
     assert '"force_grace_quit on"' in text
     renderer.write_text(text.replace('"force_grace_quit on"', '"force_grace_quit off"'))

@@ -1,6 +1,6 @@
 """The SRS version of an image, and its capabilities."""
 
-from model.srs_version import KEEPS_DEAD_STREAMS, Version, capabilities, format_version, parse_version
+from model.srs.versions import KEEPS_DEAD_STREAMS, Version, capabilities, format_version, parse_version
 
 
 def version_of(image: str) -> str:

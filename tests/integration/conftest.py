@@ -3,7 +3,8 @@
 All workers of a run share one cluster. Its state folder is not that of `make up`, so both can run at the same time.
 It is deleted at the end of the run, however that ends.
 
-One worker runs all tests of a file with a shared set-up, in order; other tests go to any worker.
+One worker runs all tests of a file with a shared set-up, in order; other tests go to any worker. The nodes are shared
+by all: who changes or counts them asks for the fixture `nodes`.
 """
 
 import os
@@ -25,10 +26,14 @@ ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".testbed-tests"
 GUARD = pytest.StashKey[ExitStack]()
 SHARED_SETUP = (
+    "test_abort_update.py",
+    "test_autoscaled_fleet.py",
     "test_edits.py",
     "test_embedded_cluster.py",
+    "test_cloud_controller.py",
     "test_declared_objects.py",
     "test_prod_clb.py",
+    "test_roles.py",
     "test_prod_committed.py",
     "test_rollout.py",
 )

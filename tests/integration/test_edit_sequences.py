@@ -57,9 +57,11 @@ from edit_sequences import (
     sequences,
     settings_of,
 )
+from model.desired.confs import mounted_confs
+from model.desired.render import render
 from stack import STATE, DevStack, Result, config_maps, eventually
 from testbed.cluster import EmbeddedCluster
-from update.autoscaling import keep_autoscaled_replicas
+from update.kept import read_kept
 from update.plan import plan
 
 SEQUENCES = int(os.environ.get("EDIT_SEQUENCES", "3"))
@@ -295,10 +297,7 @@ class Runner:
             case Autoscaler(release):
                 deployment = f"srs-edge-{release}-deploy"
                 if "autoscaled" in stack.kubectl("autoscale", "deploy", deployment, "--min=1", "--max=9", check=False):
-                    if stack.edited["edge"]["releases"].get(release, {}).get("autoscaled"):
-                        self._update(stack.edited)
-                    else:
-                        self._must_be_rejected(stack.edited, f"HorizontalPodAutoscaler {deployment} scales the release")
+                    self._must_be_rejected(stack.edited, f"conflicts with HorizontalPodAutoscaler {deployment} on")
                     stack.kubectl("delete", "hpa", deployment)
             case Kubectl(arguments):
                 stack.kubectl(*arguments, check=False)
@@ -423,11 +422,11 @@ class Runner:
         config = self.stack.rendered()
         config["kubernetes"]["kubeconfig"] = str(self.stack.kubeconfig)
         settings = settings_of(config)
-        if settings.has_secret_confs:
-            settings = settings.with_conf_key(self.stack.conf_key())
+        key = self.stack.conf_key() if mounted_confs(settings, "").have_secrets else ""
         state = read_state(LiveCluster(settings.kubernetes))
-        settings = keep_autoscaled_replicas(settings, state)
-        update = plan(settings, state, f"organization/srs/{self.stack.stack_name}", None)
+        stack = f"organization/srs/{self.stack.stack_name}"
+        desired = render(settings, read_kept(settings, state, key, [stack]), stack)
+        update = plan(desired, state, None)
         return [
             f"{change.workload.name}: {change.action} {change.fields}"
             for change in update.changes

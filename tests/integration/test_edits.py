@@ -98,19 +98,24 @@ def test_another_stack_cannot_take_over_the_namespace(unchanged: DevStack, tmp_p
     assert "(of stack organization/srs/dev). Choose another namespace" in update.output
 
 
-def test_an_autoscaler_on_a_release_is_rejected_or_respected(unchanged: DevStack) -> None:
+def test_a_foreign_autoscaler_on_a_release_is_rejected(unchanged: DevStack) -> None:
     unchanged.kubectl("autoscale", "deployment", "srs-edge-r5-deploy", "--min=1", "--max=9")
     try:
         update = unchanged.update()
         assert not update.ok
-        assert "must be true, because HorizontalPodAutoscaler srs-edge-r5-deploy scales the release" in update.output
-        unchanged.config["edge"]["releases"]["r5"]["autoscaled"] = True
-        unchanged.config["edge"]["replicas"] = 8
-        output = unchanged.preview().output
-        assert "edge release r5: unchanged, 3 edges" in output
-        assert "edge release r6: scale, 1 -> 2 edges" in output
+        assert "conflicts with HorizontalPodAutoscaler srs-edge-r5-deploy on the edges of release r5" in update.output
     finally:
         unchanged.kubectl("delete", "hpa", "srs-edge-r5-deploy")
+
+
+def test_autoscaling_without_a_metrics_api_is_rejected(unchanged: DevStack) -> None:
+    edge = unchanged.config["edge"]
+    del edge["replicas"]
+    edge["autoscaling"] = {"minimum": 4, "maximum": 9, "metric": "cpu", "target": "600m"}
+    update = unchanged.update()
+    assert not update.ok
+    assert "edge.autoscaling.metric: 'cpu' needs the API metrics.k8s.io" in update.output
+    assert "install metrics-server" in update.output
 
 
 @pytest.mark.parametrize(
@@ -123,9 +128,11 @@ def test_an_autoscaler_on_a_release_is_rejected_or_respected(unchanged: DevStack
         ("srs", {"maxConnections": 500}),
     ],
 )
-def test_a_preview_announces_every_restart_of_the_origins(unchanged: DevStack, path: str, value: Any) -> None:
+def test_a_preview_announces_that_origins_are_replaced(unchanged: DevStack, path: str, value: Any) -> None:
     unchanged.config["origin"][path] = value
-    assert "each drops its publishers once" in unchanged.preview().output
+    output = unchanged.preview().output
+    assert "Publishers stay connected: 1 origin will drain, for up to 12h35s." in output
+    assert "Up to 2 origins will exist at the same time." in output
 
 
 def test_a_preview_announces_a_longer_drain_with_the_limit_of_open_connections(unchanged: DevStack) -> None:
@@ -201,8 +208,8 @@ def test_the_articles_objects_are_taken_over_on_request_only(stack: DevStack, tm
     stack.config["hls"] = {"enabled": True, "storageClass": "testbed-rwx", "size": "1Gi"}
     stack.releases(r5=release("v4.0.5", 1))
     assert (
-        "already has 5 objects under the stack's names that would be overwritten: Service srs-edge-service, Service "
-        "socs, StatefulSet srs-origin, Deployment srs-edge-r5-deploy, Deployment nginx-origin-deploy (created with "
+        "already has 5 objects under the stack's names that would be overwritten: Service srs-edge-service, Deployment "
+        "srs-edge-r5-deploy, Service socs, StatefulSet srs-origin, Deployment nginx-origin-deploy (created with "
         "kubectl). kubernetes.adopt: true takes over"
     ) in stack.update().output
     stack.config["kubernetes"]["adopt"] = True

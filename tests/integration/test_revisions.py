@@ -1,5 +1,7 @@
 """A change of a release rolls that release only, and `kubectl rollout history` shows every change."""
 
+import json
+
 from stack import DevStack, eventually, release
 
 
@@ -54,6 +56,32 @@ def test_history_shows_each_change_and_undo_finds_the_old_config(stack: DevStack
     stack.config["edge"]["replicas"] = 2
     stack.must_update()
     assert len(history(stack, "r5")) == 3, "another number of replicas creates no revision"
+
+
+def test_a_configuration_is_kept_as_long_as_its_revision(stack: DevStack) -> None:
+    def configurations() -> set[str]:
+        return {item["metadata"]["name"] for item in stack.get("configmaps", "-l", "app=srs-edge-r5")["items"]}
+
+    stack.releases(r5=release("v4.0.6", 1))
+    stack.must_update()
+    (first,) = configurations()
+    stack.releases(r5=release("v4.0.6", 1, srs={"maxConnections": 2000}))
+    stack.must_update()
+    assert first in configurations()
+
+    # As the controller does for a revision beyond the limit.
+    (old,) = (
+        item["metadata"]["name"]
+        for item in stack.get("replicasets")["items"]
+        if first in json.dumps(item["spec"]["template"])
+    )
+    stack.kubectl("delete", "replicaset", old)
+    for pod in stack.pods(terminating=True):
+        stack.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+    assert f"ConfigMap {first}: delete" in stack.preview().output
+    stack.must_update()
+    (second,) = configurations()
+    assert second != first
 
 
 def test_a_rolling_update_can_be_paused_and_resumed(stack: DevStack) -> None:

@@ -97,6 +97,22 @@ def test_an_update_after_a_lost_state_leaves_no_stale_field(stack: DevStack) -> 
     assert stack.must_update().changes == {}
 
 
+def test_a_release_that_was_removed_after_a_lost_state_is_deleted(stack: DevStack) -> None:
+    """The engine deletes only what its state has, and the plan says that the release is deleted."""
+    stack.releases(r5=release("v4.0.5", 1))
+    empty = stack.stack.export_stack()
+    stack.releases(r5=release("v4.0.5", 3), r6=release("v4.0.6", 1))
+    stack.must_update()
+    stack.stack.import_stack(empty)
+
+    stack.releases(r5=release("v4.0.5", 1))
+    assert "edge release r6: delete" in stack.preview().output
+    stack.must_update()
+    assert stack.replicas() == {"r5": 4}
+    assert not stack.pods("run=srs-edge-r6")
+    assert stack.must_update().changes == {}
+
+
 def test_a_removed_release_can_be_restored_while_its_pods_drain(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 1), r6=release("v4.0.6", 1))
     before = copy.deepcopy(stack.config)

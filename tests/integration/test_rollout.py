@@ -3,63 +3,23 @@
 The tests run in order and build on each other; together they take about a minute.
 """
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-import yaml
 
 from cluster.live import LiveCluster
-from rollout.rotation import take_out
-from rollout.run_state import RunState
-from rollout.stack_file import StackFile
+from cluster.run_record import read_run
+from model.run_record import RunRecord
+from rollout.canary.run_state import RunHolder
+from rollout.stack.stack_file import StackFile
+from rollout_operator import Operator
 from stack import NAME, READY_AFTER, ROOT, STATE, DevStack, eventually, release
 from testbed.cluster import EmbeddedCluster
 
-SLOW = {"podAnnotations": {READY_AFTER: "4s"}}
+SLOW = {"podAnnotations": {READY_AFTER: "8s"}}
 """An update waits for these edges, and can be aborted meanwhile."""
-
-
-class Operator:
-    """Runs `rollout` and git in the folder of a stack."""
-
-    def __init__(self, stack: DevStack) -> None:
-        self.stack = stack
-        self.file = stack.folder / f"Pulumi.{NAME}.yaml"
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """The output of a verb; the errors and the progress are in it."""
-        return self._run(*arguments, code=code, stderr=subprocess.STDOUT)
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self._run(*arguments, "--json", code=code, stderr=subprocess.PIPE))
-
-    def _run(self, *arguments: str, code: int, stderr: int) -> str:
-        done = subprocess.run(
-            [str(ROOT / "bin/rollout"), *arguments, "--stack", NAME],
-            cwd=self.stack.folder,
-            env={**os.environ, **self.stack.variables},
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, f"{done.stdout}{done.stderr or ''}"
-        assert "Traceback" not in done.stdout
-        return done.stdout
-
-    def git(self, *arguments: str) -> str:
-        identity = ["-c", "user.name=Operator", "-c", "user.email=operator@example.com"]
-        command = ["git", *identity, *arguments]
-        return subprocess.run(command, cwd=self.stack.folder, check=True, capture_output=True, text=True).stdout
-
-    def weights(self) -> dict[str, int]:
-        releases = yaml.safe_load(self.file.read_text())["config"]["srs:edge"]["releases"]
-        return {name: settings["weight"] for name, settings in releases.items()}
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +30,7 @@ def operator(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory)
     stack.must_update()
     created = Operator(stack)
     created.file.write_text(f"# 集群\n{created.file.read_text()}")
-    created.git("init", "--quiet")
-    created.git("config", "user.name", "Operator")
-    created.git("config", "user.email", "operator@example.com")
-    created.git("add", created.file.name)
-    created.git("commit", "--quiet", "-m", "Canary r6")
+    created.commit_first("Canary r6")
     yield created
     stack.clean_up()
 
@@ -93,38 +49,55 @@ def test_status_shows_releases_origins_and_the_plan(operator: Operator) -> None:
 
 
 def test_an_abort_takes_the_canary_out_at_once_and_keeps_it_out(operator: Operator) -> None:
-    stack, before = operator.stack, operator.file.read_bytes()
+    stack = operator.stack
     (canary,) = [name for name in stack.pod_names() if "-r6-" in name]
-    # As `rollout run` leaves it, killed after a step.
-    RunState(
-        release="r6", steps=(50,), index=0, stack_file_before=before.replace(b"weight: 25", b"weight: 0"),
-        started_at=datetime(2026, 1, 1, tzinfo=UTC), pid=2**22 + 1,
-    ).write(stack.folder, NAME)  # fmt: skip
-    assert "rollout run` of release r6 is open" in operator.run("promote", "--release", "r6", "--yes", code=3)
+    # As `rollout run` leaves it, killed in a step.
+    live = LiveCluster(StackFile.of(stack.folder, NAME).kubernetes)
+    weights = {"before": {"r5": 100, "r6": 0}, "of the step": {"r5": 50, "r6": 50}}
+    run = RunHolder.begin(
+        live,
+        RunRecord(
+            release="r6",
+            steps=(50,),
+            index=0,
+            is_new=False,
+            weights_before=weights["before"],
+            weights=weights["of the step"],
+        ),
+    )
+    assert "a rollout run of release r6 (step 1 of 1, since" in operator.run(
+        "promote", "--release", "r6", "--yes", code=3
+    )
     stack.config["edge"]["releases"] |= {"r5": release("v4.0.5", 50), "r6": release("v4.0.6", 50, **SLOW)}
     # An update in progress ends itself, before it scales the other release down.
+    stack.variables["SRS_RUN_TOKEN"] = run.record.token
     with stack.watched_endpoints() as ready:
         update = stack.start_update()
         eventually(lambda: stack.get("deployment", "srs-edge-r6-deploy")["spec"]["replicas"] == 2)
-        aborted = operator.json("abort")
+        aborted, seconds = operator.timed_abort()
         update.wait()
-    assert aborted["seconds"] < 5, "2 s without the load of other tests"
+    del stack.variables["SRS_RUN_TOKEN"]
+    assert seconds < 5, "2 s without the load of other tests"
     assert canary in aborted["edges"]
     assert aborted["remaining"]["desired"] == 4
-    assert operator.file.read_bytes() == before.replace(b"weight: 25", b"weight: 0"), "the bytes of before the run"
+    assert operator.weights() == weights["before"], "the inverse of what the run has written"
     assert stack.replicas() == {"r5": 4, "r6": 0}
     assert not stack.get("deployment", "srs-edge-r6-deploy")["spec"].get("paused")
     assert all("-r5-" in name for name in stack.endpoints())
     assert min(ready) >= 3, "the edges of r5 served all the time"
-    assert not RunState.path(stack.folder, NAME).exists()
+    assert read_run(live) is None
 
 
 def test_an_aborted_release_stays_out_until_it_is_changed_or_resumed(operator: Operator) -> None:
     stack = operator.stack
     operator.git("checkout", "--", operator.file.name)
     stack.stack.up()
-    live = LiveCluster(StackFile.of(stack.folder, NAME).kubernetes)
-    (name,) = take_out(live, "r6")
+    backend = stack.variables["PULUMI_BACKEND_URL"]
+    stack.variables["PULUMI_BACKEND_URL"] = "https://127.0.0.1:9"
+    out = operator.run("abort", "--release", "r6", "--yes", code=1)
+    stack.variables["PULUMI_BACKEND_URL"] = backend
+    assert "release r6 is out of rotation after" in out, "without a call of the backend, which does not answer"
+    (name,) = stack.pod_names("app=srs-edge-aborted")
     assert name not in stack.endpoints()
     stack.kubectl("delete", "pod", "--grace-period=0", "--force", name)
     eventually(lambda: stack.replicas()["r6"] == 1)
@@ -203,12 +176,12 @@ def test_an_interrupted_run_is_resumed_and_a_second_one_rejected(operator: Opera
     eventually(lambda: "r7" in stack.replicas(), 60)
     process.kill()  # the update runs on
     process.wait()
-    assert "rollout run` of release r7 is open" in operator.run(*options, code=3)
+    assert "a rollout run of release r7 (step 1 of 2" in operator.run(*options, code=3)
     resumed = operator.json("resume")
     assert resumed["result"] == "complete"
     assert [step["percent"] for step in resumed["steps"]] == [25, 50]
     assert stack.replicas()["r7"] == 2
-    assert not RunState.path(stack.folder, NAME).exists()
+    assert read_run(LiveCluster(StackFile.of(stack.folder, NAME).kubernetes)) is None
 
 
 def test_a_canary_that_crashes_under_its_first_viewers_is_reverted(operator: Operator) -> None:

@@ -4,6 +4,7 @@ import re
 
 from hypothesis import given, settings
 
+from docgen.config_reference import config_reference
 from edit_sequences import (
     COVERED,
     LEFT_OUT,
@@ -18,7 +19,6 @@ from edit_sequences import (
     is_legal,
     sequences,
 )
-from model.reference import config_reference
 
 
 def documented_keys() -> set[str]:

@@ -27,6 +27,7 @@ const (
 
 	rtmpTimeout      = 30 * time.Second // for each read and write, also of a connection that sends nothing
 	publisherTimeout = 5 * time.Second  // for the next message of a publisher (normal_timeout)
+	hookTimeout      = 30 * time.Second // for the answer of a hook (SRS_HTTP_CLIENT_TIMEOUT)
 	redirectTimeout  = 3 * time.Second  // for a player to close its connection after a redirect
 )
 
@@ -134,6 +135,9 @@ func (c *client) play(stream string) error {
 	if err := c.status("NetStream.Play.Start"); err != nil {
 		return err
 	}
+	if err := ask(s.onPlay, "on_play", c.app, stream); err != nil {
+		return err
+	}
 	s.thread.Lock()
 	src := s.source(c.app, stream)
 	published := src.published
@@ -221,29 +225,46 @@ func (c *client) publish(stream string) error {
 	return c.publishHere(src)
 }
 
-// mayPublish is what `security` and the hook decide. The hook must answer 0.
+// mayPublish is what `security` and the hook decide.
 func (s *server) mayPublish(app, stream string) error {
 	if s.denyPublish {
 		return errors.New("system denied by security")
 	}
-	if s.onPublish == "" {
+	return ask(s.onPublish, "on_publish", app, stream)
+}
+
+// ask asks a hook, which must answer 0. hook: its URL; "": none.
+func ask(hook, action, app, stream string) error {
+	if hook == "" {
 		return nil
 	}
-	request, err := json.Marshal(map[string]string{"action": "on_publish", "app": app, "stream": stream})
+	request, err := json.Marshal(map[string]string{"action": action, "app": app, "stream": stream})
 	if err != nil {
 		return err
 	}
-	hook := http.Client{Timeout: rtmpTimeout}
-	response, err := hook.Post(s.onPublish, "application/json", bytes.NewReader(request))
+	failed := func(reason string, body []byte, status int) error {
+		return fmt.Errorf("http: %s failed, client_id=1, url=%s, request=%s, response=%s, status=%d : http: %s",
+			action, hook, request, body, status, reason)
+	}
+	client := http.Client{Timeout: hookTimeout}
+	response, err := client.Post(hook, "application/json", bytes.NewReader(request))
 	if err != nil {
-		return err
+		var cause *url.Error // it names the URL, which SRS does not
+		errors.As(err, &cause)
+		return failed("client post : "+cause.Err.Error(), nil, 0)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if err == nil && (response.StatusCode != http.StatusOK || string(body) != "0") {
-		err = fmt.Errorf("http: on_publish failed, response=%s, code=%d", body, response.StatusCode)
+	if err != nil {
+		return failed("body read : "+err.Error(), body, response.StatusCode)
 	}
-	return err
+	if response.StatusCode != http.StatusOK {
+		return failed(fmt.Sprintf("status %d", response.StatusCode), body, response.StatusCode)
+	}
+	if string(body) != "0" {
+		return failed("response number code "+string(body), body, response.StatusCode)
+	}
+	return nil
 }
 
 // publishHere is for an origin.
@@ -255,10 +276,17 @@ func (c *client) publishHere(src *source) error {
 		return errBusy
 	}
 	src.publish()
+	err := src.hls.publish()
 	s.thread.Unlock()
+	if err != nil {
+		s.log.Printf("hls: create dir failed: %v", err)
+	}
 	defer func() {
 		s.thread.Lock()
 		defer s.thread.Unlock()
+		if err := src.hls.unpublish(); err != nil {
+			s.log.Printf("hls: ignore unpublish failed: %v", err)
+		}
 		src.published, src.headers, src.group = false, nil, nil
 	}()
 	return c.receive(src.message)

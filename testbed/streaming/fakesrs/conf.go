@@ -146,11 +146,13 @@ type settings struct {
 	vhostOff      bool     // every client is rejected
 	denyPublish   bool
 	onPublish     string // the URL of a hook; "": none
+	onPlay        string
 	httpFLV       bool
 	gopCache      bool
+	hls           hlsSettings
 }
 
-func newSettings(root *directive) settings {
+func newSettings(root *directive, v version) settings {
 	address := func(block ...string) string {
 		d := root.get(block...)
 		if !d.get("enabled").on() {
@@ -175,6 +177,8 @@ func newSettings(root *directive) settings {
 		gopCache:       root.get("vhost", "play", "gop_cache").arg("on") == "on",
 		denyPublish:    root.get("vhost", "security", "deny") != nil,
 		onPublish:      root.get("vhost", "http_hooks", "on_publish").arg(""),
+		onPlay:         root.get("vhost", "http_hooks", "on_play").arg(""),
+		hls:            newHLSSettings(root.get("vhost", "hls"), v),
 	}
 	cluster := root.get("vhost", "cluster")
 	s.edge = cluster.get("mode").arg("local") == "remote"

@@ -134,13 +134,17 @@ func TestSettings(t *testing.T) {
 			rtmp: ":1935", maxConnections: 1000,
 			graceStartWait: 2300 * time.Millisecond, graceFinalWait: 3200 * time.Millisecond,
 			originCluster: true, coworkers: []string{"srs-origin-0.socs:1985"}, gopCache: true,
+			hls: hlsSettings{
+				enabled: true, folder: "./objs/nginx/html", playlist: "[app]/[stream].m3u8", file: "[app]/[stream]-[seq].ts",
+				fragment: 10 * time.Second, target: 15 * time.Second, window: time.Minute,
+			},
 		},
 	} {
 		root, err := parseConf(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := newSettings(root); !reflect.DeepEqual(got, want) {
+		if got := newSettings(root, v406); !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}

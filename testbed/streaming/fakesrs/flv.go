@@ -18,6 +18,10 @@ func (s *server) serveFLV(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	if err := ask(s.onPlay, "on_play", app, name); err != nil {
+		s.log.Printf("serve error code=1011 : service cycle : http hook : %v", err)
+		panic(http.ErrAbortHandler) // it closes the connection without an answer
+	}
 	s.thread.Lock()
 	src := s.source(app, name)
 	s.thread.Unlock()

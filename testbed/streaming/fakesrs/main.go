@@ -21,10 +21,11 @@
 //     closes the connection. If only a write fails (a node that vanished), the encoder stays connected to a dead stream;
 //     from 5.0.214 and 6.0.139 on it is dropped.
 //   - An origin of a cluster that does not have a stream asks its coworkers' HTTP API and redirects (RTMP 302).
+//   - HLS of H.264 and AAC: playlists and segments, their numbers, and when they are deleted, which is by version.
 //   - The exporter, from 5.0.72 on, with the metrics that alert rules and dashboards use.
 //   - A name lookup blocks the whole server: see thread.
 //
-// Everything else is missing: HLS, static files, reload, the rest of the HTTP API, virtual hosts other than
+// Everything else is missing: static files, reload, the rest of the HTTP API, virtual hosts other than
 // __defaultVhost__, other statistics.
 package fakesrs
 
@@ -67,5 +68,5 @@ func run(arguments []string, versionText string, logger *log.Logger) error {
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT)
-	return newServer(newSettings(root), v, logger).run(signals)
+	return newServer(newSettings(root, v), v, logger).run(signals)
 }

@@ -74,7 +74,7 @@ func startNode(t *testing.T, v version, global, vhost string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startServer(t, newSettings(root), v)
+	return startServer(t, newSettings(root, v), v)
 }
 
 func startServer(t *testing.T, settings settings, v version) *node {

@@ -66,6 +66,9 @@ func (s *server) run(signals <-chan os.Signal) error {
 	for range time.Tick(tick) {
 		s.thread.Lock()
 		fast, grace := s.fastQuit, s.graceQuit
+		for _, src := range s.sources {
+			src.hls.cycle()
+		}
 		s.thread.Unlock()
 		if grace && s.version.drains() {
 			s.drain()
@@ -73,6 +76,10 @@ func (s *server) run(signals <-chan os.Signal) error {
 		if fast || grace {
 			break
 		}
+	}
+	s.thread.Lock() // for good
+	for _, src := range s.sources {
+		src.hls.quit()
 	}
 	s.log.Print("srs terminated")
 	return nil

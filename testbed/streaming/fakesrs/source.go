@@ -18,6 +18,7 @@ type source struct {
 	headers   map[uint8]*rtmp.Message // by type: metadata, and the sequence headers of audio and video
 	group     []rtmp.Message          // media since the last key frame, where gop_cache is on
 	players   map[*player]bool
+	hls       hls
 
 	stopPull func()     // ends an edge's connection to an origin for players; nil: there is none
 	pulls    int        // the turn among the origins
@@ -29,7 +30,9 @@ type source struct {
 func (s *server) source(app, name string) *source {
 	key := app + "/" + name
 	if s.sources[key] == nil {
-		s.sources[key] = &source{server: s, app: app, name: name, players: map[*player]bool{}}
+		src := &source{server: s, app: app, name: name, players: map[*player]bool{}}
+		src.hls = hls{source: src}
+		s.sources[key] = src
 	}
 	return s.sources[key]
 }
@@ -68,6 +71,9 @@ func (src *source) message(m rtmp.Message) error {
 	}
 	for p := range src.players {
 		p.enqueue(m)
+	}
+	if err := src.hls.message(m); err != nil {
+		src.server.log.Printf("hls: ignore error: %v", err)
 	}
 	return nil
 }

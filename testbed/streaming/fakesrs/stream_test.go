@@ -278,6 +278,27 @@ func TestSecurityAndTheHookDecideWhoMayPublish(t *testing.T) {
 	publish(t, n.rtmp, "x").awaitEnd(t, 2*time.Second)
 }
 
+func TestAHookDecidesWhoMayPlay(t *testing.T) {
+	t.Parallel()
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), "denied") {
+			fmt.Fprint(w, "403")
+			return
+		}
+		fmt.Fprint(w, "0")
+	}))
+	defer hook.Close()
+	n := startNode(t, v406, "", "http_hooks { enabled on; on_play "+hook.URL+"; }")
+	publish(t, n.rtmp, "x")
+	publish(t, n.rtmp, "denied")
+	play(t, n.rtmp, "x").awaitMedia(t, 10, 5*time.Second)
+	play(t, n.rtmp, "denied").awaitEnd(t, 2*time.Second)
+	if response, err := http.Get("http://" + n.http + "/live/denied.flv"); err == nil {
+		t.Errorf("the rejected player has the answer %s", response.Status)
+	}
+}
+
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	n := startOrigins(t, v406, 1)[0]

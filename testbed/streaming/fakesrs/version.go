@@ -1,6 +1,9 @@
 package fakesrs
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // version is an SRS version: major, minor, revision.
 type version [3]int
@@ -51,4 +54,19 @@ func (v version) dropsEncoderOfDeadStream() bool {
 		return v.atLeast(version{5, 0, 214})
 	}
 	return v.atLeast(version{6, 0, 139})
+}
+
+// disposesHLS: hls_dispose deletes the files of a stream that has ended. From 6.0.130 on it did not, until 6.0.173
+// (ossrs/srs #4161).
+func (v version) disposesHLS() bool {
+	return !v.atLeast(version{6, 0, 130}) || v.atLeast(version{6, 0, 173})
+}
+
+// freesStream: after this time, a stream that has ended is unknown; before 6.0.130 it never is (SrsHls::cleanup_delay).
+func (v version) freesStream(hlsDispose time.Duration) (after time.Duration, frees bool) {
+	const cleanup, dashDispose = 3 * time.Second, 120 * time.Second // SRS_SOURCE_CLEANUP; DASH is off, but counts
+	if v.disposesHLS() {
+		return max(hlsDispose, dashDispose) * 11 / 10, v.atLeast(version{6, 0, 130})
+	}
+	return cleanup, true
 }

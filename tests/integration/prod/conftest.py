@@ -7,6 +7,7 @@ import pytest
 
 from integration.prod.prod_stack import ProdStack, production_stack
 from testbed.cluster import EmbeddedCluster
+from testbed.locking import exclusive
 from testbed.toolchain.install import ensure_tools
 
 
@@ -22,3 +23,10 @@ def prod(cloud_cluster: EmbeddedCluster, tmp_path: Path, request: pytest.Fixture
     """A small, quick production stack, before its first update."""
     with production_stack(cloud_cluster, tmp_path, request.node.name) as created:
         yield created
+
+
+@pytest.fixture
+def nodes(cluster: EmbeddedCluster) -> Iterator[None]:
+    """No other test changes the nodes of the cluster: a controller builds its list of backends from all of them."""
+    with exclusive(cluster.state / "nodes.lock", report=lambda _line: None):
+        yield

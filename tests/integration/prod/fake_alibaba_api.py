@@ -4,10 +4,12 @@
         api.endpoint                    # host:port for the provider's settings
         api.fail("CreateLoadBalancer", "QuotaExceeded", "…")
         api.clbs, api.eips              # the existing ones
-        api.calls                       # all requests, in order
+        api.calls                       # all requests of the provider, in order
+    api.listeners, api.groups       # what a cloud controller has made (controller_api.py)
 
-Requests are RPC calls with the action in the query string; errors are HTTP answers with Code and Message. It rejects
-what the real API rejects, as far as the stack can cause it. It does not verify signatures.
+Requests are RPC calls with the action in the query string, or in a header with the version of an NLB's API; errors are
+HTTP answers with Code and Message. It rejects what the real API rejects, as far as the stack can cause it. It does not
+verify signatures; CONTROLLER_KEY tells the requests of a cloud controller from the provider's.
 """
 
 import itertools
@@ -31,6 +33,13 @@ _SIGNING = {
 }  # fmt: skip
 
 
+CONTROLLER_KEY = "cloud-controller"
+"""Id of the access key of a cloud controller."""
+
+NLB_VERSION = "2022-04-30"
+"""Version of the API of NLBs; its actions are `nlb:…` here, because some have the names of a CLB's."""
+
+
 class ApiError(Exception):
     """An error answer."""
 
@@ -50,7 +59,44 @@ class Call:
     @property
     def changes(self) -> bool:
         """Whether the action changes something."""
-        return not self.action.startswith(("Describe", "List"))
+        return not self.action.removeprefix("nlb:").startswith(("Describe", "List", "Get"))
+
+
+@dataclass
+class Server:
+    """A backend. id: of the instance or the network card. ip: of a pod, empty for a node."""
+
+    id: str
+    ip: str
+    port: int
+    weight: int
+    description: str
+    kind: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What makes it another backend."""
+        return self.id, self.ip, self.port
+
+
+@dataclass
+class ServerGroup:
+    """Backends of listeners. load_balancer: of a CLB's, empty for an NLB's. attributes: as the API received them."""
+
+    name: str
+    load_balancer: str = ""
+    attributes: Parameters = field(default_factory=dict[str, str])
+    servers: list[Server] = field(default_factory=list[Server])
+
+
+@dataclass
+class Listener:
+    """A port of a CLB or an NLB. group: id of its server group. attributes: as the API received them."""
+
+    protocol: str
+    description: str
+    group: str
+    attributes: Parameters = field(default_factory=dict[str, str])
 
 
 @dataclass
@@ -65,14 +111,23 @@ class _Fault:
 
 @dataclass
 class CloudApi:
-    """The API and its state: CLBs and elastic IP addresses by id, as in its answers."""
+    """The API and its state: CLBs, NLBs and elastic IP addresses by id, as in its answers.
+
+    listeners: by load balancer and port. groups: server groups by id. on_change: called after each request of a
+    controller that has changed something.
+    """
 
     clbs: dict[str, Answer] = field(default_factory=dict[str, Answer])
     eips: dict[str, Answer] = field(default_factory=dict[str, Answer])
     tags: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     tokens: dict[str, str] = field(default_factory=dict[str, str])
     """Ids of CLBs by the client token of the request that created them."""
+    nlbs: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    listeners: dict[tuple[str, int], Listener] = field(default_factory=dict[tuple[str, int], Listener])
+    groups: dict[str, ServerGroup] = field(default_factory=dict[str, ServerGroup])
     calls: list[Call] = field(default_factory=list[Call])
+    controller_calls: list[Call] = field(default_factory=list[Call])
+    on_change: Callable[[], None] = lambda: None
     vswitches: dict[str, str] = field(default_factory=lambda: {"vsw-testbed0001": "vpc-testbed0001"})
 
     def __post_init__(self) -> None:
@@ -111,7 +166,7 @@ class CloudApi:
         """End all failures and delays."""
         self._faults.clear()
 
-    def answer(self, parameters: Parameters) -> tuple[int, Answer]:
+    def answer(self, parameters: Parameters, by_controller: bool = False) -> tuple[int, Answer]:
         """The answer to a request: HTTP status and content."""
         action = parameters.get("Action", "")
         plain = {key: value for key, value in parameters.items() if key not in _SIGNING}
@@ -121,15 +176,19 @@ class CloudApi:
             if fault and fault.error:
                 raise fault.error
             with self._lock:
-                if action not in _ACTIONS:
+                act = (CONTROLLER_ACTIONS.get(action) if by_controller else None) or _ACTIONS.get(action)
+                if act is None:
                     raise ApiError("InvalidAction.NotFound", f"The specified action {action} is not found.", 404)
-                content = _ACTIONS[action](self, plain)
+                content = act(self, plain)
         except ApiError as error:
             status, content = error.status, {"Code": error.code, "Message": error.message, "HostId": self.endpoint}
         if fault:
             time.sleep(fault.seconds)
         content["RequestId"] = f"request-{next(self._numbers)}"
-        self.calls.append(Call(action, plain, status))
+        call = Call(action, plain, status)
+        (self.controller_calls if by_controller else self.calls).append(call)
+        if by_controller and call.changes and status == 200:
+            self.on_change()
         return status, content
 
     def _fault(self, action: str) -> _Fault | None:
@@ -186,9 +245,12 @@ def _handler(api: CloudApi) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-            status, content = api.answer(
-                {**dict(parse_qsl(urlsplit(self.path).query, True)), **dict(parse_qsl(body, True))}
-            )
+            parameters = {**dict(parse_qsl(urlsplit(self.path).query, True)), **dict(parse_qsl(body, True))}
+            action = parameters.get("Action") or self.headers.get("x-acs-action", "")
+            nlb = NLB_VERSION in (parameters.get("Version"), self.headers.get("x-acs-version"))
+            parameters["Action"] = f"nlb:{action}" if nlb else action
+            signer = parameters.get("AccessKeyId", "") + self.headers.get("Authorization", "")
+            status, content = api.answer(parameters, CONTROLLER_KEY in signer)
             data = json.dumps(content).encode()
             try:
                 self.send_response(status)
@@ -210,7 +272,8 @@ def _handler(api: CloudApi) -> type[BaseHTTPRequestHandler]:
 # Actions of Slb 2014-05-15.
 
 
-def _clb(api: CloudApi, parameters: Parameters) -> Answer:
+def find_clb(api: CloudApi, parameters: Parameters) -> Answer:
+    """The CLB that a request names, or its error."""
     try:
         return api.clbs[parameters["LoadBalancerId"]]
     except KeyError:
@@ -230,7 +293,7 @@ def _create_clb(api: CloudApi, parameters: Parameters) -> Answer:
 
 
 def _delete_clb(api: CloudApi, parameters: Parameters) -> Answer:
-    clb = _clb(api, parameters)
+    clb = find_clb(api, parameters)
     if clb["DeleteProtection"] == "on":
         raise ApiError("OperationDenied.DeleteProtectionIsOn", "The instance has the delete protection on.")
     if api.eip_of(clb["LoadBalancerId"]):
@@ -241,7 +304,7 @@ def _delete_clb(api: CloudApi, parameters: Parameters) -> Answer:
 
 def _set_clb(*names: str) -> Callable[[CloudApi, Parameters], Answer]:
     def act(api: CloudApi, parameters: Parameters) -> Answer:
-        clb = _clb(api, parameters)
+        clb = find_clb(api, parameters)
         for name in names:
             if name in parameters:
                 clb[name] = int(parameters[name]) if name == "Bandwidth" else parameters[name]
@@ -250,21 +313,22 @@ def _set_clb(*names: str) -> Callable[[CloudApi, Parameters], Answer]:
     return act
 
 
-def _numbered(parameters: Parameters, pattern: str) -> list[str]:
+def numbered(parameters: Parameters, pattern: str) -> list[str]:
+    """The values of parameters such as `ResourceId.1`, in order."""
     values = (parameters.get(pattern.format(number)) for number in itertools.count(1))
     return [value for value in itertools.takewhile(lambda value: value is not None, values) if value is not None]
 
 
 def _tag(api: CloudApi, parameters: Parameters) -> Answer:
-    keys, values = _numbered(parameters, "Tag.{}.Key"), _numbered(parameters, "Tag.{}.Value")
-    for resource in _numbered(parameters, "ResourceId.{}"):
+    keys, values = numbered(parameters, "Tag.{}.Key"), numbered(parameters, "Tag.{}.Value")
+    for resource in numbered(parameters, "ResourceId.{}"):
         api.tags.setdefault(resource, {}).update(zip(keys, values, strict=True))
     return {}
 
 
 def _untag(api: CloudApi, parameters: Parameters) -> Answer:
-    for resource in _numbered(parameters, "ResourceId.{}"):
-        for key in _numbered(parameters, "TagKey.{}"):
+    for resource in numbered(parameters, "ResourceId.{}"):
+        for key in numbered(parameters, "TagKey.{}"):
             api.tags.get(resource, {}).pop(key, None)
     return {}
 
@@ -273,7 +337,7 @@ def _list_tags(api: CloudApi, parameters: Parameters) -> Answer:
     kind = parameters["ResourceType"]
     found = [
         {"ResourceId": resource, "ResourceType": kind, "TagKey": key, "TagValue": value}
-        for resource in _numbered(parameters, "ResourceId.{}")
+        for resource in numbered(parameters, "ResourceId.{}")
         for key, value in api.tags.get(resource, {}).items()
     ]
     return {"TagResources": {"TagResource": found}}
@@ -368,9 +432,14 @@ def _release(api: CloudApi, parameters: Parameters) -> Answer:
     return {}
 
 
-_ACTIONS: dict[str, Callable[[CloudApi, Parameters], Answer]] = {
+Action = Callable[[CloudApi, Parameters], Answer]
+
+CONTROLLER_ACTIONS: dict[str, Action] = {}
+"""Actions of a cloud controller: those of controller_api.py, which it adds here."""
+
+_ACTIONS: dict[str, Action] = {
     "CreateLoadBalancer": _create_clb,
-    "DescribeLoadBalancerAttribute": lambda api, parameters: dict(_clb(api, parameters)),
+    "DescribeLoadBalancerAttribute": lambda api, parameters: dict(find_clb(api, parameters)),
     "DeleteLoadBalancer": _delete_clb,
     "SetLoadBalancerName": _set_clb("LoadBalancerName"),
     "SetLoadBalancerDeleteProtection": _set_clb("DeleteProtection"),

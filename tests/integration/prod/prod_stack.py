@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from integration.prod.cloud_controller import PREFIX, CloudController, cloud_controller
 from integration.prod.fake_alibaba_api import CloudApi
-from integration.prod.fake_cloud_controller import PREFIX, CloudController
 from stack import NAME, QUICK, ROOT, DevStack
 from testbed.cluster import EmbeddedCluster
 
@@ -50,20 +50,21 @@ class ProdStack(DevStack):
         settings["kubernetes"] |= {"kubeconfig": str(self.kubeconfig), "namespace": self.namespace}
         settings["hls"]["storageClass"] = "testbed-rwx"
         (vswitch,) = self.api.vswitches
-        settings["loadBalancer"]["vswitchId"] = vswitch
+        for load_balancer in (settings["loadBalancer"], settings["publish"]["loadBalancer"]):
+            load_balancer["vswitchId"] = vswitch
         return settings
 
     def make_quick(self) -> None:
-        """Few replicas, one origin, no node pools, no HLS, nothing protected."""
+        """Few replicas, one origin, no node pools, no HLS, no load balancer for encoders, nothing protected."""
         for pool in ("origin", "edge", "hls"):
-            for key in ("nodeSelector", "tolerations", "resources"):
+            for key in ("nodeSelector", "tolerations", "resources", "priorityClass"):
                 self.config[pool].pop(key, None)
         for release in self.config["edge"]["releases"].values():
             release.pop("resources", None)
         self.config["origin"] |= {"replicas": 1, "rolloutTimeout": "60s", **QUICK}
         self.config["edge"] |= {"replicas": 4, "rolloutTimeout": "60s", "warmUp": "0s", **QUICK}
         self.config["hls"] = {"enabled": False}
-        self.config["images"] = {}
+        del self.config["publish"]
         self.load_balancer.update({"protect": False, "deleteProtection": False, "addressTimeout": "30s"})
         self.load_balancer.pop("eip", None)
 
@@ -106,11 +107,11 @@ class ProdStack(DevStack):
 
 @contextmanager
 def production_stack(cluster: EmbeddedCluster, folder: Path, name: str) -> Generator[ProdStack]:
-    """A production stack with its fake Alibaba API and fake cloud controller while the block runs."""
+    """A production stack with its fake Alibaba API and cloud controller while the block runs."""
     assert not [variable for variable in os.environ if variable.startswith(("ALICLOUD_", "ALIBABA_CLOUD_"))]
     with CloudApi() as api:
         stack = ProdStack(folder, cluster.kubeconfig, name, api)
-        with CloudController(api, stack.kubeconfig, stack.namespace) as stack.controller:
+        with cloud_controller(api, stack.kubeconfig, stack.namespace) as stack.controller:
             yield stack
             stack.clean_up()
             stack.controller.down = False

@@ -60,15 +60,17 @@ def test_a_canary_step_leaves_it_alone(prod: ProdStack) -> None:
     assert len(prod.controller.seen[SERVICE]) == seen, "the controller has nothing to do either"
 
 
-def test_another_specification_changes_it_in_place(prod: ProdStack) -> None:
+def test_another_protection_and_scheduler_change_it_in_place(prod: ProdStack) -> None:
     before, identifier = len(prod.api.calls), prod.clb["LoadBalancerId"]
     assert prod.clb["InstanceChargeType"] == "PayByCLCU"
-    prod.load_balancer.update({"instanceChargeType": "PayBySpec", "spec": "slb.s2.small", "scheduler": "rr"})
+    assert prod.clb["ModificationProtectionStatus"] == "ConsoleProtection"
+    prod.load_balancer.update({"modificationProtection": False, "scheduler": "wlc"})
     update = prod.must_update()
     assert update.changes == {CLB: "update", SERVICE: "update"}, update.output
     assert "DeleteLoadBalancer" not in changing_calls(prod, before)
-    assert (prod.clb["LoadBalancerId"], prod.clb["LoadBalancerSpec"]) == (identifier, "slb.s2.small")
-    assert prod.controller_annotations()["scheduler"] == "rr"
+    assert prod.clb["LoadBalancerId"] == identifier
+    assert prod.clb["ModificationProtectionStatus"] == "NonProtection"
+    assert prod.controller_annotations()["scheduler"] == "wlc"
 
 
 def test_manual_changes_are_reverted(prod: ProdStack) -> None:
@@ -85,6 +87,7 @@ def test_manual_changes_are_reverted(prod: ProdStack) -> None:
 def test_a_clb_that_was_deleted_by_hand_is_replaced_together_with_the_address(prod: ProdStack) -> None:
     lost = prod.clb
     del prod.api.clbs[lost["LoadBalancerId"]]
+    prod.kubectl("delete", "events", "--all")
     message = f"CLB {lost['LoadBalancerId']} of Service {SERVICE} does not exist any more in this region and account"
     assert message in prod.preview().output
     update = prod.must_update()
@@ -93,5 +96,7 @@ def test_a_clb_that_was_deleted_by_hand_is_replaced_together_with_the_address(pr
     assert prod.clb["LoadBalancerId"] != lost["LoadBalancerId"]
     (ingress,) = prod.get("service", SERVICE)["status"]["loadBalancer"]["ingress"]
     assert ingress["ip"] == prod.clb["Address"] != lost["Address"]
+    # The address is released before the Service has the other id, so the controller never rejects that one.
+    assert "service has been associated with ip" not in prod.kubectl("get", "events", "-o", "json")
     unchanged = prod.must_update()
     assert unchanged.changes == {}, unchanged.output

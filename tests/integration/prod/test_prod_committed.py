@@ -1,21 +1,23 @@
 """The committed production stack: node pools, load balancers and secrets.
 
-Without its resource requests; with a registry and a load balancer for encoders. Its protections are on until the
-load balancers are moved.
+Without its resource requests; with a registry. Its protections are on until the load balancers are moved.
 """
 
 import base64
 import copy
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
-from integration.prod.fake_cloud_controller import PREFIX
+from integration.identities import apply_role, kubeconfig_of
+from integration.prod.cloud_controller import PREFIX
 from integration.prod.prod_stack import PASSWORD, SECRETS, ProdStack, production_stack
-from stack import ROOT, Result, eventually
+from stack import Result, eventually
 from testbed.cluster import EmbeddedCluster
 
 POOL = "srs.example.com/pool"
@@ -32,9 +34,8 @@ def prod(cloud_cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactor
         for pods in (created.config["origin"], created.config["edge"]["releases"]["r5"]):
             del pods["resources"]
             pods |= {"image": f"registry.example.com/ossrs/srs@sha256:{'ab' * 32}", "version": "4.0.271"}
-        (vswitch,) = created.api.vswitches
-        publish = {"kind": "slb", "addressType": "intranet", "vswitchId": vswitch}
-        created.config["publish"] = {"to": "origins", "loadBalancer": publish}
+        del created.config["publish"]["exclusive"]  # its end would change the srs.conf of the edges, and roll them
+        created.kubectl("create", "priorityclass", "srs-live", "--value=1000000")  # as the sample says
         created.config["images"] = {"registry": {"server": "registry.example.com", "username": "puller"}}
         created.config["images"] = created.set_secret("srs:images.registry.password", PASSWORD, "--path")
         for number, node in enumerate(created.get("nodes")["items"]):
@@ -101,25 +102,26 @@ def test_no_credential_is_printed_or_stored_in_plain_text(prod: ProdStack, first
 
 def test_a_user_who_may_only_read_can_preview(prod: ProdStack) -> None:
     """The preview workflow's user: docs/preview-role.yaml, in the stack's namespace."""
-    role = (ROOT / "docs/preview-role.yaml").read_text().replace("namespace: live", f"namespace: {prod.namespace}")
-    (prod.folder / "role.yaml").write_text(role)
-    prod.kubectl("apply", "-n", "", "--filename", str(prod.folder / "role.yaml"))
-    kubeconfig = yaml.safe_load(prod.kubeconfig.read_text())
-    token = prod.kubectl("create", "token", "srs-preview", "-n", "srs-preview").strip()
-    kubeconfig["users"][0]["user"] = {"token": token}
+    apply_role(prod, "preview-role.yaml")
+    kubeconfig = kubeconfig_of(prod, "srs-preview", "srs-preview")
     reader = prod.folder / "reader.yaml"
-    reader.write_text(yaml.safe_dump(kubeconfig))
+    reader.write_text(kubeconfig)
     prod.config["kubernetes"]["kubeconfig"] = str(reader)
     prod.config["edge"]["replicas"] = 9
-    try:
-        preview = prod.preview()
-    finally:
-        prod.config["kubernetes"]["kubeconfig"] = str(prod.kubeconfig)
-        prod.config["edge"]["replicas"] = 8
-    assert preview.ok, preview.output
-    assert "edge release r5: scale, 8 -> 9 edges" in preview.output
-    assert "cannot be checked" not in preview.output, "the identity of the cluster is readable"
-    assert token not in preview.output
+    prod.write()
+    prod.config["kubernetes"]["kubeconfig"] = str(prod.kubeconfig)
+    prod.config["edge"]["replicas"] = 8
+    # As the workflow does it: the Automation API cannot leave out the refresh.
+    options = ["--refresh=false", "--stack", prod.stack_name, "--non-interactive", "--color", "never"]
+    environment = {**os.environ, **prod.variables}
+    preview = subprocess.run(
+        ["pulumi", "preview", *options], cwd=prod.folder, env=environment, capture_output=True, text=True, check=False
+    )
+    output = preview.stdout + preview.stderr
+    assert preview.returncode == 0, output
+    assert "edge release r5: scale, 8 -> 9 edges" in output
+    assert "cannot be checked" not in output, "the identity of the cluster is readable"
+    assert yaml.safe_load(kubeconfig)["users"][0]["user"]["token"] not in output
 
 
 def test_another_password_updates_the_secret_and_rolls_nothing(prod: ProdStack) -> None:
@@ -135,6 +137,7 @@ def backends(prod: ProdStack, service: str) -> set[str]:
     return prod.controller.backends[service][-1]
 
 
+@pytest.mark.usefixtures("nodes")
 def test_the_backends_are_the_nodes_of_the_pool_without_those_that_the_controller_leaves_out(prod: ProdStack) -> None:
     nodes = {node["metadata"]["name"]: node["metadata"]["labels"].get(POOL) for node in prod.get("nodes")["items"]}
     edge, origin = ({name for name, pool in nodes.items() if pool == wanted} for wanted in ("edge", "origin"))
@@ -143,15 +146,22 @@ def test_the_backends_are_the_nodes_of_the_pool_without_those_that_the_controlle
     # What docs/alibaba.md says about the nodes of the pool.
     node = min(edge)
     taint = "ToBeDeletedByClusterAutoscaler=1:PreferNoSchedule"
-    prod.kubectl("taint", "node", node, taint)
+    prod.kubectl("cordon", node)
+    prod.kubectl("taint", "node", node, taint)  # no event for the controller: the next one finds it
     try:
+        prod.kubectl("uncordon", node)
         eventually(lambda: backends(prod, "srs-edge-service") == edge - {node})
     finally:
         prod.kubectl("taint", "node", node, f"{taint}-")
-    eventually(lambda: backends(prod, "srs-edge-service") == edge)
     prod.kubectl("cordon", node)
+    eventually(lambda: backends(prod, "srs-edge-service") == edge)
     prod.kubectl("uncordon", node)
-    new = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "starting", "labels": {POOL: "edge"}}}
+    new = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "starting", "labels": {POOL: "edge"}},
+        "spec": {"providerID": "cn-beijing.i-starting"},
+    }
     manifest = prod.folder / "node.json"
     manifest.write_text(json.dumps(new))
     prod.kubectl("create", "-n", "", "-f", str(manifest))
@@ -303,7 +313,7 @@ def test_an_nlb_replaces_a_clb_with_hls_and_encoders_use_it_too(prod: ProdStack)
 
     kept = copy.deepcopy(prod.config)
     del prod.config["formerLoadBalancer"]
-    rejected(prod, "srs:hls.port: 81 needs loadBalancer.kind slb (it is nlb)")
+    rejected(prod, "srs:hls.port: 81 needs a CLB (loadBalancer.kind: slb; it is nlb)")
     prod.config = copy.deepcopy(kept)
     del prod.config["publish"], prod.config["hls"]["port"]
     rejected(prod, "the load balancer of Service srs-publish-next, which is protected")

@@ -4,8 +4,10 @@ import copy
 import json
 from typing import Any
 
+import pytest
+
 from cluster.state import address
-from integration.prod.fake_cloud_controller import PREFIX
+from integration.prod.cloud_controller import PREFIX
 from integration.prod.prod_stack import CLB, ProdStack
 from stack import eventually, release
 
@@ -98,7 +100,7 @@ def test_another_kind_of_load_balancer_is_a_second_service_until_the_first_is_re
 
 def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStack) -> None:
     first, second = existing(prod), existing(prod)
-    by_id: dict[str, Any] = {"kind": "slb", "addressType": "intranet", "id": first, "protect": False}
+    by_id: dict[str, Any] = {"kind": "slb", "addressType": "intranet", "id": first, "protect": False, "backend": "ecs"}
     uid = create_article_service(prod, first)
     prod.config["kubernetes"] |= {"createNamespace": False, "adopt": True}
     prod.config["loadBalancer"] = by_id | {"id": second}
@@ -134,12 +136,13 @@ def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStac
     assert set(prod.api.clbs) == {first, second}
     assert prod.pod_names() == pods
 
-    # The same CLB for another namespace: both Services would overwrite the same listeners.
+    # The same CLB for another namespace: one of both Services would lose its listeners without notice.
     other: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "web", "annotations": {f"{PREFIX}id": second}},
-        "spec": {"ports": [{"port": 8080}]},
+        # Of no controller, so that nobody makes listeners for it.
+        "spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/none", "ports": [{"port": 8080}]},
     }
     manifest = prod.folder / "other.json"
     manifest.write_text(json.dumps(other))
@@ -158,7 +161,9 @@ def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStac
 
 
 def test_a_rollout_waits_until_the_load_balancer_has_the_new_pods(prod: ProdStack) -> None:
-    prod.load_balancer["backend"] = "eni"
+    """All pods at once: for each batch, the controller looks up to 10 s later for pods that are ready."""
+    prod.load_balancer.update({"backend": "eni", "healthCheck": {"interval": "1s", "healthyThreshold": 2}})
+    prod.config["edge"] |= {"minReady": "2s", "maxSurge": "100%"}
     rejected = prod.update()
     assert not rejected.ok
     assert "srs:edge.drain.timeout: 12h is longer than srs:loadBalancer can keep" in rejected.output
@@ -182,10 +187,10 @@ def test_a_rollout_waits_until_the_load_balancer_has_the_new_pods(prod: ProdStac
     serving = prod.pod_names()
     prod.controller.down = True
     prod.releases(r5=release("v4.0.271", 1))
-    prod.config["edge"]["rolloutTimeout"] = "6s"
+    prod.config["edge"]["rolloutTimeout"] = "20s"
     failed = prod.update()
     assert not failed.ok
-    assert "edge release r5 (Deployment srs-edge-r5-deploy) is not ready after 6s" in failed.output
+    assert "edge release r5 (Deployment srs-edge-r5-deploy) is not ready after 20s" in failed.output
     assert serving <= prod.pod_names()
     prod.controller.down = False
     prod.config["edge"]["rolloutTimeout"] = "60s"
@@ -225,6 +230,7 @@ def test_a_load_balancer_without_an_address_fails_the_update_with_the_controller
     assert prod.replicas() == {"r5": 4}
 
 
+@pytest.mark.usefixtures("nodes")
 def test_an_nlb_is_created_by_the_controller_alone(prod: ProdStack) -> None:
     prod.config["loadBalancer"] = {
         "kind": "nlb",

@@ -59,14 +59,14 @@ def test_an_update_after_a_partial_creation_creates_nothing_twice(prod: ProdStac
     assert prod.replicas() == {"r5": 4}
 
     # A change that the API rejects leaves the edges alone.
-    prod.load_balancer.update({"instanceChargeType": "PayBySpec", "spec": "slb.s3.large"})
-    api.fail("ModifyLoadBalancerInstanceChargeType", "OperationDenied.OnlyOneTimePerDay", "Once a day.", times=10)
+    prod.load_balancer["name"] = "renamed"
+    api.fail("SetLoadBalancerName", "OperationDenied.Locked", "The instance is locked.", times=10)
     endpoints = prod.endpoints()
-    assert_fails_with(prod.update(), CLB, "OperationDenied.OnlyOneTimePerDay")
+    assert_fails_with(prod.update(), CLB, "OperationDenied.Locked")
     assert prod.endpoints() == endpoints
     api.clear_faults()
     prod.must_update()
-    assert prod.clb["LoadBalancerSpec"] == "slb.s3.large"
+    assert prod.clb["LoadBalancerName"] == "renamed"
 
 
 def test_an_unreachable_api_shows_no_signed_request(prod: ProdStack) -> None:

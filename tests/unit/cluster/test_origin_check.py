@@ -1,6 +1,7 @@
 """Whether edges reach an origin, from lines that SRS 4.0.5 and 4.0.271 have logged."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -26,6 +27,17 @@ def failure(message: str, time: str = TIME) -> str:
     trace = f"{time} thread [7044][564]: do_cycle() [src/app/srs_app_edge.cpp:266][errno=11]\n"
     return f"{head} : connect upstream : {message}\n{trace}"
 
+
+HOOK_LOG = (
+    "t2 [2026-11-29 10:00:30.001][Error][1][x1][4] serve error code=1011 : service cycle : http hook : http: {hook} "
+    'failed, client_id=x1, url=http://auth/play?key=s3cret, request={{"action":"on_play","stream":"a, status=1 : http: '
+    'client post"}}, response={answer}\n'
+    "t2 thread [1][x1]: do_post() [src/app/srs_app_http_hooks.cpp:487][errno=62]\n"
+)
+REASON = "http: client post : http: parse response : parse message : grow buffer : read bytes : timeout 30000 ms"
+NO_ANSWER = HOOK_LOG.format(hook="on_play", answer=f", status=0 : {REASON}")
+HOOK = f"hook on_play gives no answer, so that SRS rejects the client: {REASON}"
+REJECTED = HOOK_LOG.format(hook="on_play", answer="1, status=200 : http: response number code 1")
 
 FULL = (
     f"{TIME} [Warn][7044][559][11] accept client failed, err is code=1035 : fd2conn : "
@@ -55,6 +67,9 @@ PULL = f"{TIME} [2026-11-25 15:48:12.003][Trace][8180][-548] edge change from 10
         ),
         (f"{TIME} [Trace][7044][562] edge change from 101 to state 0 (init).", Pulls(False)),
         (f"{TIME} [Trace][7044][562] edge change from 0 to state 200 (push).", Pulls(False)),
+        # A hook that gives no answer in 30 s, and one that rejects the player, whatever that asks for.
+        (failure(REFUSED, "t1") + NO_ANSWER, Pulls(False, ("t2", HOOK))),
+        (REJECTED, Pulls(False)),
     ],
 )
 def test_the_log_says_whether_a_pull_reached_an_origin(log: str, pulls: Pulls) -> None:
@@ -64,6 +79,7 @@ def test_the_log_says_whether_a_pull_reached_an_origin(log: str, pulls: Pulls) -
 def test_the_advice_fits_the_failure() -> None:
     assert "kubernetes.clusterDomain" in advice(UNRESOLVED)
     assert "egress" in advice(REFUSED)
+    assert "http_hooks" in advice(HOOK)
 
 
 class Edges:
@@ -169,6 +185,21 @@ def test_a_player_that_a_hook_rejects_proves_nothing() -> None:
     assert (result, "hook" in message) == ("unknown", True)
 
 
+def test_a_hook_that_gives_no_answer_is_a_failure_and_its_url_a_secret() -> None:
+    result, message = observed(Edges(lambda players: NO_ANSWER * players, answer=None))
+    assert result == "failed"
+    assert message == f"pod a: {HOOK}\n{advice(HOOK)}"
+    assert "s3cret" not in message
+
+
+def test_the_check_waits_longer_than_srs_for_a_hook_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert timedelta(seconds=30) < origin_check.HOOK_PATIENCE
+    monkeypatch.setattr(origin_check, "PATIENCE", timedelta(0))
+    edges = cast(LiveCluster, Edges(lambda _: START))
+    assert OriginCheck(edges, "/live/srs-probe.flv", asks=True).observe(["a"]).message == ()
+    assert "logs nothing about the pull" in OriginCheck(edges, "/live/srs-probe.flv").observe(["a"]).message[0]
+
+
 def test_an_edge_that_is_full_is_reported_as_full() -> None:
     edges = Edges(lambda _: START + FULL, answer=None)
     result, message = observed(edges, times=origin_check.ATTEMPTS)
@@ -186,7 +217,7 @@ def test_a_pull_that_a_full_origin_refuses_is_reported_as_such() -> None:
 
 def test_a_log_that_cannot_be_read_proves_nothing_and_nothing_is_played() -> None:
     edges = Edges(lambda _: None)
-    assert observed(edges) == ("unknown", "the log of pod a cannot be read")
+    assert observed(edges) == ("unknown", "pod a has no log that can be read, as on a simulated node")
     assert edges.played == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from cluster import srs_api
 from cluster.live import LiveCluster, UnreachableError
 from cluster.running_version import running_version
-from model.srs_version import Version
+from model.srs.versions import Version
 
 
 class Connection:

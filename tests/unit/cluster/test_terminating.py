@@ -1,6 +1,9 @@
 """Messages about terminating pods and their open connections."""
 
-from cluster.terminating import OpenConnections, describe, logged_connections
+from typing import Any, cast
+
+from cluster.live import LiveCluster
+from cluster.terminating import HOW_TO_UNBLOCK, OpenConnections, describe, logged_connections, terminating_namespace
 
 
 def test_a_message_names_the_first_pods_and_the_last_deadline() -> None:
@@ -24,3 +27,29 @@ def test_the_log_of_a_draining_pod_contains_its_open_connections() -> None:
     pods = [{"metadata": {"name": "p0", "deletionTimestamp": "2026-01-01T12:00:00Z"}}]
     message = describe("1 pod terminating", pods, {"p0": OpenConnections(3, "2026-01-01T10:00:09Z")})
     assert "  p0 until 2026-01-01T12:00:00Z at the latest (3 connections open at 2026-01-01T10:00:09Z)" in message
+
+
+def condition(kind: str, message: str, status: str = "True") -> dict[str, str]:
+    return {"type": kind, "status": status, "message": message}
+
+
+def test_a_namespace_that_a_finalizer_keeps_names_it_and_what_to_do() -> None:
+    remaining = condition("NamespaceContentRemaining", "Some resources are remaining: pods. has 1 resource instances")
+    held = "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances"
+    conditions = [condition("NamespaceDeletionDiscoveryFailure", "All resources successfully discovered", "False")]
+
+    class Live:
+        namespace = "live"
+
+        def live_namespace(self) -> Any:
+            return {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z"}, "status": {"conditions": conditions}}
+
+        def pods(self) -> list[Any]:
+            return []
+
+    live = cast(LiveCluster, Live())
+    ended = "namespace live is still terminating; its last pod has ended, and Kubernetes removes it within 5 minutes"
+    conditions.append(remaining)
+    assert terminating_namespace(live) == (0, ended)
+    conditions.append(condition("NamespaceFinalizersRemaining", held))
+    assert terminating_namespace(live) == (0, f"{ended}, unless this stays so:\n  {held}\n{HOW_TO_UNBLOCK}")

@@ -1,22 +1,21 @@
 """The arguments, errors and exit codes that all verbs of `rollout` share."""
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cluster.live import UnreachableError
-from model.config import ConfigError
-from model.problems import Problem
+from model.config.problems import Problem
+from model.config.read import ConfigError
 from rollout import __main__ as rollout
-from rollout.command import CommandRejectedError, Context, Exit, Verb
+from rollout.command import CommandRejectedError, Context, Exit, Verb, selected_stack
 from rollout.errors import OperationError, RejectedError
-from rollout.run_state import RunState, RunStateError
 from testbed.environment import PROJECT
 
 Run = Callable[[Context, argparse.Namespace], int]
@@ -74,27 +73,40 @@ def test_the_script_runs_from_any_folder(tmp_path: Path) -> None:
     assert "draining" in done.stdout
 
 
-def test_the_state_of_a_run_survives(tmp_path: Path) -> None:
-    state = RunState(
-        release="r6",
-        steps=(10, 100),
-        index=0,
-        stack_file_before=b"a: \xff\n",
-        started_at=datetime(2026, 1, 1, tzinfo=UTC),
-        pid=1,
-    )
-    assert RunState.read(tmp_path, "org/srs/dev") is None
-    state.write(tmp_path, "org/srs/dev")
-    assert RunState.read(tmp_path, "org/srs/dev") == state
-    RunState.path(tmp_path, "org/srs/dev").write_text("{")
-    with pytest.raises(RunStateError, match="cannot be read"):
-        RunState.read(tmp_path, "org/srs/dev")
-    RunState.close(tmp_path, "org/srs/dev")
-    assert RunState.read(tmp_path, "org/srs/dev") is None
-
-
 def test_what_takes_long_to_load_is_loaded_when_it_is_needed() -> None:
     """`rollout abort` acts before Pulumi, FFmpeg and SciPy are loaded."""
     check = "import sys, rollout.__main__; print({'pulumi', 'av', 'scipy', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=PROJECT, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_verbs_import_no_other_verbs() -> None:
+    """What verbs share is a module of its own, so that a verb can be read and changed alone."""
+    for module in (PROJECT / "rollout").glob("**/*.py"):
+        if module.name != "__init__.py" and module != PROJECT / "rollout/__main__.py":
+            assert "rollout.verbs" not in module.read_text(), module
+
+
+def test_the_selected_stack_is_known_without_the_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the files of pulumi 3.259; an abort does not wait for a state that is far away."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "Pulumi.yaml").write_text("name: srs\n")
+    workspaces = tmp_path / "home/workspaces"
+    workspaces.mkdir(parents=True)
+    digest = hashlib.sha1(str(project / "Pulumi.yaml").encode(), usedforsecurity=False).hexdigest()
+    selected = {"stacks": {"s3://state": "organization/srs/prod", "file://x": "organization/srs/dev"}}
+    (workspaces / f"srs-{digest}-workspace.json").write_text(json.dumps(selected))
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://state")
+    assert selected_stack(project) == "organization/srs/prod"
+    monkeypatch.delenv("PULUMI_BACKEND_URL")
+    (tmp_path / "home/credentials.json").write_text(json.dumps({"current": "file://x"}))
+    assert selected_stack(project) == "organization/srs/dev"
+    monkeypatch.setenv("PULUMI_STACK", "staging")
+    assert selected_stack(project) == "staging"
+    monkeypatch.delenv("PULUMI_STACK")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://other")
+    with pytest.raises(CommandRejectedError, match="pulumi CLI is not on PATH"):
+        selected_stack(project)

@@ -2,21 +2,18 @@
 
 import copy
 import json
-from typing import Any
+from typing import Any, cast
 
 from bad_configs import GOOD
-from cluster.live import Kind
+from cluster.live import KINDS, Kind
 from cluster.state import LiveState
-from model import workloads
-from model.alibaba import NLB_CLASS, backend_label
-from model.config import read_settings
-from model.exposed_service import IDENTITY, ExposedService
-from model.names import FIELD_MANAGER, HLS, HLS_CLAIM, HTTPS_PORT, ORIGIN, STACK_ANNOTATION
-from model.pods import to_manifest
-from model.settings.load_balancer import ServiceLoadBalancer, annotations
-from model.settings.stack import StackSettings
-from model.workload_specs import change_cause, edge_spec, origin_spec
-from update.load_balancers import backend_nodes
+from model.config.read import read_settings
+from model.config.stack import StackSettings
+from model.desired.render import Desired, render
+from model.names import FIELD_MANAGER, ORIGIN, STACK_ANNOTATION, config_hash
+from update.kept import read_kept
+from update.ownership import Binding
+from update.plan import UpdatePlan, plan
 
 STACK = "organization/srs/dev"
 
@@ -40,13 +37,14 @@ def metadata(name: str, **annotations: str) -> dict[str, Any]:
 
 def workload(name: str, spec: Any, ready: int | None = None, **annotations: str) -> dict[str, Any]:
     """A live workload as the API server returns it: with defaults that nobody has set."""
-    manifest = to_manifest(spec)
+    manifest = copy.deepcopy(spec)
     manifest["template"]["spec"] |= {"restartPolicy": "Always", "schedulerName": "default-scheduler"}
     if not manifest.get("paused"):
         manifest.pop("paused", None)
     replicas = manifest["replicas"]
     live = {"metadata": metadata(name, **annotations) | {"uid": name}, "spec": manifest}
     live["status"] = {"replicas": replicas, "readyReplicas": replicas if ready is None else ready}
+    live["status"]["updateRevision"] = config_hash(json.dumps(manifest["template"], sort_keys=True))
     owned = {"f:metadata": {"f:annotations": {f"f:{STACK_ANNOTATION}": {}}}, "f:spec": {"f:replicas": {}}}
     live["metadata"]["managedFields"] = [{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": owned}]
     return live
@@ -60,73 +58,53 @@ def replica_set(deployment: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"ownerReferences": [owner]}, "spec": {"template": template}, "status": deployment["status"]}
 
 
-def live_service(service: ExposedService, nodes: dict[str, str]) -> dict[str, Any]:
-    """A live Service with a load balancer. nodes: labels that limit its backends."""
-    load_balancer = service.load_balancer
-    kinds = {"none": "ClusterIP", "nodePort": "NodePort"}
-    spec: dict[str, Any] = {
-        "type": kinds.get(load_balancer.kind, "LoadBalancer"),
-        "selector": {"app": service.app},
-        "ports": [
-            {
-                "name": name,
-                "port": service.service_ports[name],
-                "targetPort": HTTPS_PORT if name.startswith("https") else port,
-            }
-            for name, port in service.ports.items()
-        ],
-    }
-    if load_balancer.kind == "nodePort":
-        for port, key in zip(spec["ports"], ("rtmpPort", "httpPort", "httpsPort"), strict=False):
-            port["nodePort"] = load_balancer.identity[key]
-    if load_balancer.kind == "nlb":
-        spec["loadBalancerClass"] = NLB_CLASS
-    if isinstance(load_balancer, ServiceLoadBalancer):
-        spec |= {
-            "loadBalancerClass": load_balancer.load_balancer_class,
-            "externalTrafficPolicy": load_balancer.external_traffic_policy,
-        }
-    bound = {IDENTITY: service.identity, **annotations(load_balancer), **backend_label(nodes)}
-    return {"metadata": metadata(service.name, **bound), "spec": spec}
+def rendered(settings: StackSettings, state: LiveState | None = None, key: str = "key") -> Desired:
+    """The desired state. state: what is kept of it. key: of the hashes of srs.conf."""
+    return render(settings, read_kept(settings, state or LiveState(), key, [STACK]), STACK)
 
 
-def _hls_ports(settings: StackSettings) -> dict[str, int]:
-    hls = settings.hls
-    return {f"http{port}": port for port in hls.http_ports} | {f"https{port}": port for port in hls.https_ports}
+def planned(settings: StackSettings, state: LiveState, bound: Binding | None = None) -> UpdatePlan:
+    """The plan of an update with these settings."""
+    return plan(rendered(settings, state), state, bound)
 
 
 def state_after(settings: StackSettings, ready: dict[str, int] | None = None) -> LiveState:
     """The state after an update with these settings. ready: ready edges of some releases, by default all."""
-    deployments: dict[str, Any] = {}
-    confs = {ORIGIN: settings.origin_conf.shown}
-    for release in settings.edge.releases:
-        name = workloads.edges(settings, release).name
-        cause = {"kubernetes.io/change-cause": change_cause(settings, release)}
-        deployments[name] = workload(name, edge_spec(settings, release), (ready or {}).get(release), **cause)
-        confs[name] = settings.edge_conf(release).shown
-    nodes = backend_nodes(settings, LiveState())
-    services = {
-        service.name: live_service(service, nodes.get(service.name, {})) for service in settings.exposed_services
-    }
-    for name, service in settings.hls_services.items():
-        hls = ExposedService((), name, service.load_balancer, HLS, _hls_ports(settings))
-        services[name] = live_service(hls, nodes[name])
-        del services[name]["metadata"]["annotations"][IDENTITY]
-    objects: dict[Kind, dict[str, Any]] = {
-        "Deployment": deployments,
-        "ReplicaSet": {name: replica_set(deployment) for name, deployment in deployments.items()},
-        "StatefulSet": {ORIGIN: workload(ORIGIN, origin_spec(settings))},
-        "Service": services,
-    }
-    if settings.hls.enabled:
-        spec = {
-            "storageClassName": settings.hls.storage_class,
-            "resources": {"requests": {"storage": settings.hls.size}},
-        }
-        claim = {"metadata": metadata(HLS_CLAIM), "spec": spec, "status": {"phase": "Bound"}}
-        objects["PersistentVolumeClaim"] = {HLS_CLAIM: claim}
+    desired = rendered(settings)
+    objects: dict[Kind, dict[str, Any]] = {kind: {} for kind in KINDS}
+    confs: dict[str, str] = {}
+    for item in desired.objects.values():
+        spec, meta = copy.deepcopy(item.manifest.get("spec")), copy.deepcopy(item.compared["metadata"])
+        live: dict[str, Any] = copy.deepcopy(item.compared) | {"metadata": metadata(item.name) | meta}
+        if item.workload:
+            if not (conf := desired.conf(item.workload)):
+                continue  # HLS and demo are new
+            live = workload(item.name, spec, (ready or {}).get(item.workload.release or ""), **meta["annotations"])
+            live["metadata"]["labels"] = meta["labels"]
+            confs[item.name] = conf.shown
+        elif item.role == "claim":
+            live["status"] = {"phase": "Bound"}
+        objects[cast("Kind", item.kind)][item.name] = live
+    objects["ReplicaSet"] = {name: replica_set(live) for name, live in objects["Deployment"].items()}
     namespace = {"metadata": metadata(settings.kubernetes.namespace)}
-    return LiveState(cluster_uid="uid", namespace=namespace, objects=objects, confs=confs)
+    pods = tuple(origin(objects["StatefulSet"][ORIGIN], number) for number in range(settings.origin.replicas))
+    return LiveState(cluster_uid="uid", namespace=namespace, objects=objects, confs=confs, pods=pods)
+
+
+def origin(stateful_set: Any, ordinal: int, ready: bool = True, **metadata: Any) -> dict[str, Any]:
+    """A pod of the newest revision of the origins."""
+    template = stateful_set["spec"]["template"]
+    revision = stateful_set["status"]["updateRevision"]
+    labels = {**template["metadata"]["labels"], "controller-revision-hash": revision}
+    state = {"running": {}} if ready else {"waiting": {"reason": "CrashLoopBackOff"}}
+    return {
+        "metadata": {**template["metadata"], "name": f"{ORIGIN}-{ordinal}", "labels": labels, **metadata},
+        "spec": template["spec"],
+        "status": {
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [{"state": state}],
+        },
+    }
 
 
 def nothing() -> LiveState:

@@ -1,4 +1,4 @@
-"""Objects of others: whom they belong to, and which of them a stack takes over."""
+"""Foreign objects: whom they belong to, and which of them a stack takes over."""
 
 from typing import Any
 
@@ -7,11 +7,13 @@ import pytest
 from bad_configs import GOOD, NLB, SLB
 from cluster.live import Kind
 from cluster.state import LiveState
-from model.settings.stack import StackSettings
+from model.config.stack import StackSettings
+from unit.update import live_objects
 from unit.update.live_objects import STACK, metadata, nothing, settings, state_after
-from update import report
+from update import plan_json, plan_text
+from update.kept import read_kept
 from update.ownership import ForeignObject, Owner, foreign_owner, object_list
-from update.plan import UpdatePlan, plan
+from update.plan import UpdatePlan
 
 ADOPT = {"kubeconfig": "k", "clusterId": "c1", "createNamespace": False, "adopt": True}
 R7 = {"r7": {"image": "ossrs/srs:v4.0.6", "weight": 100}}
@@ -66,7 +68,7 @@ def desired(**change: Any) -> StackSettings:
 
 
 def planned(state: LiveState, **change: Any) -> UpdatePlan:
-    return plan(desired(**change), state, STACK, None)
+    return live_objects.planned(desired(**change), state)
 
 
 def rejections(state: LiveState, **change: Any) -> list[str]:
@@ -106,7 +108,7 @@ def test_objects_that_something_manages_are_never_taken_over(change: dict[str, A
 
 def test_objects_are_listed_by_owner() -> None:
     kubectl, other = Owner("created with kubectl", by_hand=True), Owner("of stack x")
-    assert foreign_owner(by_hand("a", {}), STACK) == kubectl
+    assert foreign_owner(by_hand("a", {}), [STACK]) == kubectl
     found = [
         ForeignObject("Service", name, owner, adopted=False)
         for name, owner in zip("abc", (kubectl, other, kubectl), strict=True)
@@ -124,7 +126,7 @@ def test_origins_are_taken_over_after_their_stateful_set_was_deleted_without_the
     other = {"metadata": {"labels": {"app": "srs"}}, "spec": {}}
     state.objects["StatefulSet"]["srs-origin"] = origins | {"spec": {"template": other}}
     (message,) = rejections(state)
-    assert "whose pods have not the label app=srs-origin. Delete it, which drops its publishers: kubectl" in message
+    assert "whose pods do not have the label app=srs-origin. Delete it, which drops its publishers: kubectl" in message
 
     del state.objects["StatefulSet"]["srs-origin"]
     left = tuple(
@@ -133,10 +135,10 @@ def test_origins_are_taken_over_after_their_stateful_set_was_deleted_without_the
     state = LiveState("uid", state.namespace, state.objects, pods=left)
     update = planned(state)
     assert not update.rejections
-    assert any("each drops its publishers once" in warning for warning in update.warnings)
-    assert report.publishers_dropped(update)
-    lines = report.text(update, desired(), state).splitlines()
-    assert "  Each origin drops its publishers once; they reconnect." in lines
+    assert any("3 origins that this version of the program has not created" in line for line in update.warnings)
+    assert plan_text.publishers_dropped(update)
+    lines = plan_text.text(update, live_objects.rendered(desired(), state), state).splitlines()
+    assert "  3 origins will drop publishers once; they reconnect." in lines
     index = lines.index("  origins: rolling update, 3 replicas")
     assert lines[index + 1] == "    3 pods of a deleted StatefulSet srs-origin, which will be replaced"
 
@@ -151,11 +153,11 @@ def test_hand_made_edges_run_beside_the_stack_and_are_not_its_own() -> None:
     update = planned(taken_over())
     assert not update.rejections
     assert [change.workload.name for change in update.changes if change.action == "delete"] == []
-    assert update.trims == {}
-    lines = report.text(update, desired(), taken_over()).splitlines()
-    assert "  Deployment srs-edge-r5-deploy of others is not changed: 3 ready edges behind the same Service" in lines
+    assert update.early_scale_downs == {}
+    lines = plan_text.text(update, live_objects.rendered(desired()), taken_over()).splitlines()
+    assert "  foreign Deployment srs-edge-r5-deploy is not changed: 3 ready edges behind the same Service" in lines
     assert "  edge release r7: create, 4 edges, 0 % -> 50 % of new viewers" in lines
-    assert report.as_json(update, desired(), taken_over())["foreignEdges"] == {
+    assert plan_json.document(update, live_objects.rendered(desired()), taken_over())["foreignEdges"] == {
         "srs-edge-r5-deploy": 3,
         "srs-edge-r6-deploy": 1,
     }
@@ -173,7 +175,7 @@ def test_what_is_taken_over_is_a_warning_and_afterwards_the_key_can_be_removed()
 
 
 def test_ports_keep_their_names() -> None:
-    names = planned(taken_over()).port_names
+    names = read_kept(desired(), taken_over(), "").port_names
     assert names["srs-edge-service"] == {1935: "srs-edge-service-1935", 8080: "srs-edge-service-8080"}
     assert names["socs"] == {1935: "socs-1935"}
 
@@ -217,7 +219,7 @@ PREFIXES = (
     "service.beta.kubernetes.io/alibaba-cloud-loadbalancer-",
     "service.beta.kubernetes.io/alicloud-loadbalancer-",
 )
-CLB = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
+CLB = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001", "backend": "ecs"}
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -229,10 +231,10 @@ CLB = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
             CLB | {"id": "lb-2ze0002"},
             "id: 'lb-2ze0002' cannot be changed on Service srs-edge-service, where it is 'lb-2",
         ),
-        (SLB, "id: (absent) cannot be changed"),
+        (SLB | {"backend": "ecs"}, "id: (absent) cannot be changed"),
         (CLB | {"addressType": "internet"}, "addressType: 'internet' cannot be changed"),
         (CLB | {"externalTrafficPolicy": "Local"}, "externalTrafficPolicy: 'Local' cannot be changed"),
-        (NLB, "kind: 'nlb' cannot be changed"),
+        (NLB | {"backend": "ecs"}, "kind: 'nlb' cannot be changed"),
         (GOOD["loadBalancer"], "kind: 'nodePort' cannot be changed"),
         ({"kind": "none"}, "kind: 'none' cannot be changed"),
     ],
@@ -249,6 +251,29 @@ def test_a_load_balancer_is_taken_over_with_its_address(prefix: str, load_balanc
     else:
         assert any(f"srs:loadBalancer.{path}" in message for message in found), found
         assert all("another name (key `service`)" in message for message in found)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("stated", [False, True])
+@pytest.mark.parametrize("annotated", [False, True])
+def test_the_backend_of_a_load_balancer_that_is_taken_over_is_stated(
+    prefix: str, stated: bool, annotated: bool
+) -> None:
+    """Without the annotation the default of the cluster decides, and another backend drops all connections."""
+    state = taken_over()
+    live = state.objects["Service"]["srs-edge-service"]
+    live["spec"]["type"] = "LoadBalancer"
+    live["metadata"]["annotations"] = {f"{prefix}id": "lb-2ze0001", f"{prefix}address-type": "intranet"}
+    if annotated:
+        live["metadata"]["annotations"]["service.beta.kubernetes.io/backend-type"] = "ecs"
+    load_balancer = {key: value for key, value in CLB.items() if stated or key != "backend"}
+    found = rejections(state, loadBalancer=load_balancer, edge__drain={"timeout": "10m"})
+    if stated or annotated:
+        assert not found
+    else:
+        (problem,) = found
+        assert problem.startswith("srs:loadBalancer.backend: (absent) must be stated, because Service srs-edge-service")
+        assert "aliyun slb DescribeVServerGroupAttribute" in problem
 
 
 def test_annotations_that_would_vanish_later_are_a_warning() -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from bad_configs import ALICLOUD, GOOD, NLB, SERVICE, SIX, SLB, ZONES
 from cluster.state import LiveState, address
-from model.alibaba import PREFIX
-from model.config import read_settings
-from model.exposed_service import IDENTITY
-from model.problems import Problem
-from model.settings.stack import StackSettings
-from unit.update.live_objects import STACK, metadata, state_after
-from update.plan import plan
+from model.config.problems import Problem
+from model.config.read import read_settings
+from model.config.stack import StackSettings
+from model.load_balancers.alibaba import PREFIX
+from model.load_balancers.exposed_service import IDENTITY
+from unit.update.live_objects import metadata, planned, rendered, state_after
+from update.kept import read_kept
 
 
 def with_load_balancer(load_balancer: dict[str, Any], **more: Any) -> StackSettings:
@@ -29,12 +29,13 @@ def services(settings: StackSettings) -> LiveState:
 
 
 def rejections(settings: StackSettings, state: LiveState) -> tuple[Problem, ...]:
-    return plan(settings, state, STACK, None).rejections
+    return planned(settings, state).rejections
 
 
 NEXT = SLB | {"service": "srs-edge-next"}
 UNPROTECTED = SLB | {"protect": False, "deleteProtection": False}
 EIP = SLB | {"eip": {"bandwidth": 100}}
+ACL = {f"{PREFIX}acl-status": "on", f"{PREFIX}acl-type": "white", f"{PREFIX}acl-id": "acl-2ze0001"}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_change_that_would_drop_connections_is_rejected(
         {"deleteProtection": False, "modificationProtection": False, "protect": False},
         {"eip": {"bandwidth": 100}},
         {"host": "live.example.com"},
-        {"annotations": {f"{PREFIX}acl-id": "acl-1", "external-dns.alpha.kubernetes.io/hostname": "a.example.com"}},
+        {"annotations": ACL | {"external-dns.alpha.kubernetes.io/hostname": "a.example.com"}},
     ],
     ids=str,
 )
@@ -100,8 +101,44 @@ def test_what_can_be_changed_in_place(change: dict[str, Any]) -> None:
 
 
 def test_an_eip_keeps_its_address() -> None:
-    wider = with_load_balancer(SLB | {"eip": {"bandwidth": 500}})
+    wider = with_load_balancer(SLB | {"eip": {"bandwidth": 200}})
     assert not rejections(wider, services(with_load_balancer(EIP)))
+
+
+def test_access_control_is_turned_off_before_its_annotations_are_removed() -> None:
+    on, off = SLB | {"annotations": ACL}, SLB | {"annotations": ACL | {f"{PREFIX}acl-status": "off"}}
+    (problem,) = rejections(with_load_balancer(SLB), services(with_load_balancer(on)))
+    assert problem.path == ("loadBalancer", "annotations", f"{PREFIX}acl-status")
+    assert problem.reason == "AccessControlStaysOn"
+    assert "Set it to off, run `pulumi up`, and remove it after that" in str(problem)
+    assert not rejections(with_load_balancer(off), services(with_load_balancer(on)))
+    assert not rejections(with_load_balancer(SLB), services(with_load_balancer(off)))
+
+
+@pytest.mark.parametrize(
+    ("billing", "key"),
+    [
+        ({"instanceChargeType": "PayBySpec", "spec": "slb.s2.small"}, "instanceChargeType"),
+        ({"internetChargeType": "PayByBandwidth", "bandwidth": 100}, "internetChargeType"),
+    ],
+)
+def test_a_new_clb_has_no_billing_that_was_discontinued(billing: dict[str, Any], key: str) -> None:
+    settings = with_load_balancer({"kind": "slb", "addressType": "internet"} | billing)
+    inside = services(with_load_balancer({"kind": "none"}))
+    for state in (LiveState("uid"), inside):
+        (problem,) = rejections(settings, state)
+        assert (problem.path, problem.reason) == (("loadBalancer", key), "DiscontinuedBilling")
+    # A CLB of before June 2025 keeps it; and nothing is known of a cluster that does not answer.
+    assert not rejections(settings, services(settings))
+    assert not rejections(settings, LiveState(unreachable="timeout"))
+
+
+def test_the_last_tags_of_an_nlb_stay() -> None:
+    tagged = services(with_load_balancer(NLB | {"tags": {"a": "1", "b": "2"}}))
+    (line,) = [line for line in warnings(with_load_balancer(NLB), tagged) if "tags" in line]
+    assert line.startswith("srs:loadBalancer.tags: the last tags stay on the NLB")
+    assert "a=1,b=2" in line
+    assert not [line for line in warnings(with_load_balancer(NLB | {"tags": {"a": "1"}}), tagged) if "tags" in line]
 
 
 def test_an_earlier_version_recorded_less() -> None:
@@ -240,6 +277,24 @@ def test_another_port_of_https_is_opened_before_the_first_is_closed(load_balance
         assert closed(now, then) == warned
 
 
+def test_the_service_of_hls_names_the_clb_that_it_leaves_until_the_controller_has_cleaned_up() -> None:
+    """Without both annotations the controller leaves the listener, which leads to a node port of somebody else."""
+    outside = with_load_balancer(SLB, hls=GOOD["hls"] | {"port": 80})
+    inside = with_load_balancer(SLB, hls={key: value for key, value in GOOD["hls"].items() if key != "port"})
+    state = services(outside)
+    live = state.services["nginx-origin-service"]
+    kept = {f"{PREFIX}id": "lb-2ze0001", f"{PREFIX}force-override-listeners": "true"}
+    live["metadata"]["annotations"] = {**live["metadata"].get("annotations", {}), **kept}
+    assert read_kept(outside, state, "").leaving == {}
+    assert read_kept(inside, state, "").leaving == {"nginx-origin-service": kept}
+    # The update has made it a ClusterIP; the controller was down.
+    live["spec"]["type"] = "ClusterIP"
+    live["metadata"]["finalizers"] = ["service.k8s.alibaba/resources"]
+    assert read_kept(inside, state, "").leaving == {"nginx-origin-service": kept}
+    live["metadata"]["finalizers"] = []
+    assert read_kept(inside, state, "").leaving == {}
+
+
 def test_another_port_of_https_of_hls_is_opened_before_the_first_is_closed() -> None:
     edge = copy.deepcopy(GOOD["edge"]) | {"releases": SIX}
 
@@ -277,7 +332,7 @@ def test_a_listener_that_another_namespace_uses_is_rejected() -> None:
     def used(*ports: int, clb: str = "lb-2ze0001") -> LiveState:
         other = {
             "metadata": {"namespace": "other", "name": "web", "annotations": {f"{PREFIX}id": clb}},
-            "spec": {"ports": [{"port": port} for port in ports]},
+            "spec": {"type": "LoadBalancer", "ports": [{"port": port} for port in ports]},
         }
         return replace(services(settings), other_services=(other,))
 
@@ -297,7 +352,7 @@ def test_a_listener_that_another_namespace_uses_is_rejected() -> None:
 
 
 def warnings(settings: StackSettings, state: LiveState) -> tuple[str, ...]:
-    return plan(settings, state, STACK, None).warnings
+    return planned(settings, state).warnings
 
 
 def on_nodes(nodes: dict[str, str], **load_balancer: Any) -> StackSettings:
@@ -309,9 +364,9 @@ def test_the_backends_of_a_service_in_use_lose_no_node() -> None:
     pool, other = {"pool": "edge"}, {"pool": "edge2"}
     everywhere = services(on_nodes({}))
     # A stack of an earlier version, or edges that got a node pool: the Service keeps its nodes.
-    assert plan(on_nodes(pool), everywhere, STACK, None).backend_nodes == {"srs-edge-service": {}}
-    assert plan(on_nodes(other), services(on_nodes(pool)), STACK, None).backend_nodes == {"srs-edge-service": pool}
-    assert plan(on_nodes(pool), LiveState("uid"), STACK, None).backend_nodes == {"srs-edge-service": pool}
+    assert rendered(on_nodes(pool), everywhere).kept.backend_nodes == {"srs-edge-service": {}}
+    assert rendered(on_nodes(other), services(on_nodes(pool))).kept.backend_nodes == {"srs-edge-service": pool}
+    assert rendered(on_nodes(pool), LiveState("uid")).kept.backend_nodes == {"srs-edge-service": pool}
     (problem,) = rejections(on_nodes(pool, backendNodes=pool), everywhere)
     assert str(problem).startswith("srs:loadBalancer.backendNodes: {pool: 'edge'} would remove nodes from the backends")
     assert "srs:formerLoadBalancer" in str(problem)
@@ -331,6 +386,47 @@ def test_nodes_that_need_not_carry_connections_are_a_warning() -> None:
     assert "still go through nodes with pool=edge, while its pods run on nodes with pool=edge2" in line
     assert not warnings(on_nodes(pool), services(on_nodes(pool)))
     assert not warnings(on_nodes({}, backendNodes={}), LiveState("uid")), "the operator has decided it"
+
+
+def node(name: str, provider: str = "cn-beijing.i-2ze0001", **labels: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": labels}, "spec": {"providerID": provider} if provider else {}}
+
+
+def edge_on(node: str) -> dict[str, Any]:
+    return {"metadata": {"name": "edge", "labels": {"app": "srs-edge"}}, "spec": {"nodeName": node}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "pods", "reasons"),
+    [
+        ([node("a", pool="edge")], [edge_on("a")], []),
+        ([], [], []),  # nodes that must not be read
+        ([node("a", pool="other")], [], ["NoBackendNodes"]),
+        ([node("a", pool="edge"), node("b", "", pool="edge")], [], ["NodesWithoutProviderId"]),
+        ([node("a", pool="edge"), node("b", "kwok://b", pool="edge")], [], ["NodesWithoutProviderId"]),
+        ([node("a", pool="edge"), node("b", "", pool="other")], [], []),
+        ([node("a", pool="edge"), node("b", "ack-hybrid://b", pool="edge")], [], []),
+        ([node("a", pool="edge"), node("v", "", type="virtual-kubelet")], [edge_on("a")], []),
+        (
+            [node("a", pool="edge"), node("v", "", type="virtual-kubelet")],
+            [edge_on("v")],
+            ["VirtualNodesAreNoBackends", "VirtualNodesLimitDrain"],
+        ),
+        (
+            [node("a", pool="edge"), node("v", "", type="virtual-kubelet", pool="edge")],
+            [edge_on("v")],
+            ["VirtualNodesLimitDrain"],
+        ),
+    ],
+)
+def test_nodes_that_the_controller_rejects_are_a_warning(nodes: Any, pods: Any, reasons: list[str]) -> None:
+    settings = on_nodes({"pool": "edge"})
+    state = replace(services(settings), nodes=tuple(nodes), pods=tuple(pods))
+    found = [warning for warning in warnings(settings, state) if "ode" in getattr(warning, "reason", "")]
+    assert [getattr(warning, "reason", "") for warning in found] == reasons
+    # Where pods are the backends, nodes do not matter.
+    eni = with_load_balancer(SLB | {"backend": "eni"}, edge=copy.deepcopy(GOOD["edge"]) | {"drain": {"timeout": "10m"}})
+    assert not [line for line in warnings(eni, replace(state, objects=services(eni).objects)) if "node" in line]
 
 
 def test_a_service_without_connections_from_outside_may_change_its_kind() -> None:

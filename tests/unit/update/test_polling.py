@@ -2,21 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from cluster.live import LiveCluster, UnreachableError
+from cluster.live import ConflictError, LiveCluster, UnreachableError
 from cluster.origin_check import OriginAccess
+from cluster.rollout_status import RolloutStatus
 from cluster.terminating import SYNC_PERIOD
-from model.srs_version import Version, format_version
-from model.workloads import Workload
+from model.desired.workloads import Workload
+from model.srs.versions import Version, format_version
 from update import polling
 from update.polling import (
     ClaimError,
     NamespaceTerminatingError,
+    ReadyTimes,
     RolloutError,
     RolloutResult,
     wait_for_claim,
@@ -35,6 +37,7 @@ class Cluster:
         self.reads = 0
         self.old = 0
         self.paused: list[bool] = []
+        self.version = 1
         self._log = log
 
     def deployment(self, _name: str) -> dict[str, Any]:
@@ -43,7 +46,7 @@ class Cluster:
             raise UnreachableError("the API server does not answer")
         ready = int(self.state(self.reads) == "ready")
         return {
-            "metadata": {"generation": 1, "uid": "d"},
+            "metadata": {"generation": 1, "uid": "d", "resourceVersion": str(self.version)},
             "spec": {"replicas": 1, "paused": self.paused[-1:] == [True]},
             "status": {
                 "observedGeneration": 1,
@@ -53,7 +56,9 @@ class Cluster:
             },
         }
 
-    def pause(self, _deployment: str, paused: bool) -> None:
+    def pause(self, _deployment: str, paused: bool, version: str) -> None:
+        if version != str(self.version):
+            raise ConflictError("the object has been modified")
         self.paused.append(paused)
 
     def replica_sets(self, _selector: str) -> list[dict[str, Any]]:
@@ -175,6 +180,24 @@ def test_a_release_that_is_aborted_ends_the_wait_at_once(monkeypatch: pytest.Mon
         run(Cluster(lambda _: "ContainerCreating"), timeout=60)
 
 
+def test_a_release_that_is_aborted_while_it_is_read_stays_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(lambda _: "ready", log=REACHED)
+    cluster.old = 3
+    observe, checks = polling.OriginCheck.observe, 0
+
+    def observe_and_abort(check: polling.OriginCheck, ready: Sequence[str]) -> OriginAccess:
+        nonlocal checks
+        checks += 1
+        cluster.version = checks  # the first one is of the pause, the second one of an abort
+        return observe(check, ready)
+
+    monkeypatch.setattr(polling.OriginCheck, "observe", observe_and_abort)
+    monkeypatch.setattr("cluster.rollout_status.is_aborted", lambda _deployment: cluster.version > 1)
+    with pytest.raises(RolloutError, match=r"was taken out of rotation \(rollout abort\)"):
+        run(cluster, timeout=10)
+    assert cluster.paused == [True], "not resumed"
+
+
 def test_edges_that_reach_an_origin_replace_the_others() -> None:
     cluster = Cluster(lambda _: "ready", log=REACHED)
     cluster.old = 3  # and they stay
@@ -192,7 +215,7 @@ def test_edges_without_an_origin_that_is_ready_are_given_the_whole_timeout(monke
 
 def test_edges_that_cannot_be_checked_complete_at_once_with_the_reason() -> None:
     cluster = Cluster(lambda _: "ready", log=None)
-    assert run(cluster, timeout=10) == ["the log of pod p cannot be read"]
+    assert run(cluster, timeout=10) == ["pod p has no log that can be read, as on a simulated node"]
     assert cluster.reads == 1
 
 
@@ -251,6 +274,19 @@ class Namespace:
     def wait(self) -> None:
         report, on_progress = self.messages.append, self.status.append
         asyncio.run(wait_for_namespace(cast(LiveCluster, self), timedelta(minutes=1), report, on_progress))
+
+
+def test_origins_must_be_ready_for_some_time_without_a_break() -> None:
+    times = ReadyTimes(Workload("StatefulSet", "o", "app=o", "origins", timedelta(), min_ready=timedelta(seconds=15)))
+
+    def lasting(second: int, *ready: str) -> set[str]:
+        return times.lasting(RolloutStatus(False, 0, 2, ready=ready), timedelta(seconds=second))
+
+    assert lasting(1, "o-0") == set()
+    assert lasting(5, "o-0", "o-1") == set()
+    assert lasting(16, "o-0", "o-1") == {"o-0"}
+    assert lasting(17, "o-1") == set()
+    assert lasting(20, "o-0", "o-1") == {"o-1"}, "o-0 was not ready in between"
 
 
 def test_a_namespace_that_is_not_terminating_is_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""The desired objects of a stack as plain data."""

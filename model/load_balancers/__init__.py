@@ -1,0 +1,1 @@
+"""The kinds of load balancers, and the rules of each."""

@@ -1,1 +1,0 @@
-"""The stack config as typed settings, one module per config key; `stack.py` is the whole."""

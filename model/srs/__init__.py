@@ -1,0 +1,1 @@
+"""srs.conf: grammar, directives, versions, merging and secrets."""

@@ -1,0 +1,1 @@
+"""What the command does to edges directly: rotation and signals."""

@@ -1,0 +1,1 @@
+"""The stack file, git and Pulumi."""

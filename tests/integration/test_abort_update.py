@@ -1,0 +1,114 @@
+"""The one release is updated in place and turns out black: its new revision leaves rotation, the earlier one serves.
+
+The tests build on each other; the stack has one release of 4 edges, whose file is committed.
+"""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.live import ConflictError, LiveCluster
+from rollout.stack.stack_file import StackFile
+from rollout_operator import Operator
+from stack import NAME, READY_AFTER, DevStack, eventually, release
+from testbed.cluster import EmbeddedCluster
+
+BLACK = release("v4.0.6", 100, podAnnotations={READY_AFTER: "6s"})
+"""Its edges are ready after some seconds, one after the other: the update can be aborted meanwhile."""
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    stack = DevStack(tmp_path_factory.mktemp("abort"), cluster.kubeconfig, "abort-update")
+    stack.config["edge"] |= {"maxSurge": 1, "rolloutTimeout": "5m"}
+    stack.releases(r5=release("v4.0.5", 100))
+    stack.must_update()
+    created = Operator(stack)
+    created.commit_first("Release r5")
+    yield created
+    stack.clean_up()
+
+
+def image(stack: DevStack) -> str:
+    deployment = stack.get("deployment", "srs-edge-r5-deploy")
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def black_edges(stack: DevStack) -> set[str]:
+    return {
+        pod["metadata"]["name"]
+        for pod in stack.pods("run=srs-edge-r5")
+        if pod["spec"]["containers"][0]["image"].endswith("v4.0.6")
+    }
+
+
+def begin_black_update(operator: Operator) -> "subprocess.Popen[str]":
+    """An update in place whose first new edge has viewers, and whose last one has not begun."""
+    stack = operator.stack
+    stack.releases(r5=BLACK)
+    update = stack.start_update()
+    eventually(lambda: black_edges(stack) & stack.endpoints(), 90)
+    return update
+
+
+def assert_restored(operator: Operator, before: set[str]) -> None:
+    stack = operator.stack
+    assert operator.edge()["releases"]["r5"]["image"] == "ossrs/srs:v4.0.5"
+    assert image(stack) == "ossrs/srs:v4.0.5"
+    assert stack.replicas() == {"r5": 4}
+    assert len(stack.endpoints()) == 4
+    assert len(stack.endpoints() & before) >= 2, "edges that had not been replaced serve on"
+    assert not black_edges(stack)
+    deployment = stack.get("deployment", "srs-edge-r5-deploy")
+    assert not deployment["spec"].get("paused")
+    assert "srs/aborted" not in deployment["metadata"]["annotations"]
+    assert "An update would change no workload." in operator.run("status")
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["in progress", "killed"])
+def test_an_update_of_the_only_release_is_aborted_by_revision(operator: Operator, killed: bool) -> None:
+    stack = operator.stack
+    before = stack.endpoints()
+    update = begin_black_update(operator)
+    if killed:
+        stack.kill(update)
+    with stack.watched_endpoints() as ready:
+        aborted, seconds = operator.timed_abort("--release", "r5")
+    update.wait()
+    assert seconds < 5, "2 s without the load of other tests"
+    assert aborted["edges"], "the new revision had viewers"
+    assert aborted["remaining"]["ready"] >= 2
+    assert min(ready) >= 2, "edges of the earlier revision served all the time"
+    assert_restored(operator, before)
+
+
+def test_an_abort_without_an_earlier_file_can_be_taken_back(operator: Operator) -> None:
+    stack = operator.stack
+    begin_black_update(operator)
+    hidden = stack.folder / ".git.hidden"
+    (stack.folder / ".git").rename(hidden)
+    failed = operator.run("abort", "--release", "r5", code=1)
+    assert "the edges of the earlier revision of release r5 serve, and its update stays aborted" in failed
+    eventually(lambda: len(stack.endpoints()) == 4)
+    assert not black_edges(stack), "the paused Deployment does not create them again"
+    status = operator.run("status")
+    assert "the update of r5 is aborted: the edges of its earlier revision serve" in status
+    assert "because its update was aborted" in status
+    operator.run("resume", "--release", "r5", "--yes")
+    eventually(lambda: len(black_edges(stack) & stack.endpoints()) == 4, 60)
+    eventually(lambda: stack.endpoints() == black_edges(stack))
+    hidden.rename(stack.folder / ".git")
+
+
+def test_a_complete_update_has_no_earlier_revision_to_return_to(operator: Operator) -> None:
+    rejected = operator.run("abort", "--release", "r5", code=3)
+    assert "it has none of an earlier revision" in rejected
+    assert "`rollout rollback`" in rejected
+
+
+def test_an_earlier_version_of_a_deployment_is_not_resumed(operator: Operator) -> None:
+    live = LiveCluster(StackFile.of(operator.stack.folder, NAME).kubernetes)
+    with pytest.raises(ConflictError):
+        live.pause("srs-edge-r5-deploy", False, "1")
+    assert not operator.stack.get("deployment", "srs-edge-r5-deploy")["spec"].get("paused")

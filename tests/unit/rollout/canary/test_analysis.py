@@ -1,0 +1,264 @@
+"""A canary that is as good ends no run (but for the stated false-alarm rate), and a worse one does."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from rollout.canary.analysis import (
+    FALSE_ALARM,
+    MINIMUM_VIEWERS,
+    REPETITION,
+    TESTS,
+    Audience,
+    Budget,
+    Sources,
+    Unreached,
+    canary_findings,
+    figures,
+    limits_problems,
+    quality_findings,
+    reference_findings,
+    share_problems,
+    unreached_findings,
+)
+from rollout.canary.outcome import Finding, Outcome, worst
+from rollout.canary.statistics import SLOT_SECONDS, Times, fewer, more_often, share_interval, slower
+from rollout.canary.viewers import NO_MEDIA, View
+
+TRIALS = 400
+
+LAST = Budget(steps=5, analyses=120, seconds=600).error(120)
+"""The error probability of the tests at the end of a step of a run with the default options."""
+
+NOTHING_BEFORE = Unreached(0, 60)
+
+
+def views(
+    times: Sequence[float] = (), failures: int = 0, stalled: int = 0, pods: int = 1, release: int = 5
+) -> list[View]:
+    """Viewers, one after the other, a second apart on each pod."""
+    seen = [View("rtmp://a/b/c", 0, first_frame=time) for time in times]
+    seen += [View("rtmp://a/b/c", 0, failure=NO_MEDIA)] * failures
+    seen += [View("rtmp://a/b/c", 0, first_frame=0.3, stalls=1)] * stalled
+    return [
+        View(
+            view.url,
+            1e9 + number // pods,
+            "4.0.5",
+            f"10.0.{release}.{number % pods}",
+            view.first_frame,
+            view.stalls,
+            0.0,
+            view.failure,
+        )
+        for number, view in enumerate(seen)
+    ]
+
+
+def audience(
+    times: Sequence[float] = (), failures: int = 0, stalled: int = 0, pods: int = 1, release: int = 5
+) -> Audience:
+    return Audience.seen(views(times, failures, stalled, pods, release))
+
+
+def messages(findings: Sequence[Finding]) -> list[str]:
+    return [finding.message for finding in findings]
+
+
+def reasons(findings: Sequence[Finding]) -> dict[str, Outcome]:
+    return {finding.reason: finding.outcome for finding in findings}
+
+
+ERROR = 0.05
+MAXIMUM = int(TRIALS * ERROR + 3 * (TRIALS * ERROR * (1 - ERROR)) ** 0.5)
+"""False alarms in TRIALS, with an error probability of ERROR and three standard deviations."""
+
+
+@pytest.mark.parametrize(("canaries", "stable"), [(1, 3), (2, 2), (4, 36)])
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_first_frames_of_pods_that_differ_are_rarely_later(canaries: int, stable: int, spread: float) -> None:
+    """Without the spread between pods, 1 : 3 pods with 100 viewers each have 40 % false alarms (Mann-Whitney)."""
+    generator = np.random.default_rng(canaries)
+
+    def times(pods: int) -> Times:
+        number = np.repeat(np.arange(pods), 100)
+        factor = np.exp(generator.normal(0, spread, pods))
+        return Times(0.3 * factor[number] * np.exp(generator.normal(0, 0.5, number.size)), number)
+
+    assert sum(slower(times(canaries), times(stable)) <= ERROR for _ in range(TRIALS)) <= MAXIMUM
+
+
+def test_one_pod_that_is_slower_by_a_half_is_no_evidence_but_many_pods_are() -> None:
+    def one(pods: int, seconds: float) -> Times:
+        return Times(np.full(50 * pods, seconds), np.repeat(np.arange(pods), 50))
+
+    assert slower(one(1, 0.45), one(3, 0.3)) > LAST
+    assert slower(one(10, 0.45), one(30, 0.3)) < LAST
+    assert slower(one(10, 0.34), one(30, 0.3)) == 1, "nobody notices"
+
+
+def test_the_same_rate_of_failures_is_rarely_more_often() -> None:
+    rng = random.Random(2)
+
+    def failed(total: int) -> int:
+        return sum(rng.random() < 0.1 for _ in range(total))
+
+    p_values = [more_often(failed(40), 40, failed(120), 120) for _ in range(TRIALS)]
+    assert sum(p_value <= ERROR for p_value in p_values) <= MAXIMUM
+    assert more_often(0, 0, 1, 1) == more_often(1, 1, 0, 0) == 1
+    assert more_often(7, 7, 0, 21) == pytest.approx(8e-7, rel=0.1)
+
+
+def test_the_interval_contains_the_share() -> None:
+    rng = random.Random(3)
+    outside = 0
+    for _ in range(TRIALS):
+        count = sum(rng.random() < 0.1 for _ in range(60))
+        low, high = share_interval(count, 60, ERROR)
+        outside += not low <= 10 <= high
+    assert 0 < outside <= MAXIMUM
+    assert share_interval(0, 0, ERROR) == (0, 100)
+    assert share_interval(60, 60, ERROR)[1] == 100
+    assert fewer(0, 20, 0.5) == pytest.approx(0.5**20)
+
+
+def test_all_tests_of_a_run_share_one_false_alarm_rate() -> None:
+    """Also if every step is extended and repeated without end."""
+    assert sum(TESTS.values()) == pytest.approx(1)
+    for steps, analyses in ((1, 1), (5, 1), (5, 4)):
+        budget = Budget(steps, analyses, seconds=1e9)
+        once = sum(budget.error(number) for number in range(1, 2 * analyses + 1))
+        assert steps * once / (1 - REPETITION) <= FALSE_ALARM
+        assert budget.error(analyses, 1) == pytest.approx(REPETITION * budget.error(analyses))
+
+
+def test_a_black_canary_is_found_within_a_minute() -> None:
+    error = Budget(steps=5, analyses=120, seconds=600).error(1)
+    for seconds, found in ((10, False), (60, True)):
+        stable = audience([0.3] * 3 * seconds, pods=3)
+        findings = quality_findings("r6", audience(failures=seconds, release=6), stable, error)
+        assert bool(findings) is found
+    assert messages(findings) == ["r6: 60 of 60 viewers failed (60 no media), elsewhere 0 of 180 (p = 1e-11)"]
+
+
+def test_one_event_of_one_pod_is_no_evidence() -> None:
+    """All viewers that one pod has within a few seconds stall: Fisher's test on viewers has p = 1e-6."""
+    stable = audience([0.3] * 180, pods=3)
+    once = Audience.seen(views([0.3] * 55, release=6)[:-10] + views(stalled=10, release=6))
+    assert SLOT_SECONDS == 5
+    assert not quality_findings("r6", once, stable, LAST)
+
+
+def test_stalls_and_slow_first_frames_are_reported_with_figures() -> None:
+    stable = audience([0.3] * 300, pods=3)
+    assert messages(quality_findings("r6", audience(stalled=100), stable, LAST)) == [
+        "r6: 100 of 100 viewers stalled, elsewhere 0 of 300 (p = 3e-19)"
+    ]
+    (finding,) = quality_findings("r6", audience([1.5] * 100), stable, LAST)
+    assert finding.reason == "FirstFrameLate"
+    assert finding.message.startswith(
+        "r6: the first frame comes after 1.50 s (median of 100 viewers on 1 edge), elsewhere after 0.30 s (300 on 3; "
+    )
+
+
+def judged(now: Mapping[str | None, Audience], before: Unreached = NOTHING_BEFORE) -> dict[str, Outcome]:
+    return reasons(canary_findings("r6", now, 25, before, LAST))
+
+
+def test_what_was_not_observed_has_not_passed() -> None:
+    stable, canary = audience([0.3] * 180, pods=3), audience([0.3] * 60, release=6)
+    assert judged({"r5": stable, "r6": canary}) == {}
+    few = audience([0.3] * (MINIMUM_VIEWERS - 1), release=6)
+    assert judged({"r5": stable, "r6": few}) == {"TooFewViewers": Outcome.INCONCLUSIVE}
+    assert judged({"r5": stable}) == {"TooFewViewers": Outcome.INCONCLUSIVE}
+    assert judged({"r6": audience(failures=240, release=6)}) == {"NoReference": Outcome.INCONCLUSIVE}, "resume at 100 %"
+
+
+def test_a_stream_that_ends_says_nothing_about_the_canary() -> None:
+    ended: dict[str | None, Audience] = {"r5": audience(failures=180, pods=3), "r6": audience(failures=60, release=6)}
+    assert judged(ended) == {"ReferenceFails": Outcome.INCONCLUSIVE}
+    stalls: dict[str | None, Audience] = {
+        "r5": audience([0.3] * 70, stalled=110, pods=3),
+        "r6": audience([0.3] * 60, release=6),
+    }
+    assert judged(stalls) == {"ReferenceFails": Outcome.INCONCLUSIVE}, "60 % stalls on the operator's own line"
+    worse: dict[str | None, Audience] = {
+        "r5": audience([0.3] * 150, failures=30, pods=3),
+        "r6": audience(failures=60, release=6),
+    }
+    assert worst(canary_findings("r6", worse, 25, NOTHING_BEFORE, LAST)) is Outcome.FAILED
+    assert messages(reference_findings("r6", worse["r5"]))[0].startswith(
+        "30 of 180 viewers of the other releases failed"
+    )
+
+
+def test_shares_must_fit() -> None:
+    seen = {"r5": audience([0.3] * 30), "r6": audience([0.3] * 10), None: audience(failures=3)}
+    assert not share_problems(seen, {"r5": 75, "r6": 25}, LAST)
+    problems = share_problems(seen, {"r5": 25, "r6": 75}, LAST)
+    assert len(problems) == 2
+    assert problems[1].startswith("r6 has 25 % of new viewers (10 of 40; ")
+    assert problems[1].endswith("instead of 75 %")
+    assert share_problems({"r5": audience([0.3] * 60)}, {"r5": 75, "r6": 25}, LAST), "none reached r6"
+
+
+def test_viewers_that_reach_no_release_are_the_canarys_only_if_its_own_are_missing() -> None:
+    refused = audience(failures=60)
+    stable, canary = audience([0.3] * 180, pods=3), audience([0.3] * 60, release=6)
+    refusing = {"r5": stable, "r6": Audience(), None: refused}
+    assert reasons(unreached_findings("r6", refusing, 25, NOTHING_BEFORE, LAST)) == {"ViewersUnreached": Outcome.FAILED}
+    lost = {"r5": audience([0.3] * 120, pods=2), "r6": canary, None: refused}
+    assert reasons(unreached_findings("r6", lost, 25, NOTHING_BEFORE, LAST)) == {
+        "ViewersUnreached": Outcome.INCONCLUSIVE
+    }, "a node of the stable release is lost"
+    assert not unreached_findings("r6", refusing, 25, Unreached(15, 60), LAST), "it was so before"
+    assert reasons(unreached_findings("r6", refusing, 25, Unreached(), LAST)) == {
+        "ViewersUnreached": Outcome.INCONCLUSIVE
+    }, "nothing is known of before"
+
+
+@pytest.mark.parametrize(
+    ("version", "server", "release"),
+    [
+        ("4.0.6", "10.0.0.6", "r6"),
+        ("4.0.5", "10.0.0.6", "r6"),
+        ("4.0.6", None, None),
+        ("4.0.5", None, "r5"),
+        (None, None, None),
+    ],
+)
+def test_the_pod_names_the_release_and_else_its_version(
+    version: str | None, server: str | None, release: str | None
+) -> None:
+    sources = Sources({"10.0.0.6": "r6"}, {"r5": "4.0.5", "r6": "4.0.6", "r7": "4.0.6"})
+    assert sources.release(View("", 0, version, server)) == release
+
+
+def test_figures_of_a_release() -> None:
+    seen = {"r5": audience([0.2, 0.3, 0.4]), "r6": audience(failures=1), None: Audience()}
+    data = figures(seen, {"r5": 75.0, "r6": 25.0}, {"r5": 80.0, "r6": 20.0}, 0.01)
+    assert data["releases"]["r5"] | {"intervalPercent": None} == {
+        "viewers": 3,
+        "sharePercent": 75.0,
+        "intervalPercent": None,
+        "actualPercent": 75.0,
+        "desiredPercent": 80.0,
+        "firstFrameSeconds": {"median": 0.3, "p90": 0.4},
+        "stalled": 0,
+        "failed": 0,
+        "failures": {},
+    }
+    assert data["releases"]["r6"]["failures"] == {NO_MEDIA: 1}
+    assert data["unknown"]["viewers"] == 0
+
+
+def test_limits_count_all_viewers() -> None:
+    seen = [audience([0.2] * 98), audience(failures=1), audience(stalled=1)]
+    assert not limits_problems(seen, 1, 1, 3)
+    assert limits_problems(seen, 0.5, 0.5, 0.1) == [
+        "1 of 100 viewers failed (1 no media); at most 0.5 % are acceptable",
+        "1 of 100 viewers stalled; at most 0.5 % are acceptable",
+        "a tenth of the viewers waits 0.2 s or longer for the first frame; 0.1 s are acceptable",
+    ]

@@ -1,0 +1,235 @@
+"""What a plan says about Services, policies and the other objects that are no workloads, and how they are corrected."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cluster.state import LiveState
+from model.desired.objects import DesiredObject, Kind
+from unit.update.live_objects import planned, rendered, settings, state_after
+from update import plan_json, plan_text
+from update.object_changes import ObjectChange, correction, differences
+
+SERVICE: tuple[Kind, str] = ("Service", "srs-edge-service")
+
+
+def changed(manager: str, fields: Any, change: Any, target: tuple[Kind, str] = SERVICE) -> LiveState:
+    """The state after an update, and then a change by another field manager.
+
+    fields: that it has set, in the notation of `managedFields`.
+    """
+    state = state_after(settings())
+    live = state.objects[target[0]][target[1]]
+    live["metadata"].setdefault("managedFields", []).append(
+        {"manager": manager, "operation": "Update", "fieldsV1": fields}
+    )
+    change(live)
+    return state
+
+
+def only(state: LiveState) -> ObjectChange:
+    """The only object that changes."""
+    (change,) = [change for change in planned(settings(), state).objects if change.action != "none"]
+    return change
+
+
+def merge(live: Any, patch: Any) -> Any:
+    """RFC 7396."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(live) if isinstance(live, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+def corrected(state: LiveState, target: tuple[Kind, str] = SERVICE) -> dict[str, Any]:
+    """The object after its correction, in which nothing differs any more."""
+    item: DesiredObject = rendered(settings()).objects[target]
+    live = state.objects[target[0]][target[1]]
+    result = merge(live, correction(item, live, list(differences(item, live))))
+    assert list(differences(item, result)) == []
+    return result
+
+
+def test_nothing_changes_after_an_update() -> None:
+    state = state_after(settings())
+    plan = planned(settings(), state)
+    assert {change.action for change in plan.objects} == {"none"}
+    assert len(plan.objects) > 12
+    data = plan_json.document(plan, rendered(settings()), state)["objects"]
+    assert {"kind": "NetworkPolicy", "name": "srs-edge", "action": "none", "changes": []} in data
+
+
+def test_a_key_that_was_added_to_the_selector_is_removed() -> None:
+    """The selector is one value for the API server (`mapType: atomic`), so its manager has all of it."""
+    state = changed(
+        "kubectl-patch",
+        {"f:spec": {"f:selector": {}}},
+        lambda live: live["spec"]["selector"].update(run="srs-edge-r5"),
+    )
+    change = only(state)
+    assert change.lines == (
+        "selector run=srs-edge-r5 is removed (set by kubectl-patch): pods without it have had no connections",
+    )
+    assert corrected(state)["spec"]["selector"] == {"app": "srs-edge"}
+    text = plan_text.text(planned(settings(), state), rendered(settings()), state)
+    assert "  Service srs-edge-service: update\n    selector run=srs-edge-r5 is removed" in text
+
+
+def test_a_port_that_was_added_is_closed_and_node_ports_stay() -> None:
+    port = {"name": "extra", "port": 1936, "targetPort": 1935, "protocol": "TCP", "nodePort": 30001}
+    state = changed(
+        "kubectl-edit",
+        {"f:spec": {"f:ports": {'k:{"port":1936,"protocol":"TCP"}': {".": {}, "f:port": {}}}}},
+        lambda live: live["spec"]["ports"].append(port),
+    )
+    assert only(state).lines == ("port 1936 is closed (set by kubectl-edit)",)
+    ports = corrected(state)["spec"]["ports"]
+    assert [(port["port"], port["nodePort"]) for port in ports] == [(1935, 31935), (8080, 30080)]
+
+
+def test_session_affinity_is_removed_with_its_settings() -> None:
+    affinity = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}}}
+    state = changed(
+        "some-tool", {"f:spec": {"f:sessionAffinity": {}}}, lambda live: live["spec"].update(copy.deepcopy(affinity))
+    )
+    assert only(state).lines == (
+        "sessionAffinity: removed (set by some-tool)",
+        "sessionAffinityConfig: removed",
+    )
+    assert not affinity.keys() & corrected(state)["spec"].keys()
+
+
+def test_what_the_api_server_and_controllers_set_stays() -> None:
+    """Allocated values, defaults, and labels and annotations of a cloud controller."""
+    allocated = {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ipFamilyPolicy": "SingleStack"}
+    defaults = {"sessionAffinity": "None", "internalTrafficPolicy": "Cluster", "externalTrafficPolicy": "Cluster"}
+
+    def change(live: dict[str, Any]) -> None:
+        live["spec"] |= allocated | defaults | {"ipFamilies": ["IPv4"], "healthCheckNodePort": 30002}
+        live["metadata"]["labels"]["service.beta.kubernetes.io/hash"] = "1"
+        live["metadata"]["annotations"]["service.beta.kubernetes.io/some"] = "2"
+        live["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}
+
+    fields = {
+        "f:spec": {f"f:{key}": {} for key in (*allocated, *defaults)},
+        "f:metadata": {
+            "f:labels": {"f:service.beta.kubernetes.io/hash": {}},
+            "f:annotations": {"f:service.beta.kubernetes.io/some": {}},
+        },
+    }
+    state = changed("cloud-controller-manager", fields, change)
+    assert {change.action for change in planned(settings(), state).objects} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "manager", "removed"),
+    [
+        ("labels", "team", "kubectl-label", True),
+        ("labels", "team", "some-tool", True),
+        ("labels", "example.com/team", "some-tool", False),
+        ("labels", "example.com/team", "kubectl-label", True),
+        ("annotations", "note", "kubectl-annotate", True),
+        ("annotations", "kubectl.kubernetes.io/last-applied-configuration", "kubectl-client-side-apply", False),
+        ("annotations", "srs/aborted", "srs-rollout", False),
+    ],
+)
+@pytest.mark.parametrize("target", [SERVICE, ("Deployment", "srs-edge-r5-deploy")])
+def test_labels_and_annotations_by_hand_are_removed(
+    key: str, name: str, manager: str, removed: bool, target: tuple[Kind, str]
+) -> None:
+    fields = {"f:metadata": {f"f:{key}": {".": {}, f"f:{name}": {}}}}
+    state = changed(manager, fields, lambda live: live["metadata"][key].update({name: "x"}), target)
+    update = planned(settings(), state)
+    found = [line for change in update.objects for line in change.lines]
+    found += [line for change in update.changes for line in change.fields if change.workload.name == target[1]]
+    assert found == ([f"metadata.{key}.{name}: removed (set by {manager})"] if removed else [])
+    if target[0] == "Deployment" and removed:
+        (change,) = [change for change in update.changes if change.workload.release == "r5"]
+        assert change.action == "update"
+        assert [unseen.path[-1] for unseen in change.unseen] == [name]
+
+
+def test_what_a_network_policy_closes_and_opens_is_said() -> None:
+    target: tuple[Kind, str] = ("NetworkPolicy", "srs-origin")
+    opened = {"ports": [{"port": 22, "protocol": "TCP"}]}
+    state = changed(
+        "kubectl-patch", {"f:spec": {"f:ingress": {}}}, lambda live: live["spec"]["ingress"].append(opened), target
+    )
+    assert only(state).lines == ("is closed: port 22 for everyone",)
+    assert opened not in corrected(state, target)["spec"]["ingress"]
+
+
+def test_a_changed_config_says_which_ports_a_policy_opens_and_closes() -> None:
+    origins = {"to": "origins", "loadBalancer": {"kind": "service", "drainCeiling": "none"}}
+    before, after = settings(), settings(publish=origins)
+
+    def lines(now: Any, then: Any) -> list[str]:
+        objects = planned(now, state_after(then)).objects
+        return [line for change in objects if change.kind == "NetworkPolicy" for line in change.lines]
+
+    assert lines(after, before) == ["is opened: port 1935 for everyone"]
+    assert lines(before, after) == ["is closed: port 1935 for everyone"]
+
+
+def test_objects_that_are_not_declared_any_more_are_deleted_but_claims_stay() -> None:
+    deleted = [
+        (change.kind, change.name)
+        for change in planned(settings(hls={}), state_after(settings())).objects
+        if change.action == "delete"
+    ]
+    assert deleted == [
+        ("Service", "nginx-origin-service"),
+        ("PodDisruptionBudget", "nginx-origin"),
+        ("NetworkPolicy", "nginx-origin"),
+    ]
+
+
+OLD = "srs-edge-r5-0123456789"
+TEMPLATE = {"spec": {"volumes": [{"name": "config", "configMap": {"name": OLD}}]}}
+"""The pod template of an earlier revision."""
+
+
+def deleted_configurations(
+    change: Callable[[dict[Any, Any]], None] = lambda _objects: None, **fields: Any
+) -> list[str]:
+    """What is deleted of a stack with an earlier srs.conf of release r5. change: of the live objects."""
+    state = state_after(settings())
+    objects: dict[Any, Any] = copy.deepcopy(dict(state.objects))
+    current = next(name for name in objects["ConfigMap"] if name.startswith("srs-edge-r5-"))
+    objects["ConfigMap"][OLD] = copy.deepcopy(objects["ConfigMap"][current])
+    change(objects)
+    plan = planned(settings(), replace(state, objects=objects, **fields))
+    return [change.name for change in plan.objects if change.action == "delete"]
+
+
+def test_a_configuration_is_deleted_when_nothing_that_is_kept_mounts_it() -> None:
+    assert deleted_configurations() == [OLD]
+    owner = {"metadata": {"ownerReferences": [{"uid": "x"}]}, "status": {}}
+    kept = owner | {"spec": {"template": {**TEMPLATE, "metadata": {}}}}
+    assert not deleted_configurations(lambda objects: objects["ReplicaSet"].update(old=kept))
+    revision = owner | {"data": {"spec": {"template": TEMPLATE}}}
+    assert not deleted_configurations(lambda objects: objects["ControllerRevision"].update(old=revision))
+    pod = {"metadata": {"name": "p", "labels": {"run": "srs-edge-r5"}}, **TEMPLATE}
+    assert not deleted_configurations(terminating=(pod,))
+
+
+def test_configurations_stay_while_it_is_not_known_what_mounts_them_or_whose_they_are() -> None:
+    assert not deleted_configurations(lambda objects: objects.pop("ControllerRevision"))
+    foreign = {"metadata": {"name": OLD, "labels": {"app": "srs-edge-r5"}}}
+    assert not deleted_configurations(lambda objects: objects["ConfigMap"].update({OLD: foreign}))
+
+
+def test_a_kind_that_must_not_be_read_is_left_out() -> None:
+    state = state_after(settings())
+    objects = dict(state.objects)
+    del objects["NetworkPolicy"]
+    plan = planned(settings(), replace(state, objects=objects))
+    assert not [change for change in plan.objects if change.kind == "NetworkPolicy"]

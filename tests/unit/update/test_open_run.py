@@ -1,0 +1,55 @@
+"""An update while a run is open: its own, one that leaves the releases as they are, and one that does not."""
+
+from dataclasses import replace
+from typing import Any
+
+from model.config.stack import StackSettings
+from model.run_record import RunRecord
+from unit.update.live_objects import rendered, settings, state_after
+from update.open_run import is_superseded
+from update.plan import UpdatePlan, plan
+
+R5 = {"image": "ossrs/srs:v4.0.6", "weight": 75}
+R6 = {"image": "ossrs/srs:v4.0.6", "weight": 25}
+CANARY = settings(edge__releases={"r5": R5, "r6": R6})
+
+
+def run(**values: Any) -> RunRecord:
+    return RunRecord(release="r6", steps=(25, 100), index=0, weights_before={"r5": 100}, token="t", **values)
+
+
+def planned(desired: StackSettings, record: RunRecord | None, token: str = "") -> UpdatePlan:
+    state = replace(state_after(CANARY), run=record)
+    return plan(rendered(desired, state), state, None, token)
+
+
+def test_an_update_from_a_file_without_the_canary_is_rejected() -> None:
+    stable = settings(edge__releases={"r5": R5 | {"weight": 100}})
+    (problem,) = planned(stable, run()).rejections
+    assert problem.reason == "RolloutRunOpen"
+    assert "r5, r6 must not change while a rollout run of release r6 (step 1 of 2, since" in str(problem)
+    assert "end it with `rollout abort`" in str(problem)
+    (problem,) = planned(stable, run(aborted_by="ci@runner")).rejections
+    assert "aborted by ci@runner" in str(problem)
+    assert planned(stable, run(), token="of an earlier holder").rejections
+    assert not planned(stable, run(), token="t").rejections
+    assert not planned(stable, None).rejections
+
+
+def test_an_update_that_leaves_the_releases_as_they_are_is_possible() -> None:
+    assert not planned(CANARY, run()).rejections
+    more_origins = settings(edge__releases={"r5": R5, "r6": R6}, origin__resources={"cpu": "2"})
+    assert not planned(more_origins, run()).rejections
+
+
+def test_a_run_that_cannot_be_read_is_a_warning() -> None:
+    state = replace(state_after(CANARY), run_unknown="the user must be allowed to get leases")
+    (warning,) = [text for text in plan(rendered(CANARY, state), state, None).warnings if "rollout run" in text]
+    assert "leases" in warning
+
+
+def test_an_update_of_a_run_that_has_ended_is_superseded() -> None:
+    assert is_superseded(None, "t")
+    assert is_superseded(run(), "other")
+    assert not is_superseded(run(), "t")
+    assert not is_superseded(run(), "")

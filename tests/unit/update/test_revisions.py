@@ -1,0 +1,86 @@
+"""Pods by revision: which of them an update replaces, and which cannot drain."""
+
+import copy
+
+from cluster.state import LiveState
+from model.config.stack import StackSettings
+from unit.update.live_objects import planned, rendered, settings, state_after
+from update import plan_text
+from update.plan import UpdatePlan
+from update.workload_changes import WorkloadChange
+
+R5 = {"image": "ossrs/srs:v4.0.6", "weight": 75}
+R6 = {"image": "ossrs/srs:v4.0.6", "weight": 25}
+
+
+def paused(weight: int = 75) -> StackSettings:
+    return settings(edge__releases={"r5": R5 | {"weight": weight, "paused": True}, "r6": R6 | {"weight": 100 - weight}})
+
+
+def change_of(update: UpdatePlan, release: str = "r5") -> WorkloadChange:
+    return next(change for change in update.changes if change.workload.release == release)
+
+
+def revision(state: LiveState, desired: StackSettings, ready: int, release: str = "r5") -> None:
+    """Add a ReplicaSet of a release with the template of these settings."""
+    name = f"srs-edge-{release}-deploy"
+    other = copy.deepcopy(state_after(desired).objects["ReplicaSet"][name])
+    other["status"] = {"replicas": ready, "readyReplicas": ready}
+    state.objects["ReplicaSet"][f"{name}-other"] = other
+
+
+CHANGED = settings(edge__releases={"r5": R5 | {"image": "ossrs/srs:v4.0.271"}, "r6": R6})
+
+
+def test_a_paused_rolling_update_is_announced_when_it_continues() -> None:
+    pausing = settings(edge__releases={"r5": R5 | {"image": "ossrs/srs:v4.0.271", "paused": True}, "r6": R6})
+    assert change_of(planned(pausing, state_after(settings()))).action == "update"
+    state = state_after(pausing)
+    state.objects["ReplicaSet"].update(state_after(settings()).objects["ReplicaSet"])  # no pod of the new revision
+    assert change_of(planned(pausing, state)).action == "none"
+    change = change_of(planned(CHANGED, state))
+    assert (change.action, change.terminated) == ("roll", 3)
+    assert change.reasons == ("3 pods of an earlier revision",)
+
+
+def test_an_interrupted_rolling_update_is_announced_when_it_continues() -> None:
+    state = state_after(CHANGED)
+    state.objects["ReplicaSet"]["srs-edge-r5-deploy"]["status"] = {"replicas": 1, "readyReplicas": 1}
+    revision(state, settings(), ready=2)
+    change = change_of(planned(CHANGED, state))
+    assert (change.action, change.terminated) == ("roll", 2)
+    assert change_of(planned(CHANGED, state), "r6").action == "none"
+
+
+def test_a_rollback_keeps_the_pods_of_the_revision_that_it_restores() -> None:
+    state = state_after(CHANGED)
+    state.objects["ReplicaSet"]["srs-edge-r5-deploy"]["status"] = {"replicas": 1, "readyReplicas": 0}
+    revision(state, settings(), ready=3)
+    change = change_of(planned(settings(), state))
+    assert (change.action, change.terminated) == ("roll", 0), "the pod of the bad revision serves nobody"
+    assert change.peak == 4, "and it needs capacity until it has ended"
+    assert change.reasons[0] == "image ossrs/srs:v4.0.271 -> ossrs/srs:v4.0.5"
+
+
+def test_pods_that_are_not_ready_have_no_connections_to_drain() -> None:
+    state = state_after(settings(edge__releases={"r5": R5, "r6": R6}), ready={"r6": 0})
+    without = settings(edge__releases={"r5": R5})
+    update = planned(without, state)
+    assert change_of(update, "r6").terminated == 0
+    assert "will drain" not in plan_text.text(update, rendered(without, state), state)
+
+
+def test_the_running_version_decides_whether_connections_are_dropped() -> None:
+    cannot = settings(
+        edge__releases={"r5": R5 | {"image": "ossrs/srs:v5.0-r3", "allowDroppedConnections": True}, "r6": R6}
+    )
+    update = planned(settings(), state_after(cannot))
+    assert change_of(update).dropped == 3
+    (warning,) = update.warnings
+    assert warning.startswith("edge release r5: the connections of 3 edges are dropped, because their SRS version")
+    text = plan_text.text(update, rendered(settings()), state_after(cannot))
+    assert "The connections of 3 edges are dropped: their SRS version cannot drain." in text
+    assert "stay open" not in text
+    update = planned(cannot, state_after(settings()))
+    assert (change_of(update).terminated, change_of(update).dropped) == (3, 0), "those that run now can drain"
+    assert not any("dropped" in warning for warning in update.warnings)
