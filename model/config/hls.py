@@ -20,7 +20,8 @@ class HlsSettings(Placement):
     )
     size: StorageQuantity = Field(default="10Gi", description="Size of the shared volume, in bytes.")
     image: Image = Field(
-        default="nginxinc/nginx-unprivileged:1.28.0", description="nginx image that runs without root."
+        default="nginxinc/nginx-unprivileged:1.28.0",
+        description="nginx image that runs without root; with `sh`, `find` and `grep`.",
     )
     replicas: OriginCount = Field(default=1, description="Number of nginx pods.")
     resources: Resources = Field(

@@ -46,7 +46,7 @@ from model.names import (
     hls_service,
 )
 from model.srs import conf as srs_conf
-from model.srs.conf import CIDR_SINCE, HTTPS_HOOK_SINCE, SrsConf
+from model.srs.conf import CIDR_SINCE, HTTPS_HOOK_SINCE, SrsConf, left_hls
 from model.srs.conf_file import references, resolve, unknown_secrets
 from model.srs.versions import (
     KEEPS_HLS_FILES,
@@ -509,7 +509,7 @@ class StackSettings(Settings):
     def _version_warnings(self, weighted: Sequence[str]) -> Iterator[str]:
         """Known defects of the SRS versions."""
         origins = self.origin.srs_version
-        if self.hls.enabled and (fix := KEEPS_HLS_FILES.fix(origins)):
+        if self.hls.enabled and not left_hls(self.srs_confs.origin) and (fix := KEEPS_HLS_FILES.fix(origins)):
             yield _defect(KEEPS_HLS_FILES, origins, "origins", fix)
         releases: dict[Version, list[str]] = {}
         for name in weighted:

@@ -6,10 +6,12 @@ from datetime import timedelta
 from model.config.values import seconds
 from model.desired import nginx_conf, workloads
 from model.desired.context import Context, tcp
+from model.desired.hls_cleaner import cleaner
 from model.desired.objects import DesiredObject, Manifest
 from model.desired.pods import CONTAINER_SECURITY, POD_SECURITY, certificate, place, pull_secrets, resources, spread
 from model.load_balancers.exposed_service import ExposedService, service_annotations
 from model.names import HLS, HLS_CLAIM, HTTPS_PORT, nginx_config, service_port_names
+from model.srs.conf import left_hls
 
 DEREGISTER = timedelta(seconds=5)
 """How long kube-proxy needs to remove a terminating pod, with a margin."""
@@ -23,6 +25,9 @@ NGINX_PORT = 8080
 
 NGINX_CONF = "/etc/nginx/srs"
 """Folder of nginx.conf; the image has its own files in /etc/nginx."""
+
+HTML = "/usr/share/nginx/html"
+"""Where nginx has the volume."""
 
 LABELS = {"app": HLS}
 
@@ -121,16 +126,20 @@ def _spec(context: Context, config: str) -> Manifest:
             default=DEREGISTER,
         )
     )
+    image = settings.images.reference(hls.image)
+    left = left_hls(settings.srs_confs.origin)
+    claim: Manifest = {"claimName": HLS_CLAIM}
     pod: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": POD_SECURITY,
+        # As for the origins (`model/desired/origins.py`) where the volume is not mounted read-only.
+        "securityContext": {**POD_SECURITY, "fsGroupChangePolicy": "OnRootMismatch"} if left else POD_SECURITY,
         "terminationGracePeriodSeconds": deregister + EXIT_SECONDS,
         "topologySpreadConstraints": spread(HLS),
         "containers": [
             {
                 "name": "nginx",
-                "image": settings.images.reference(hls.image),
+                "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 # Not the entrypoint of the image, which edits files of its read-only root.
                 "command": ["nginx", "-c", f"{NGINX_CONF}/nginx.conf"],
@@ -143,15 +152,16 @@ def _spec(context: Context, config: str) -> Manifest:
                 "lifecycle": {"preStop": {"sleep": {"seconds": deregister}}},
                 "volumeMounts": [
                     {"name": "nginx-conf", "mountPath": NGINX_CONF, "readOnly": True},
-                    {"name": "hls", "mountPath": "/usr/share/nginx/html", "readOnly": True},
+                    {"name": "hls", "mountPath": HTML, "readOnly": True},
                     {"name": "tmp", "mountPath": "/tmp"},
                     *mounts,
                 ],
-            }
+            },
+            *([cleaner(image, HTML, left)] if left else []),
         ],
         "volumes": [
             {"name": "nginx-conf", "configMap": {"name": config}},
-            {"name": "hls", "persistentVolumeClaim": {"claimName": HLS_CLAIM, "readOnly": True}},
+            {"name": "hls", "persistentVolumeClaim": claim if left else {**claim, "readOnly": True}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
             *volumes,
         ],

@@ -38,6 +38,13 @@ for good."""
 
 _DISPOSES: Version = (5, 0, 205)
 
+FORGETS_STREAMS_SINCE: Version = (6, 0, 130)
+"""SRS forgets a stream some time after its end (ossrs/srs #4161). Before, an encoder that comes back continues the
+playlist of before, so its segments must be deleted by SRS and not by others."""
+
+_HLS_FILES = ("hls_dispose", "hls_cleanup", "hls_path", "hls_m3u8_file", "hls_ts_file")
+"""Directives of `hls` that decide which files there are, and how long."""
+
 CIDR_SINCE: Version = (5, 0, 26)
 """`security` knows ranges of addresses (ossrs/srs #2914)."""
 
@@ -217,7 +224,11 @@ def _http(exporter: bool, tls: bool = False) -> list[Directive]:
 
 
 class _Own(NamedTuple):
-    """What the program writes itself. root: without vhosts. vhost: in each of them. hls: whether origins write it."""
+    """What the program writes itself.
+
+    root: without vhosts. vhost: in each of them. hls: whether origins write it. keeps_hls: whether they leave the files
+    of a stream that has ended.
+    """
 
     role: Role
     version: Version
@@ -225,6 +236,7 @@ class _Own(NamedTuple):
     vhost: tuple[Directive, ...]
     hls: bool = False
     publish: PublishRules | None = None
+    keeps_hls: bool = False
 
     def vhost_block(self, theirs: Directive) -> tuple[Directive, ...]:
         """The program's part of a vhost. theirs: the vhost in the config."""
@@ -232,7 +244,9 @@ class _Own(NamedTuple):
         wanted = theirs.get("hls")
         if self.hls and (wanted or theirs.args == (DEFAULT_VHOST,)):
             defaults = [line(f"hls_ts_file {HLS_SEGMENT}")]
-            if self.version < _DISPOSES:
+            if self.keeps_hls:
+                defaults.append(line("hls_dispose 0"))
+            elif self.version < _DISPOSES:
                 defaults.append(line(f"hls_dispose {HLS_DISPOSE}"))
             kept = [default for default in defaults if not (wanted and wanted.get(default.name))]
             hls = [block("hls", line("enabled on"), *kept)]
@@ -250,6 +264,7 @@ def _merge(own: _Own, additions: Additions) -> SrsConf:
     theirs = [_modern(directive, findings) for directive in theirs]
     findings += islice(srs_directives.check(theirs, own.version), MAX_FINDINGS)
     findings += check_rules(theirs, own.role, own.version, own.hls)
+    own = own._replace(keeps_hls=own.hls and own.version >= FORGETS_STREAMS_SINCE and not _choose_hls_files(theirs))
     if own.role == "origin" and runs_ffmpeg(theirs) and all(given.name != NO_FFMPEG_LOG.name for given in theirs):
         own = own._replace(root=(*own.root, NO_FFMPEG_LOG))
 
@@ -262,6 +277,11 @@ def _merge(own: _Own, additions: Additions) -> SrsConf:
         statements.append(replace(vhost, block=(*inner, *written)))
         directives.append(replace(vhost, block=(*inner, *added)))
     return SrsConf(render(statements), tuple(directives), tuple(sorted(findings, key=_position)))
+
+
+def _choose_hls_files(directives: Sequence[Directive]) -> bool:
+    blocks = [hls for vhost in directives if vhost.name == "vhost" and (hls := vhost.get("hls"))]
+    return any(hls.get(name) for hls in blocks for name in _HLS_FILES)
 
 
 def _position(finding: Finding) -> tuple[str, int]:
@@ -435,6 +455,39 @@ _NO_PROBE = {
 
 def _default_vhost(conf: SrsConf) -> Directive | None:
     return next((vhost for vhost in conf.vhosts if vhost.args == (DEFAULT_VHOST,)), None)
+
+
+class LeftHls(NamedTuple):
+    """The HLS files that origins leave for others to delete. fragment, window: the longest ones, in seconds."""
+
+    fragment: float
+    window: float
+
+
+def left_hls(conf: SrsConf) -> LeftHls | None:
+    """The HLS files that an origin leaves, None if it deletes them itself, or the config decides about them.
+
+    An origin deletes by name and does not ask who has written the file: where it deletes the files of streams that have
+    ended, it deletes the playlist of an encoder that has connected to another origin meanwhile.
+    """
+    blocks = [hls for vhost in conf.vhosts if (hls := vhost.get("hls"))]
+    if not any((dispose := hls.get("hls_dispose")) and not dispose.source for hls in blocks):
+        return None
+    if any(hls.get("hls_dispose") != line("hls_dispose 0") for hls in blocks):
+        return None
+    fragment, window = (max(_number(hls.get(name), default) for hls in blocks) for name, default in _HLS_SECONDS)
+    return LeftHls(fragment, window)
+
+
+_HLS_SECONDS = (("hls_fragment", 10), ("hls_window", 60))
+"""With SRS's defaults."""
+
+
+def _number(directive: Directive | None, default: float) -> float:
+    try:
+        return float(directive.args[0]) if directive and directive.args else default
+    except ValueError:  # a secret
+        return default
 
 
 def has_rules_by_address(conf: SrsConf) -> bool:

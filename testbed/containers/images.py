@@ -96,7 +96,7 @@ def fake_images(tools: Tools, folder: Path) -> Path:
         f"{SRS_HOME}/objs/srs",
         "/bin/bash",  # for the hooks of origins
         "/bin/kill",
-        "/bin/sh",  # for the encoder, whose command is a loop around ffmpeg
+        "/bin/sh",  # for the encoder, whose command is a loop around ffmpeg, and for the cleaner of HLS files
         "/usr/sbin/nginx",
         "/pause",
     ]

@@ -28,7 +28,7 @@ var programs = map[string]func(){
 	"fakesrs": fakesrs.Main,
 	"bash":    fakesrs.Bash,
 	"nginx":   companions.Nginx,
-	"sh":      companions.Encoder,
+	"sh":      companions.Shell,
 	"kill":    kill,
 
 	"streaming": func() { fmt.Println("streaming", version) },

@@ -90,6 +90,12 @@ def new(images: SrsImages) -> str:
 
 
 @pytest.fixture
+def newest(images: SrsImages) -> str:
+    """The image after an update of the origins only: the last that can drain."""
+    return draining(images)[-1]
+
+
+@pytest.fixture
 def stack(cluster: EmbeddedCluster, old: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LiveStack]:
     """A small stack with one release of the old image, before its first update."""
     created = LiveStack(tmp_path, cluster, request.node.name, old)

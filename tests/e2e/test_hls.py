@@ -1,15 +1,23 @@
 """HLS: players play through updates of the origins, and what they get when an encoder reconnects during a drain."""
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from e2e.hls_viewers import HlsPlayer, Playlists, assert_goes_on, assert_played_through
 from e2e.live_stack import LiveStack
+from e2e.versions import leaves_hls_files
 from e2e.viewers import STREAM, Size, Viewers
 from model.desired.hls import NGINX_PORT
-from model.names import HLS
+from model.names import HLS, SRS_HOME
 from stack import eventually
 
 ORIGINS = "app=srs-origin"
+
+NODE_PORT = 30090
+"""Of nginx, for this test: the network of the nodes has no route to the addresses of Services."""
 
 FRAGMENT = 2
 """Seconds of a segment: SRS ends it with the next key frame, and the encoder has one each 1.024 s."""
@@ -23,12 +31,13 @@ GAP = 0.1
 
 @pytest.fixture
 def url(stack: LiveStack) -> str:
-    """The URL of the stream's HLS at nginx, after the first update with HLS."""
+    """The URL of the stream's HLS, after the first update with HLS."""
     stack.config["hls"] = {"enabled": True, "storageClass": "testbed-rwx", "size": "1Gi"}
     stack.config["origin"]["srs"] = {"vhostDirectives": f"hls {{ hls_fragment {FRAGMENT}; hls_window 12; }}"}
     stack.must_update()
-    (pod,) = stack.pods(f"app={HLS}")  # the network of the nodes has no route to the addresses of Services
-    return f"http://{pod['status']['podIP']}:{NGINX_PORT}/{STREAM}.m3u8"
+    stack.kubectl("create", "service", "nodeport", "hls", f"--tcp={NGINX_PORT}", f"--node-port={NODE_PORT}")
+    stack.kubectl("set", "selector", "service", "hls", f"app={HLS}")
+    return f"http://127.0.0.1:{NODE_PORT}/{STREAM}.m3u8"
 
 
 def segments(playlists: Playlists) -> int:
@@ -36,7 +45,20 @@ def segments(playlists: Playlists) -> int:
     return playlists.last.end if playlists.last else 0
 
 
-def test_hls_players_play_through_updates_of_the_origins(stack: LiveStack, url: str, new: str) -> None:
+def ended_stream(stack: LiveStack) -> list[Path]:
+    """The files of a stream that ended two hours ago, on the volume."""
+    root = Path(f"/proc/{stack.process(stack.origin_of_stream()).pid}/root")
+    folder = root / SRS_HOME.removeprefix("/") / "objs/nginx/html/live"
+    ended = time.time() - 7200
+    segment = f"ended-{int(ended * 1000)}-7.ts"
+    files = [folder / segment, folder / "ended.m3u8"]
+    for path, text in zip(files, ("", f"#EXTM3U\n#EXTINF:2.000, no desc\n{segment}\n"), strict=True):
+        path.write_text(text)
+        os.utime(path, (ended, ended))
+    return files
+
+
+def test_hls_players_play_through_updates_of_the_origins(stack: LiveStack, url: str, newest: str) -> None:
     """HLS: the origins get another image and another number, then another srs.conf and another number"""
     no_players = Size(0, 0)
     with Playlists(stack.cluster, url) as playlists, Viewers(stack.cluster, no_players) as encoder:
@@ -44,8 +66,11 @@ def test_hls_players_play_through_updates_of_the_origins(stack: LiveStack, url: 
         begin = len(playlists.all) - 1
         with HlsPlayer(stack.cluster, url) as player:
             origin = stack.origin_of_stream()
-            stack.config["origin"] |= {"image": new, "replicas": 3}
+            ended = ended_stream(stack)
+            stack.config["origin"] |= {"image": newest, "replicas": 3}
             stack.must_update()
+            if leaves_hls_files(newest):
+                eventually(lambda: not any(path.exists() for path in ended), 10)
             stack.config["origin"]["srs"] |= {"maxConnections": 900}
             stack.config["origin"]["replicas"] = 1
             stack.must_update()

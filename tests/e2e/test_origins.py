@@ -27,16 +27,17 @@ def encoders(stack: LiveStack, streams: int) -> Viewers:
 
 
 def test_an_update_of_the_origins_drops_no_encoder(stack: LiveStack, audience: Audience, old: str, new: str) -> None:
-    """Origins: another image, another srs.conf, back during the drain, a killed update, 2 to 4 to 1"""
+    """Origins: another image, another srs.conf, back during the drain, a killed update, 3 to 5 to 2"""
+    stack.config["origin"]["replicas"] = 3
     stack.must_update()
     with audience() as viewers, encoders(stack, 6) as others:
         first = stack.pod_names(ORIGINS)
-        assert first == {"srs-origin-0", "srs-origin-1"}
+        assert first == {"srs-origin-0", "srs-origin-1", "srs-origin-2"}
         viewers.step("another image, and one edge more")
         stack.config["origin"]["image"] = new
         stack.config["edge"]["replicas"] += 1  # its first viewer finds the stream of a draining origin
         assert "not checked" not in stack.must_update().output
-        assert stack.pod_names(ORIGINS) == {"srs-origin-2", "srs-origin-3"}
+        assert stack.pod_names(ORIGINS) == {"srs-origin-3", "srs-origin-4", "srs-origin-5"}
         assert stack.pods(ORIGINS, terminating=True), "origins with encoders drain"
         viewers.step("another srs.conf during the drain")
         stack.config["origin"]["srs"] = {"maxConnections": 900}
@@ -48,13 +49,13 @@ def test_an_update_of_the_origins_drops_no_encoder(stack: LiveStack, audience: A
         viewers.step("another image, killed")
         stack.config["origin"]["image"] = new
         update = stack.start_update()
-        eventually(lambda: len(stack.pod_names(ORIGINS)) > 2, 60)
+        eventually(lambda: len(stack.pod_names(ORIGINS)) > 3, 60)
         stack.kill(update)
         viewers.step("and back")
         stack.config["origin"]["image"] = old
         stack.must_update()
         edges = stack.pod_names()
-        for replicas in (4, 1):
+        for replicas in (5, 2):
             viewers.step(f"{replicas} origins")
             stack.config["origin"]["replicas"] = replicas
             stack.must_update()

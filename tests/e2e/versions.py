@@ -1,5 +1,6 @@
 """The SRS version of an image, and its capabilities."""
 
+from model.srs.conf import FORGETS_STREAMS_SINCE
 from model.srs.versions import KEEPS_DEAD_STREAMS, Version, capabilities, format_version, parse_version
 
 
@@ -21,6 +22,11 @@ def has_exporter(image: str) -> bool:
 def serves_https(image: str) -> bool:
     """Whether it serves HTTPS."""
     return capabilities(_version(image)).https and can_drain(image)
+
+
+def leaves_hls_files(image: str) -> bool:
+    """Whether origins of this version leave the HLS files of a stream that has ended to the cleaner."""
+    return _version(image) >= FORGETS_STREAMS_SINCE
 
 
 def drops_dead_publishers(image: str) -> bool:

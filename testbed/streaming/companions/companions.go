@@ -27,12 +27,16 @@ func Nginx() {
 
 var target = regexp.MustCompile(`rtmp://([^/\s]+)/(\S+?)[;\s]`)
 
-// Encoder is the shell of the encoder's image: whatever its arguments are, it publishes a stream to the first RTMP URL
-// in them.
-func Encoder() {
-	found := target.FindStringSubmatch(strings.Join(os.Args[1:], " ") + " ")
+// Shell is the shell of both images: it deletes HLS files as the cleaner in nginx's pods does, or publishes a stream to
+// the first RTMP URL in its arguments, whatever they are.
+func Shell() {
+	script := strings.Join(os.Args[1:], " ") + " "
+	if minutes := ages.FindAllStringSubmatch(script, -1); len(minutes) == 2 {
+		clean(nginxFolder, inMinutes(minutes[0][1]), inMinutes(minutes[1][1]))
+	}
+	found := target.FindStringSubmatch(script)
 	if found == nil {
-		fmt.Fprintln(os.Stderr, "test double of the encoder: no rtmp:// URL to publish to in", os.Args[1:])
+		fmt.Fprintln(os.Stderr, "test double of the shell: no rtmp:// URL to publish to in", os.Args[1:])
 		os.Exit(2)
 	}
 	log.Printf("test double of the encoder: publishing to rtmp://%s/%s", found[1], found[2])

@@ -62,11 +62,18 @@ def test_bad_config(case: BadCase) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "hls", "warns"), [("v6.0.129", True, False), ("v6.0.157", True, True), ("v6.0.157", False, False)]
+    ("tag", "directives", "hls", "warns"),
+    [
+        ("v6.0.129", "hls_dispose 60;", True, False),
+        ("v6.0.157", "hls_dispose 60;", True, True),
+        ("v6.0.157", "hls_window 30;", True, False),  # the cleaner deletes them
+        ("v6.0.157", "hls_dispose 60;", False, False),
+    ],
 )
-def test_origins_that_keep_the_files_of_hls_are_a_warning(tag: str, hls: bool, warns: bool) -> None:
+def test_origins_that_keep_the_files_of_hls_are_a_warning(tag: str, directives: str, hls: bool, warns: bool) -> None:
     config = copy.deepcopy(GOOD) | {"hls": {"enabled": hls, "storageClass": "nas"} if hls else {"enabled": False}}
-    config["origin"] = GOOD["origin"] | {"image": f"ossrs/srs:{tag}"}
+    vhost = f"hls {{ {directives} }}" if hls else ""
+    config["origin"] = GOOD["origin"] | {"image": f"ossrs/srs:{tag}", "srs": {"vhostDirectives": vhost}}
     found = [warning for warning in read(config).warnings() if "#4161" in warning]
     assert bool(found) == warns
     assert not found or found[0].startswith(f"SRS {tag[1:]} (origins): it never deletes the HLS files")

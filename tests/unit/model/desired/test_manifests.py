@@ -232,6 +232,24 @@ def test_nginx_has_a_worker_for_each_core_and_survives_node_drains() -> None:
     assert (budget["maxUnavailable"], budget["selector"]) == (1, {"matchLabels": {"app": "nginx-origin"}})
 
 
+def test_nginx_pods_delete_the_hls_files_that_origins_leave() -> None:
+    def nginx(image: str) -> Any:
+        declared = declare(origin=GOOD["origin"] | {"image": image})
+        return declared["Deployment", "nginx-origin-deploy"]["spec"]["template"]["spec"]
+
+    old, new = nginx("ossrs/srs:v4.0.6"), nginx("ossrs/srs:v6.0-r1")
+    assert [container["name"] for container in old["containers"]] == ["nginx"]
+    server, cleaner = new["containers"]
+    assert cleaner["image"] == server["image"]
+    assert cleaner["volumeMounts"] == [{"name": "hls", "mountPath": "/usr/share/nginx/html"}]
+    assert {"name": "hls", "mountPath": "/usr/share/nginx/html", "readOnly": True} in server["volumeMounts"]
+    for pod, read_only in ((old, {"readOnly": True}), (new, {})):
+        (claim,) = (volume["persistentVolumeClaim"] for volume in pod["volumes"] if volume["name"] == "hls")
+        assert claim == {"claimName": "srs-hls"} | read_only
+    assert "fsGroupChangePolicy" not in old["securityContext"]
+    assert new["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+
+
 def test_edges_and_nginx_serve_https_with_the_certificate_of_a_secret() -> None:
     edge = copy.deepcopy(GOOD["edge"]) | {"releases": SIX}
     declared = declare(edge=edge, tls={"secretName": "live-tls", "port": 8443})

@@ -5,11 +5,13 @@ import pytest
 from model.srs.conf import (
     DEFAULT_VHOST,
     Additions,
+    LeftHls,
     PublishRules,
     SrsConf,
     asks_before_publish,
     flv_path,
     has_rules_by_address,
+    left_hls,
     no_probe,
     open_vhosts,
     render_edge,
@@ -121,7 +123,8 @@ def test_origins_know_each_other_and_do_not_drain() -> None:
     assert f"hls {{\n        enabled on;\n        {segment}\n        hls_dispose 120;\n" in text
     assert "grace" not in text
     assert "hls" not in origin(V4, hls=False).text
-    assert "hls_dispose" not in origin(V6).text
+    assert f"{segment}\n        hls_dispose 0;\n" in origin(V6).text
+    assert "hls_dispose" not in origin((5, 0, 213)).text
 
 
 PASTED = """\
@@ -195,6 +198,37 @@ def test_hls_is_merged_where_origins_write_it() -> None:
         assert "-[seq].ts;\n        hls_fragment 4;" in vhost(conf, name)
         assert vhost(conf, name).count("hls_dispose") == 1
     assert "hls" not in vhost(conf, "third")
+
+
+@pytest.mark.parametrize(
+    ("version", "written", "left"),
+    [
+        ((6, 0, 157), "", LeftHls(10, 60)),
+        ((6, 0, 191), "hls { hls_fragment 4; hls_window 20; }", LeftHls(4, 20)),
+        ((6, 0, 191), "hls { hls_fragment $(seconds); }", LeftHls(10, 60)),
+        ((6, 0, 191), "hls { hls_dispose 0; }", None),  # to keep them
+        ((6, 0, 191), "hls { hls_cleanup off; }", None),
+        ((6, 0, 191), "hls { hls_ts_file [app]/[stream]-[seq].ts; }", None),
+        ((6, 0, 129), "", None),
+        ((5, 0, 213), "", None),
+        ((4, 0, 271), "", None),
+    ],
+)
+def test_origins_leave_hls_files_where_srs_forgets_streams(
+    version: Version, written: str, left: LeftHls | None
+) -> None:
+    conf = origin(version, vhost_directives=written)
+    assert left_hls(conf) == left
+    assert ("hls_dispose 0" in conf.text) == (left is not None or "hls_dispose 0" in written)
+
+
+def test_one_vhost_that_keeps_its_hls_files_keeps_those_of_all() -> None:
+    """They are on the same volume."""
+    conf = origin(V6, conf="vhost second { hls { hls_cleanup off; } }")
+    assert left_hls(conf) is None
+    assert "hls_dispose" not in conf.text
+    assert left_hls(origin(V6, conf="vhost second { hls { hls_window 3600; } }")) == LeftHls(10, 3600)
+    assert left_hls(origin(V6, hls=False)) is None
 
 
 def test_rules_for_publishing_are_in_every_vhost() -> None:
