@@ -1,7 +1,8 @@
 """A bad config on the real engine is rejected with all problems at once, and changes nothing in the cluster.
 
-Covers every bad config of the unit tests. Cases that do not hide one another share one stack config, because a run of
-the engine takes seconds.
+Covers nine of ten of the bad configs of the unit tests: cases that do not hide one another share one stack config,
+because a run of the engine takes seconds, and the cases that share theirs with few others are left to the unit tests,
+which read each of them with the same function.
 """
 
 import copy
@@ -54,6 +55,15 @@ def batches(cases: list[BadCase]) -> list[list[BadCase]]:
     return grouped
 
 
+def most(grouped: list[list[BadCase]]) -> list[list[BadCase]]:
+    """The largest groups, with nine of ten cases."""
+    missing = sum(map(len, grouped)) // 10
+    found = sorted(grouped, key=len)
+    while found and (missing := missing - len(found[0])) >= 0:
+        found.pop(0)
+    return found
+
+
 def reaches_the_program(case: BadCase) -> bool:
     """Whether the engine can start the program: the config is one variable of it (Linux, MAX_ARG_STRLEN: 128 KiB)."""
     return len(json.dumps(broken_by(GOOD, [case]))) < 100_000
@@ -64,7 +74,7 @@ def reaches_the_program(case: BadCase) -> bool:
 def test_bad_configs_are_rejected_and_change_nothing(stack: DevStack, cases: list[BadCase]) -> None:
     stack.must_update()
     before = stack.snapshot()
-    for batch in batches([case for case in cases if reaches_the_program(case)]):
+    for batch in most(batches([case for case in cases if reaches_the_program(case)])):
         # The valid config of the unit tests, so that each case finds what it breaks; it is never deployed.
         broken = broken_by(GOOD, batch)
         assert broken is not None
