@@ -37,7 +37,14 @@ SHARED_SETUP = (
     "test_prod_committed.py",
     "test_rollout.py",
 )
-LONGEST = ("test_make_up.py", "test_rollout.py", "test_bad_config.py", "test_edit_sequences.py")
+LONGEST = (
+    "test_make_up.py",
+    "test_rollout.py",
+    "test_edit_sequences.py",
+    "test_waves.py",
+    "test_roles.py",
+    "test_bad_config.py",
+)
 
 
 class Scheduling(LoadScopeScheduling):
