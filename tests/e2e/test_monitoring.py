@@ -21,9 +21,6 @@ from testbed.containers.images import SrsImages
 ADDRESS, OBJECTS, TELEMETRY = "127.0.0.1:9090", "127.0.0.1:9091", "127.0.0.1:9092"
 """Of Prometheus and kube-state-metrics, in the network of the nodes."""
 
-LIMIT = 100
-"""`maxConnections` of the edge."""
-
 GO = {"GOFLAGS": "-tags=remove_all_sd,enable_kubernetes_sd"}
 """As in the Makefile, whose build has the same parts."""
 
@@ -103,16 +100,17 @@ def panels() -> Generator[str]:
 
 
 def test_prometheus_sees_the_edges_and_alerts(
-    stack: LiveStack, audience: Audience, images: SrsImages, tmp_path: Path
+    stack: LiveStack, audience: Audience, size: Size, images: SrsImages, tmp_path: Path
 ) -> None:
     """Prometheus: edges and origins as targets, an edge that is nearly full, no ready edge"""
+    limit = 100 + 2 * size.players
     image = next((name for name in images.names if has_exporter(name) and can_drain(name)), None)
     if image is None:
         pytest.skip("SRS_IMAGES has no version with an exporter")
     stack.config["monitoring"] = {"kind": "annotations"}
     stack.config["origin"]["image"] = image
     stack.config["edge"]["replicas"] = 1
-    stack.releases(r5={"image": image, "weight": 100, "resources": TINY, "srs": {"maxConnections": LIMIT}})
+    stack.releases(r5={"image": image, "weight": 100, "resources": TINY, "srs": {"maxConnections": limit}})
     stack.must_update()
     (edge,) = stack.pod_names()
     rules: dict[str, Any] = stack.stack.outputs()["alertRules"].value
@@ -135,11 +133,11 @@ def test_prometheus_sees_the_edges_and_alerts(
             return query(f'ALERTS{{alertname="{name}", alertstate="firing"}}')
 
         clients = f'srs_clients{{namespace="{stack.namespace}", role="edge"}}'
-        eventually(lambda: any(float(item["value"][1]) > viewers.size.players for item in query(clients)))
+        eventually(lambda: any(float(item["value"][1]) > size.players for item in query(clients)))
         viewers.count(5)
         assert alerts() == set(), "nothing is wrong"
         viewers.step("the edge is nearly full")
-        with Viewers(stack.cluster, Size(LIMIT * 92 // 100 - viewers.size.players, 0), publish=False):
+        with Viewers(stack.cluster, Size(limit * 92 // 100 - size.players, 0), publish=False):
             eventually(lambda: firing("SrsEdgeNearlyFull"))
             (alert,) = firing("SrsEdgeNearlyFull")
             assert alert["metric"]["pod"] == edge
