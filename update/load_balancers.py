@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from cluster.live import Object
 from cluster.state import LiveState
 from model.config.problems import Problem, UpdateWarning
-from model.config.stack import StackSettings, former_path
+from model.config.stack import StackSettings
+from model.config.stack_rules import former_path
 from model.config.values import plural, yaml_text
 from model.load_balancers.exposed_service import ExposedService
 from model.load_balancers.interface import IDENTITY, LoadBalancer, live_annotations

@@ -15,6 +15,7 @@ from cluster.aborted import is_aborted, is_update_aborted
 from cluster.state import LiveState, is_bound
 from model.config.problems import Problem, UpdateWarning
 from model.config.stack import StackSettings
+from model.config.stack_warnings import config_warnings
 from model.config.values import format_duration, natural_key, plural
 from model.desired.render import Desired
 from model.desired.workloads import Workload
@@ -291,7 +292,7 @@ def _warnings(desired: Desired, state: LiveState, changes: tuple[WorkloadChange,
                 "closer",
                 "ShareDeviates",
             )
-    yield from settings.warnings()
+    yield from config_warnings(settings)
     if not state.cluster_uid and state.known:
         yield UpdateWarning(
             "the identity of the cluster cannot be checked: the user of the kubeconfig must not read namespace "

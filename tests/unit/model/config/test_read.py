@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bad_configs import ALICLOUD, BAD_CLOUD_CONFIGS, BAD_CONFIGS, BAD_POD_CONFIGS, GOOD, LOGIN, SLB, BadCase
 from model.config.read import ConfigError, conf_files, read_kubernetes, read_settings
 from model.config.stack import StackSettings
+from model.config.stack_warnings import config_warnings
 from model.desired.context import Kept
 from model.desired.render import render
 from model.load_balancers.kinds import credentials
@@ -74,7 +75,7 @@ def test_origins_that_keep_the_files_of_hls_are_a_warning(tag: str, directives: 
     config = copy.deepcopy(GOOD) | {"hls": {"enabled": hls, "storageClass": "nas"} if hls else {"enabled": False}}
     vhost = f"hls {{ {directives} }}" if hls else ""
     config["origin"] = GOOD["origin"] | {"image": f"ossrs/srs:{tag}", "srs": {"vhostDirectives": vhost}}
-    found = [warning for warning in read(config).warnings() if "#4161" in warning]
+    found = [warning for warning in config_warnings(read(config)) if "#4161" in warning]
     assert bool(found) == warns
     assert not found or found[0].startswith(f"SRS {tag[1:]} (origins): it never deletes the HLS files")
 
@@ -84,7 +85,7 @@ def test_known_defects_of_the_edges_are_warnings() -> None:
         return {"image": image, "weight": weight}
 
     def warnings(**releases: dict[str, Any]) -> list[str]:
-        return list(read(GOOD | {"edge": GOOD["edge"] | {"releases": releases}}).warnings())
+        return list(config_warnings(read(GOOD | {"edge": GOOD["edge"] | {"releases": releases}})))
 
     full, late = warnings(
         r5=release("ossrs/srs:v6.0-r0"), r6=release("ossrs/srs:v6.0-r0"), r7=release("ossrs/srs:v4.0.6")
@@ -100,7 +101,7 @@ def test_known_defects_of_the_edges_are_warnings() -> None:
 def test_origins_that_few_streams_fill_are_a_warning() -> None:
     def warnings(limit: int) -> list[str]:
         return list(
-            read(GOOD | {"origin": GOOD["origin"] | {"replicas": 3, "srs": {"maxConnections": limit}}}).warnings()
+            config_warnings(read(GOOD | {"origin": GOOD["origin"] | {"replicas": 3, "srs": {"maxConnections": limit}}}))
         )
 
     assert warnings(60) == []  # 3 * 60 connections, 9 for each stream

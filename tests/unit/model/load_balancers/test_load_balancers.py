@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bad_configs import ALICLOUD, GOOD, NLB, SERVICE, SIX, SLB
 from model.config.read import ConfigError, read_settings
 from model.config.stack import StackSettings
+from model.config.stack_warnings import config_warnings
 from model.load_balancers import alibaba
 from model.load_balancers.exposed_service import service_annotations
 from model.load_balancers.interface import LoadBalancer
@@ -99,12 +100,14 @@ def test_no_accepted_config_promises_more_than_the_operator_states(
 
 
 def test_warnings_of_a_service_load_balancer() -> None:
-    assert not list(read(SERVICE).warnings())
-    (line,) = read(SERVICE | {"externalTrafficPolicy": "Local"}).warnings()
+    assert not list(config_warnings(read(SERVICE)))
+    (line,) = config_warnings(read(SERVICE | {"externalTrafficPolicy": "Local"}))
     assert "the shares of r5, r6 will not match their weights" in line
-    (line,) = read(SERVICE, publish={"loadBalancer": SERVICE}).warnings()
+    (line,) = config_warnings(read(SERVICE, publish={"loadBalancer": SERVICE}))
     assert line == "srs:publish.loadBalancer has no sourceRanges: everyone who can reach it can publish"
-    assert not list(read(SERVICE, publish={"loadBalancer": SERVICE | {"sourceRanges": ["10.0.0.0/8"]}}).warnings())
+    assert not list(
+        config_warnings(read(SERVICE, publish={"loadBalancer": SERVICE | {"sourceRanges": ["10.0.0.0/8"]}}))
+    )
 
 
 def test_the_drain_of_every_load_balancer_that_leads_to_edges_counts() -> None:
@@ -145,29 +148,29 @@ def test_deregistering_takes_longer_behind_a_cloud_load_balancer() -> None:
 )
 def test_what_distorts_a_canary(change: dict[str, Any], warning: str | None) -> None:
     pods = SLB | {"backend": "eni"} | change
-    lines = list(read(pods, {"timeout": "10m"}).warnings())
+    lines = list(config_warnings(read(pods, {"timeout": "10m"})))
     assert [warning in line for line in lines if warning] == ([True] if warning else [])
     assert bool(lines) == bool(warning)
     # Nodes select among all pods, so none of this matters; and a single release has all viewers.
-    assert not list(read(SLB | change).warnings())
+    assert not list(config_warnings(read(SLB | change)))
     edge = {"replicas": 4, "drain": {"timeout": "10m"}, "releases": {"r5": {"image": "ossrs/srs:v4.0.6", "weight": 1}}}
     values = {f"srs:{key}": json.dumps(value) for key, value in (GOOD | {"edge": edge, "loadBalancer": pods}).items()}
-    assert not list(read_settings(values | {"alicloud:region": "cn-beijing"}).warnings())
+    assert not list(config_warnings(read_settings(values | {"alicloud:region": "cn-beijing"})))
 
 
 def test_risky_settings_are_warnings() -> None:
     local = SLB | {"externalTrafficPolicy": "Local", "connectionDrain": "0s"}
     with pytest.raises(ConfigError, match=r"raise srs:loadBalancer\.connectionDrain"):
         read(local, {"deregister": "0s", "timeout": "1s"})
-    (line,) = read(local, {"deregister": "0s", "timeout": "0s"}).warnings()
+    (line,) = config_warnings(read(local, {"deregister": "0s", "timeout": "0s"}))
     assert "without connectionDrain" in line
     open_to_all = {"kind": "slb", "addressType": "internet"}
     everyone = "everyone on the internet can publish, through"
-    (line,) = read(SLB, publish={"loadBalancer": open_to_all}).warnings()
+    (line,) = config_warnings(read(SLB, publish={"loadBalancer": open_to_all}))
     assert line.startswith(f"edge release r5, edge release r6: {everyone} srs:publish.loadBalancer")
-    (line,) = read(SLB, publish={"loadBalancer": open_to_all, "to": "origins"}).warnings()
+    (line,) = config_warnings(read(SLB, publish={"loadBalancer": open_to_all, "to": "origins"}))
     assert line.startswith(f"origins: {everyone}")
-    (line,) = [line for line in read(SLB | {"eip": {"bandwidth": 5}}).warnings() if everyone in line]
+    (line,) = [line for line in config_warnings(read(SLB | {"eip": {"bandwidth": 5}})) if everyone in line]
     assert line.startswith(f"edge release r5, edge release r6: {everyone} srs:loadBalancer")
 
 
@@ -184,7 +187,7 @@ def test_risky_settings_are_warnings() -> None:
 def test_nodes_in_turn_distort_a_canary_where_they_have_weights(
     change: dict[str, Any], drain: str, warned: bool
 ) -> None:
-    lines = [line for line in read(SLB | change, {"timeout": drain}).warnings() if "scheduler rr" in line]
+    lines = [line for line in config_warnings(read(SLB | change, {"timeout": drain})) if "scheduler rr" in line]
     assert bool(lines) == warned
 
 
@@ -193,14 +196,14 @@ def test_a_bandwidth_for_far_fewer_viewers_than_the_edges_accept_is_a_warning() 
 
     def bandwidth(megabits: int) -> list[str]:
         settings = read(SLB | {"eip": {"bandwidth": megabits}}, edge=edge)
-        return [line for line in settings.warnings() if "Mbit/s" in line]
+        return [line for line in config_warnings(settings) if "Mbit/s" in line]
 
     (line,) = bandwidth(150)
     assert "150 Mbit/s suffice for about 75 viewers of a stream of 2 Mbit/s, while the edges accept 8000" in line
     few = copy.deepcopy(edge)
     for release in few["releases"].values():
         release["srs"] = {"maxConnections": 100}
-    assert not [line for line in read(SLB | {"eip": {"bandwidth": 200}}, edge=few).warnings() if "Mbit/s" in line]
+    assert not [line for line in config_warnings(read(SLB | {"eip": {"bandwidth": 200}}, edge=few)) if "Mbit/s" in line]
 
 
 def test_an_existing_clb_of_ipv6_is_named_as_such() -> None:
@@ -216,7 +219,7 @@ def test_access_control_off_needs_no_list() -> None:
 
 
 def test_an_address_of_a_zone_without_an_edge_is_a_warning() -> None:
-    (line,) = read(NLB | {"addressType": "intranet", "annotations": {f"{P}cross-zone-enabled": "off"}}).warnings()
+    (line,) = config_warnings(read(NLB | {"addressType": "intranet", "annotations": {f"{P}cross-zone-enabled": "off"}}))
     assert "the address of a zone has no backend" in line
 
 
@@ -230,7 +233,9 @@ def test_rules_by_address_behind_a_load_balancer_that_hides_addresses_are_a_warn
             f"srs:{key}": json.dumps(value) for key, value in (GOOD | {"edge": edge, "loadBalancer": balancer}).items()
         }
         lines = [
-            line for line in read_settings(values | {"alicloud:region": "cn-beijing"}).warnings() if "security" in line
+            line
+            for line in config_warnings(read_settings(values | {"alicloud:region": "cn-beijing"}))
+            if "security" in line
         ]
         assert bool(lines) == hidden
         assert not hidden or lines[0].startswith("edge release r6: security of srs.conf allows or denies by address")

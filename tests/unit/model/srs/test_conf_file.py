@@ -9,6 +9,7 @@ import pytest
 from bad_configs import ALICLOUD, GOOD, SLB
 from model.config.read import ConfigError, read_settings
 from model.config.stack import StackSettings
+from model.config.stack_warnings import config_warnings
 from model.desired.confs import Confs, mounted_confs
 from model.desired.context import Kept
 from model.desired.render import render
@@ -111,7 +112,7 @@ def test_who_may_publish() -> None:
     settings = read(edge=edge, loadBalancer=eni, publish={"from": ["10.0.0.0/8", "203.0.113.7/32"]}, demo={})
     assert "allow publish 10.0.0.0/8;\n        allow publish 203.0.113.7;" in confs(settings).edges["r5"].text
     assert "security" not in confs(settings).origin.text
-    assert not [line for line in settings.warnings() if "everyone" in line]
+    assert not [line for line in config_warnings(settings) if "everyone" in line]
 
     publish = {
         "to": "origins",
@@ -123,7 +124,7 @@ def test_who_may_publish() -> None:
     assert "deny publish all;" in confs(settings).edges["r5"].text
     assert "on_publish" not in confs(settings).edges["r5"].text
     assert "on_publish http://auth/;" in confs(settings).origin.text
-    assert not [line for line in settings.warnings() if "everyone" in line]
+    assert not [line for line in config_warnings(settings) if "everyone" in line]
     settings = read(edge=edge, loadBalancer=eni, publish=publish | {"hook": None})
-    (warning,) = [line for line in settings.warnings() if "everyone" in line]
+    (warning,) = [line for line in config_warnings(settings) if "everyone" in line]
     assert warning.startswith("origins: everyone on the internet can publish, through srs:publish.loadBalancer")
