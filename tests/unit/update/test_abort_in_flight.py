@@ -19,6 +19,8 @@ from unit.rollout.leases import FakeLeases
 from update import run as run_module
 from update.order import Step
 from update.prediction import Change
+from update.steps import StepRunner
+from update.steps import correct as correct_workload
 
 R6 = Workload("Deployment", "srs-edge-r6-deploy", "run=srs-edge-r6", "edge release r6", timedelta(minutes=1), "r6")
 
@@ -98,7 +100,7 @@ def test_the_marks_are_read_again_before_each_declaration() -> None:
     declarations = {item.name: lambda name=item.name: events.append(f"declare {name}") for item in (R6, r5)}
     with pytest.raises(pulumi.RunError, match="aborted"):
         asyncio.run(
-            run_module._run_steps(
+            StepRunner(
                 cast("Any", SimpleNamespace(steps=(Step((R6, r5)),), changes=(), paused=())),
                 cast("LiveCluster", None),
                 cast("Any", SimpleNamespace(confs=SimpleNamespace(redact=str), workloads={R6: "r6", r5: "r5"})),
@@ -108,7 +110,7 @@ def test_the_marks_are_read_again_before_each_declaration() -> None:
                 nothing,
                 check_not_aborted,
                 follow,
-            )
+            ).run()
         )
     assert events == ["check r6", "declare srs-edge-r6-deploy", "check r5"]
 
@@ -119,7 +121,7 @@ def correct(cluster: Cluster) -> None:
         created.set_result("id")
         resource = cast("pulumi.CustomResource", SimpleNamespace(id=SimpleNamespace(future=lambda: created)))
         resume = Change(("spec", "paused"), True, None, "kubectl-rollout")
-        await run_module._correct(cast("LiveCluster", cluster), R6, resource, [resume])
+        await correct_workload(cast("LiveCluster", cluster), R6, resource, [resume])
 
     asyncio.run(declared_and_corrected())
 
