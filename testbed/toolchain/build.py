@@ -61,7 +61,9 @@ class GoBuilder:
     attempt continues from there.
     """
 
-    def __init__(self, modules: Path, cache: Path, *, shared: bool, path: str) -> None:
+    def __init__(self, modules: Path, cache: Path, *, shared: bool, path: str, private: str = "go") -> None:
+        """private: name of the folder of the private Go caches."""
+        self._private = cache / private
         self._modules = modules
         self._cache = cache
         self._shared = shared
@@ -156,10 +158,6 @@ class GoBuilder:
                 "GOMODCACHE": str(self._private / "modules"),
             }
         return environment
-
-    @property
-    def _private(self) -> Path:
-        return self._cache / "go"
 
     def _go_on_path(self) -> Path | None:
         found = find_all(["go"], self._path)

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,7 +43,11 @@ def new_folder(folder: Path) -> Generator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def remove_partial(cache: Path) -> None:
-    """Remove the scratch folders of killed runs; only while holding the cache's lock."""
+def remove_partial(cache: Path, is_ours: Callable[[str], bool]) -> None:
+    """Remove the scratch folders of killed runs; only while holding the lock of these folders.
+
+    is_ours: whether the lock is that of a folder, by its name.
+    """
     for leftover in cache.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if is_ours(leftover.name.removeprefix(_PARTIAL)):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -29,6 +29,8 @@ from testbed.toolchain.progress import Reporter, Step, duration
 
 _PINS = Path(__file__).parents[1] / "pins"
 _METHODS = ("path", "download", "build")
+_CLOUD = f"-{ALICLOUD_PLUGIN.package}"
+"""The part of the cache that has the Alibaba Cloud provider: with a lock and Go caches of its own."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,17 @@ def ensure_tools(
 
     plugin: with Pulumi's Kubernetes provider. cloud: also with its Alibaba Cloud provider, for the production stack.
 
-    Safe to call from several processes at once: one installs, the others wait for it.
+    Safe to call from several processes at once: one installs, the others wait for it. A process that does not
+    need the Alibaba Cloud provider does not wait for it: its build takes long.
 
     Raises:
         ToolError: one of them cannot be installed.
     """
-    plugins = [KUBERNETES_PLUGIN] * plugin + [ALICLOUD_PLUGIN] * cloud
-    return _Installation(settings or ToolSettings.from_environment(), reporter or Reporter(), tools, plugins).run()
+    settings, reporter = settings or ToolSettings.from_environment(), reporter or Reporter()
+    installed = _Installation(settings, reporter, tools, [KUBERNETES_PLUGIN] * plugin).run()
+    if cloud:
+        _Installation(settings, reporter, tools, [ALICLOUD_PLUGIN], _CLOUD).run()
+    return installed
 
 
 def clean_tools(settings: ToolSettings | None = None, reporter: Reporter | None = None) -> None:
@@ -109,14 +115,20 @@ def clean_tools(settings: ToolSettings | None = None, reporter: Reporter | None 
     if not cache.exists():
         report(f"nothing to remove: {cache} does not exist")
         return
-    with exclusive(cache / "lock", report):
+    with exclusive(cache / _lock(), report), exclusive(cache / _lock(_CLOUD), report):
         shutil.rmtree(cache)
     report(f"removed {cache}")
 
 
-def go_builder(settings: ToolSettings) -> GoBuilder:
-    """The builder for these settings, with the Go that the user has on PATH."""
-    return GoBuilder(settings.modules, settings.cache, shared=settings.shared_go_cache, path=_user_path(settings))
+def go_builder(settings: ToolSettings, part: str = "") -> GoBuilder:
+    """The builder for these settings, with the Go that the user has on PATH. part: of the cache, as in `_lock`."""
+    path = _user_path(settings)
+    return GoBuilder(settings.modules, settings.cache, shared=settings.shared_go_cache, path=path, private=f"go{part}")
+
+
+def _lock(part: str = "") -> str:
+    """The lock of a part of the cache: of the Alibaba Cloud provider, or of everything else."""
+    return f"lock{part}"
 
 
 def _user_path(settings: ToolSettings) -> str:
@@ -128,15 +140,21 @@ class _Installation:
     """One run of `ensure_tools`."""
 
     def __init__(
-        self, settings: ToolSettings, reporter: Reporter, tools: Sequence[Tool], plugins: Sequence[Plugin]
+        self,
+        settings: ToolSettings,
+        reporter: Reporter,
+        tools: Sequence[Tool],
+        plugins: Sequence[Plugin],
+        part: str = "",
     ) -> None:
+        self._part = part
         self._settings = settings
         self._cache = settings.cache
         self._reporter = reporter
         self._tools = tools
         self._plugins = plugins
         self._path = _user_path(settings)
-        self._go = go_builder(settings)
+        self._go = go_builder(settings, part)
         self._home = self._cache / "pulumi-home"
         self._reachable: dict[str, bool] = {}
         self._incompatible: dict[str, str] = {}
@@ -144,8 +162,8 @@ class _Installation:
     def run(self) -> Tools:
         found = {tool.name: files for tool in self._tools if (files := self._on_path(tool) or self._cached(tool))}
         if len(found) < len(self._tools) or self._missing_plugins():
-            with exclusive(self._cache / "lock", self._reporter.report):
-                remove_partial(self._cache)
+            with exclusive(self._cache / _lock(self._part), self._reporter.report):
+                remove_partial(self._cache, lambda name: name.startswith(ALICLOUD_PLUGIN.name) == bool(self._part))
                 self._install_missing(found)
         binaries = {name: file for files in found.values() for name, file in files.items()}
         folders = [file.parent for file in binaries.values() if file.is_relative_to(self._cache)]

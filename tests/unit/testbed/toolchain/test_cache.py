@@ -17,10 +17,10 @@ def test_a_folder_is_complete_or_absent(tmp_path: Path) -> None:
 
 
 def test_scratch_folders_of_killed_runs_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".partial-tool-1-abc").mkdir()
-    (tmp_path / "tool-1").mkdir()
-    remove_partial(tmp_path)
-    assert [folder.name for folder in tmp_path.iterdir()] == ["tool-1"]
+    for name in (".partial-tool-1-abc", ".partial-other-1-abc", "tool-1"):
+        (tmp_path / name).mkdir()
+    remove_partial(tmp_path, lambda name: name.startswith("tool-"))
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == [".partial-other-1-abc", "tool-1"]
 
 
 def test_a_digest_depends_on_names_contents_and_values(tmp_path: Path) -> None:

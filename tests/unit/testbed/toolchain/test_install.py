@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from testbed.locking import exclusive
 from testbed.toolchain.cache import ToolError
+from testbed.toolchain.catalog import ALICLOUD_PLUGIN
 from testbed.toolchain.download import RELEASES
 from testbed.toolchain.install import Tools, ToolSettings, clean_tools, ensure_tools
 from unit.testbed.fakes import FileServer, Log, fake_tool, script
@@ -113,6 +115,17 @@ def test_concurrent_runs_download_a_tool_once(server: FileServer, tmp_path: Path
     assert results == [results[0]] * 4
     assert server.requests.count(f"/{PATH}") == 1
     assert log.text.count("tools to install") == 1
+
+
+def test_no_run_waits_for_the_build_of_a_provider_that_it_does_not_need(
+    server: FileServer, tmp_path: Path, log: Log
+) -> None:
+    server.publish(PATH, script("fake v1.2.3"))
+    build = tmp_path / f".partial-{ALICLOUD_PLUGIN.name}-3.0.0-abc"
+    build.mkdir()
+    with exclusive(tmp_path / "lock-alicloud", print):
+        assert ensure(settings_for(server, tmp_path), log).binaries["fake"].exists()
+    assert build.exists(), "it goes on"
 
 
 def test_clean_tools_removes_the_cache(tmp_path: Path, log: Log) -> None:
