@@ -210,7 +210,7 @@ def _paused_order_problems(desired: Desired, state: LiveState) -> Iterator[Probl
                 ("edge", "releases", name, "paused"),
                 True,
                 f"must be false while only {ready.get(name, 0)} of {replicas[name]} edges are ready: ready edges of "
-                f"{', '.join(sorted(losing, key=natural_key))} would be removed before others replace them",
+                f"{', '.join(sorted(losing, key=natural_key))} would be removed before other edges replace them",
                 reason="PausedReleaseReplacesEdges",
             )
 

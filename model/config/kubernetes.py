@@ -30,7 +30,7 @@ class KubernetesSettings(Settings):
         default=None, description="Context in that file; default: the file's current context."
     )
     cluster_id: Annotated[NonEmpty, one_line] = Field(
-        description="A name for the cluster that never changes, such as ACK's cluster id. With it, another API "
+        description="A name for the cluster that never changes, such as ACK's cluster id. With it, a changed API "
         "address of the same cluster changes nothing. Changing it later replaces every object."
     )
     namespace: DnsLabel = Field(default="live", description="Namespace of all objects.")

@@ -22,7 +22,7 @@ class MonitoringSettings(Settings):
         default="none",
         description="How Prometheus finds the pods: `podMonitor` declares a PodMonitor and alert rules (a "
         "PrometheusRule) for the Prometheus Operator; `annotations` sets `prometheus.io/scrape` and "
-        "`prometheus.io/port` at the pods, and the stack output `alertRules` has the rules. Another kind rolls edges "
+        "`prometheus.io/port` at the pods, and the stack output `alertRules` has the rules. A change rolls edges "
         "and origins whose SRS has an exporter.",
     )
     namespace: DnsLabel = Field(

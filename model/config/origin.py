@@ -38,7 +38,7 @@ class OriginDrainSettings(DrainTimes):
 class OriginSettings(ImageSettings, Placement, PodSettings):
     """The origins: they receive the streams."""
 
-    replicas: OriginCount = Field(default=3, description="Number of origins. Another number restarts none of them.")
+    replicas: OriginCount = Field(default=3, description="Number of origins. A change restarts none of them.")
     min_ready: Duration = Field(
         default=timedelta(seconds=15),
         description="How long new origins must be ready before the ones that they replace drain.",
@@ -66,7 +66,7 @@ class OriginSettings(ImageSettings, Placement, PodSettings):
     def name_count(self) -> int:
         """How many names origins can have; all of them are in every origin's srs.conf, so that any can be used.
 
-        A power of two, so that another number of origins rarely changes it: each change replaces all origins. Not more
-        than are useful: an origin looks up every name, blocking, when it is asked for a stream that nobody publishes.
+        A power of two, which rarely changes with the number of origins: each change replaces all origins. Not more
+        than are useful: an origin looks up every name, blocking, when it is asked for a stream without a publisher.
         """
         return max(MIN_NAMES, 1 << (REVISIONS * self.replicas - 1).bit_length())

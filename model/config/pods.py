@@ -122,8 +122,8 @@ class Placement(Settings):
     )
     priority_class: Subdomain | None = Field(
         default=None,
-        description="Priority class. Pods of a higher class preempt others, whose connections are dropped: give pods "
-        "that serve a class above all others on their nodes.",
+        description="Priority class. Pods of a higher class preempt pods of a lower one, whose connections are "
+        "dropped: give pods that serve a class above all other pods on their nodes.",
     )
     scheduler_name: Subdomain | None = Field(default=None, description="Scheduler; default: that of the cluster.")
 

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from model.config.base import Settings, matching
 from model.config.problems import Problem, RuleError
-from model.config.values import Duration, seconds
+from model.config.values import Duration, plural, seconds
 from model.load_balancers.alibaba import (
     BACKEND_TYPE,
     LEGACY_PREFIX,
@@ -124,10 +124,10 @@ class EipSettings(Settings):
         if self.bandwidth > maximum:
             allowed = (
                 f"must be at most {maximum} with {self.charge_type} ({MAX_EIP_BANDWIDTH['PayByBandwidth']} with "
-                f"PayByBandwidth), which are about {viewers(maximum)} viewers of a stream of {STREAM_MBITS} Mbit/s. "
-                "For more, use a CLB with addressType: internet, which has no such limit; set eip.bandwidthPackage, a "
-                "bandwidth plan (CBWP) that the EIP is added to, as an NLB is by the annotation bandwidth-package-id; "
-                "or use several load balancers"
+                f"PayByBandwidth), which are about {plural(viewers(maximum), 'viewer')} of a stream of {STREAM_MBITS} "
+                "Mbit/s. For more, use a CLB with addressType: internet, which has no such limit; set "
+                "eip.bandwidthPackage, a bandwidth plan (CBWP) that the EIP is added to, as an NLB is by the annotation "
+                "bandwidth-package-id; or use several load balancers"
             )
             raise RuleError([Problem(("bandwidth",), self.bandwidth, allowed, reason="EipBandwidthTooHigh")])
         return self
@@ -158,7 +158,7 @@ class ClbLoadBalancer(AlibabaLoadBalancer):
     spec: Spec | None = Field(default=None, description="The specification, with PayBySpec.")
     internet_charge_type: Literal["PayByTraffic", "PayByBandwidth"] = Field(
         default="PayByTraffic",
-        description="Of an `internet` CLB: billing by traffic, or by bandwidth (PayBySpec only).",
+        description="Billing of an `internet` CLB: by traffic, or by bandwidth (PayBySpec only).",
     )
     bandwidth: Annotated[int, Field(strict=True, ge=1, le=5120)] | None = Field(
         default=None, description="Bandwidth in Mbit/s, with PayByBandwidth."
@@ -186,7 +186,7 @@ class ClbLoadBalancer(AlibabaLoadBalancer):
     SHAREABLE = True
     SAFE_IN_PLACE: ClassVar[Mapping[str, Any]] = {
         **AlibabaLoadBalancer.SAFE_IN_PLACE,
-        # Of a listener or of its server group, see there.
+        # Attributes of a listener or of its server group, see there.
         **dict.fromkeys(("established_timeout", "persistence_timeout"), True),
         # The provider sets these attributes of a CLB or an EIP without replacing it
         # (resource_alicloud_slb_load_balancer.go and resource_alicloud_eip_address.go: not ForceNew).
@@ -253,7 +253,7 @@ class ClbLoadBalancer(AlibabaLoadBalancer):
 
     @property
     def bandwidth_limit(self) -> int | None:
-        """Of its EIP, or its own; that of a bandwidth plan is unknown."""
+        """The bandwidth of its EIP, or its own, in Mbit/s; that of a bandwidth plan is unknown."""
         if self.eip is None:
             return self.bandwidth
         return self.eip.bandwidth if self.eip.bandwidth_package is None else None

@@ -177,7 +177,7 @@ def bandwidth_warnings(services: Sequence[ExposedService], connections: int) -> 
         if service.app == EDGE_APP and limit is not None and viewers(limit) * UNUSED_CONNECTIONS <= connections:
             yield UpdateWarning(
                 f"{service.config_key}: {limit} Mbit/s suffice for about {plural(viewers(limit), 'viewer')} of a "
-                f"stream of {STREAM_MBITS} Mbit/s, while the edges accept {connections} connections",
+                f"stream of {STREAM_MBITS} Mbit/s, while the edges accept {plural(connections, 'connection')}",
                 "BandwidthLimitsViewers",
             )
 

@@ -70,7 +70,7 @@ KEEPS_HLS_FILES = Defect(
     "it never deletes the HLS files of a stream that has ended, so that the volume fills (docs/hls.md)",
     "ossrs/srs #4161",
 )
-"""Of origins."""
+"""A defect of origins."""
 
 DEFECTS = (
     DROPS_ON_QUIT,
@@ -83,7 +83,7 @@ DEFECTS = (
     Defect(
         # Since #4165 such an edge pulls `livestream.flv`, which origins of 4.0 do not know; since #4216 not any more.
         (((6, 0, 155), (6, 0, 158)),),
-        "with origins of 4.0, viewers over HTTP-FLV see nothing while nobody watches the stream on that edge over RTMP",
+        "with origins of 4.0, viewers over HTTP-FLV see nothing while the stream has no RTMP viewers on that edge",
         "ossrs/srs #4215",
         origins_before=(5, 0, 0),
     ),
@@ -100,7 +100,7 @@ DEFECTS = (
     ),
     Defect(
         (((6, 0, 179), (6, 0, 186)),),
-        "only the first viewer of a stream on each edge sees it: the others receive no codec configuration",
+        "only the first viewer of a stream on each edge sees it: the other viewers receive no codec configuration",
         "ossrs/srs #4677",
     ),
 )
@@ -123,7 +123,7 @@ class Capabilities:
     drains: a graceful quit lets open connections finish.
     exporter: it has an exporter with a port of its own (ossrs/srs #2899, #3195).
     https: HTTPS does no harm. 4.0.47 and later know it, but one failed handshake, such as plain HTTP on that port,
-        drops the connections of others (before 5.0.155 and 6.0.46, ossrs/srs #3513); and clients that do not know the
+        drops other connections (before 5.0.155 and 6.0.46, ossrs/srs #3513); and clients that do not know the
         intermediate certificate reject the server, which sends only its own (before 5.0.211 and 6.0.122, #3967).
     """
 

@@ -77,7 +77,7 @@ class PreviewObserver:
         pods = [(replace(view, server=edges[index]), index) for view, index in zip(views, served, strict=True)]
         canary_views = Audience.seen([view for view, index in pods if not index])
         reference = Audience.seen([view for view, index in pods if index])
-        self.report(summary({self.release: canary_views, "others": reference}))
+        self.report(summary({self.release: canary_views, "other releases": reference}))
         findings = self._findings(canary_views, reference, broken, attempt)
         findings += restart_findings(self._pods(f"run={edge_run(self.release)}"))
         return Observation(findings, seconds=time.monotonic() - started)
@@ -115,7 +115,7 @@ class PreviewObserver:
             *reference_findings(self.release, reference),
         ]
         if canary.failed == canary.viewers and not reference.failed:
-            # Nothing else has to be counted: not one of them has seen the stream, and all others have.
+            # Nothing else has to be counted: no viewer of the canary has seen the stream, and all other viewers have.
             first = next(iter(canary.failures))
             findings.append(
                 failed(

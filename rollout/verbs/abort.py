@@ -51,14 +51,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 VERB = Verb(
     "abort",
-    "a release out of rotation within 2 seconds, without dropping anyone",
+    "a release out of rotation within 2 seconds, without dropping a connection",
     "Takes a release out of rotation at once: its edges lose the label that the Service selects, so they receive "
     "no new viewers, and their open connections stay open. An update in progress ends itself. Then what the "
     "open `rollout run` has written into the stack file is reverted, and nothing else (without a run, the release gets "
     "weight 0), and the stack is updated: the other releases scale up, and the aborted edges drain. It ends the run "
     "wherever it is carried out. If the update would change more than these releases, because this checkout is not "
-    "what was deployed last, that is shown and asked. Of the only release, an update in place is aborted, while edges "
-    "of its earlier revision are ready: those of the new revision are out of rotation at once, and the earlier one "
+    "what was deployed last, that is shown and asked. If the release is the only one, its update in place is aborted, "
+    "while edges of its earlier revision are ready: the new revision is out of rotation at once, and the earlier one "
     "gets all edges; then the stack file of the commit before is restored, unless the present one declares the earlier "
     "revision. Rejected if neither another release nor an earlier revision has ready edges. If the command is "
     "interrupted, run it again; until then, updates of these releases are rejected.",

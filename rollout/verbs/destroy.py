@@ -38,7 +38,7 @@ def announcement(pods: Sequence[Object], cut: bool) -> str:
         return f"{count} will be deleted, and all their viewers and encoders disconnected."
     seconds = max((int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in pods), default=0)
     return (
-        f"{count} will drain, for up to {format_duration(timedelta(seconds=seconds))}: nobody can connect any more, "
+        f"{count} will drain, for up to {format_duration(timedelta(seconds=seconds))}: no new connection is accepted, "
         "and viewers and encoders stay connected until they leave. The viewers of a stream have no media when its "
         "encoder has left. Until the last pod has ended, the namespace remains, and `pulumi up` does not create it "
         "again. To disconnect them instead: --cut, or later `rollout cut`."

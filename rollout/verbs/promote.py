@@ -30,8 +30,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 VERB = Verb(
     "promote",
     "all new viewers to one release",
-    "Gives a release weight 100 and the others weight 0, shows the plan, asks and updates. A release with weight "
-    "0 keeps its config and its history, without edges; `--remove` removes it. The edges of the others drain.",
+    "Gives a release weight 100 and all other releases weight 0, shows the plan, asks and updates. A release with "
+    "weight 0 keeps its config and its history, without edges; `--remove` removes it. The edges of the other releases "
+    "drain.",
     run,
     _add_arguments,
     exits=(Exit.REJECTED,),

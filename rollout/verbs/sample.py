@@ -77,9 +77,9 @@ VERB = Verb(
     "Viewers (FFmpeg's libraries) connect to the URL of a live stream, as players do, and watch for some seconds. "
     "The result has, for each release, its share of the viewers with an interval, the time to the first frame, stalls "
     "(more than 1 s without media) and failures. It is acceptable if the shares fit the replicas of the releases, no "
-    "release is worse than the others, and all viewers together are within the limits. The tests call a good stack "
-    "not acceptable with a probability of at most 1 %. Release by RTMP: SRS names the address of its pod; by HTTP-FLV "
-    "it names only its version.",
+    "release is worse than the other releases, and all viewers together are within the limits. The tests call a good "
+    "stack not acceptable with a probability of at most 1 %. Release by RTMP: SRS names the address of its pod; by "
+    "HTTP-FLV it names only its version.",
     run,
     _add_arguments,
     exits=(Exit.REJECTED, Exit.NOT_ACCEPTED),

@@ -177,7 +177,7 @@ def test_an_abort_is_a_step_of_its_own_with_time_left() -> None:
 
 
 def test_scripts_are_files() -> None:
-    """Except those of jobs that can write and run nothing of a pull request."""
+    """Steps have inline scripts only in jobs that can write and run nothing of a pull request."""
     for path in WORKFLOWS:
         for name, job in load(path)["jobs"].items():
             if "write" not in job.get("permissions", {}).values():
@@ -762,7 +762,7 @@ def test_the_comment_of_a_timeout(runner: Runner, status: str) -> None:
 def test_the_comment_of_a_preview_that_never_ran(runner: Runner) -> None:
     body = comment(runner, None)
     assert body.startswith("<!-- preview of stack prod -->\n### Preview of stack `prod`: none\n")
-    assert "nobody has approved it (environment `preview-prod`)" in body
+    assert "Either the job was not approved (environment `preview-prod`), or it failed" in body
 
 
 @pytest.mark.parametrize("status", ["0", "1"])

@@ -126,7 +126,7 @@ def test_a_paused_release_that_is_not_ready_replaces_no_edge(
     lost = "r4" if "r4" in before else "r5"
     assert only(planned(settings(**pausing), state)) == (
         "srs:edge.releases.r6.paused: true must be false while only 0 of 1 edges are ready: ready edges of "
-        f"{lost} would be removed before others replace them"
+        f"{lost} would be removed before other edges replace them"
     )
 
 

@@ -92,10 +92,10 @@ def test_known_defects_of_the_edges_are_warnings() -> None:
     )
     assert "maxConnections accepts no new one until it restarts (ossrs/srs #4613)" in full
     assert late == (
-        "SRS 6.0.184 (edge release r5, r6): only the first viewer of a stream on each edge sees it: the others receive "
-        "no codec configuration (ossrs/srs #4677); fixed in 6.0.186, use v6.0-r1 (SRS 6.0.191)"
+        "SRS 6.0.184 (edge release r5, r6): only the first viewer of a stream on each edge sees it: the other viewers "
+        "receive no codec configuration (ossrs/srs #4677); fixed in 6.0.186, use v6.0-r1 (SRS 6.0.191)"
     )
-    assert warnings(r5=release("ossrs/srs:v6.0-r1"), r6=release("ossrs/srs:v6.0-r0", 0)) == [], "r6 serves nobody"
+    assert warnings(r5=release("ossrs/srs:v6.0-r1"), r6=release("ossrs/srs:v6.0-r0", 0)) == [], "r6 has no viewers"
 
 
 def test_origins_that_few_streams_fill_are_a_warning() -> None:
@@ -136,7 +136,7 @@ def test_all_problems_are_reported_at_once() -> None:
 
 
 def committed_stacks() -> list[Path]:
-    """Those that Git knows: an operator may have others in the checkout."""
+    """The stack files that Git knows: an operator may have more of them in the checkout."""
     listed = subprocess.run(["git", "ls-files", "Pulumi.*.yaml"], cwd=ROOT, capture_output=True, text=True, check=False)
     return sorted(ROOT / name for name in listed.stdout.split()) or sorted(ROOT.glob("Pulumi.*.yaml"))
 

@@ -57,7 +57,7 @@ def test_a_destroy_says_who_stays_connected_and_drops_nobody(
     assert cluster.run() == 0
     assert cluster.ended == []
     output = capsys.readouterr()
-    assert "2 edges and 1 origin will drain, for up to 12h35s: nobody can connect any more" in output.err
+    assert "2 edges and 1 origin will drain, for up to 12h35s: no new connection is accepted" in output.err
     assert "3 pods are terminating in namespace live:" in output.out
 
 
