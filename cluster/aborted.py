@@ -4,7 +4,7 @@ Their pods have another `app` label, which no Service selects; ReplicaSets selec
 paused, and an annotation on it identifies the pod template that was aborted. So the mark ends by itself when an update
 gives the release another template, and an update that would bring the aborted pods back is rejected.
 
-Of the only release, an update in place is aborted: only the pods of its new revision are out of rotation.
+If a release is the only one, its update in place is aborted: only the pods of its new revision are out of rotation.
 """
 
 import json

@@ -38,7 +38,7 @@ def _is_declared_out_of_rotation(deployment: Object) -> bool:
 def fleet_size(deployments: Iterable[Object], known: int | None = None) -> int | None:
     """The number of edges that a fleet has, all releases together; None if it has none.
 
-    deployments: those of all releases, also of removed ones. known: its size when the running update began.
+    deployments: of all releases, also of removed ones. known: its size when the running update began.
 
     Not just their sum: an update that moves weight scales one release up before it scales the other one down, and may
     be interrupted or fail between. Then r5 has 40 edges as the share 1 of an earlier fleet, and r6 20 as the share 1/2

@@ -25,7 +25,7 @@ READ_TIMEOUT = 30.0
 """Seconds; a preview must not hang when the cluster is unreachable."""
 
 POLL_INTERVAL = 0.5
-"""Seconds between two reads of what is awaited."""
+"""Seconds between two reads of an awaited object."""
 
 PARALLEL = 16
 """Pods that are read or changed at the same time."""

@@ -2,7 +2,7 @@
 
 A ready pod is not proof of it. SRS is ready while no origin resolves: it connects to an origin only for a player, and
 only its log reports what became of that. So the check is a player: it asks a ready pod by HTTP-FLV for a stream that
-nobody publishes, and reads the log of the pod.
+has no publisher, and reads the log of the pod.
 
 The player comes through the kubelet's port forwarding. The pod proxy of the API server would be simpler, but it needs
 an API server that routes to pods (not with every network plugin) and whose address NetworkPolicies allow. Port
@@ -11,7 +11,7 @@ needed.
 
 The player is connected for about two seconds, and ends the pull with it. Hooks of the release (`on_play`) see it. One
 that gives no answer lets SRS reject every viewer while its pods are ready, so it is a failure as well; one that answers
-may reject this player and no other. A hook `on_publish` is not asked: nobody publishes the stream.
+may reject this player and no other. A hook `on_publish` is not asked: the stream has no publisher.
 """
 
 import re

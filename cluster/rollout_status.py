@@ -109,7 +109,7 @@ def rollout_status(live: LiveCluster, workload: Workload, awaited: frozenset[str
     for pod_name, reason in reasons.items():
         if reason.startswith("ContainerCreating") and (warnings := live.warnings(pod_name)):
             reasons[pod_name] = f"{reason}: {warnings[-1]}"
-    # Of a Deployment, `availableReplicas` includes pods of older revisions.
+    # `availableReplicas` of a Deployment includes pods of older revisions.
     failures = list(status.reasons)
     if not failures and len(pods) < status.desired:
         # Why pods are not created, such as a quota or an admission webhook: StatefulSets report it only in events

@@ -9,7 +9,7 @@ from model.run_record import RUN_LEASE, RunRecord
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A record as it was read. version: of the object; who writes another one in the meantime makes ours fail."""
+    """A record as it was read. version: of the object; if another process has written it meanwhile, ours fails."""
 
     record: RunRecord
     version: str
@@ -24,7 +24,7 @@ def read_run(live: LiveCluster) -> StoredRun | None:
 def write_run(live: LiveCluster, record: RunRecord, version: str | None) -> StoredRun:
     """Write a record. version: that was read, None for a new run.
 
-    Raises ConflictError if somebody else has begun, changed or ended the run, and UnreachableError.
+    Raises ConflictError if another process has begun, changed or ended the run, and UnreachableError.
     """
     lease = live.write_lease(record.to_lease(version))
     return StoredRun(record, lease["metadata"]["resourceVersion"])

@@ -95,7 +95,7 @@ def _play(
                 result = OriginAccess("unknown", (f"SRS of pod {edge} rejects the player of the check",))
                 continue
         if not logged_pulls(live.log(edge, LOG_LINES) or "").reached:
-            # Of a release that this update may be about to mend.
+            # An edge of a release that this update may be about to fix.
             return OriginAccess("unknown", (f"edge {edge} has not reached any origin",))
         return OriginAccess(
             "failed",

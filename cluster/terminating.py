@@ -46,7 +46,7 @@ class OpenConnections:
     at: str
 
     def __str__(self) -> str:
-        """For messages."""
+        """The text for messages."""
         return f"{plural(self.count, 'connection')} open at {self.at}"
 
 
@@ -62,12 +62,12 @@ class Publishers:
     count: int
 
     def __str__(self) -> str:
-        """For messages."""
+        """The text for messages."""
         return plural(self.count, "publisher")
 
 
 def is_running(pod: Object) -> bool:
-    """Whether a container of a pod runs; another one has no connections, and ends at once when it is deleted."""
+    """Whether a container of a pod runs; a pod without one has no connections, and ends at once when deleted."""
     statuses: list[Object] = pod.get("status", {}).get("containerStatuses", [])
     return any("running" in status.get("state", {}) for status in statuses)
 

@@ -46,7 +46,7 @@ def image(config: Config) -> None:
 
 
 def srs_conf(config: Config) -> None:
-    """Another srs.conf of a release."""
+    """A changed srs.conf of a release."""
     config["srs:edge"]["releases"]["r6"]["srs"] = {"maxConnections": 2000, "directives": "chunk_size 60000;"}
 
 

@@ -32,7 +32,7 @@ RTMP_PORT = 1935
 API_PORT = 1985
 HTTP_PORT = 8080
 HTTPS_PORT = 8443
-"""Of SRS and of nginx."""
+"""HTTPS port of SRS and of nginx."""
 EXPORTER_PORT = 9972
 
 PLAN_FILE = "SRS_PLAN_FILE"

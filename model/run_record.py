@@ -103,7 +103,7 @@ class StepOutcome(_Model):
 class RunRecord(_Model):
     """An open run.
 
-    id: of the run. token: of its holder, another one for each; an update that names another token is rejected.
+    id: of the run. token: of its holder, a new one for each; an update that names a different token is rejected.
     release: the canary. image, conf: what its settings get, None if they stay. is_new: whether it did not exist before.
     before: its image, version and srs.conf before. weights_before: of all releases. weights, written: the weights that
     the run has written last, and the hash of the canary's other settings. steps: shares in per cent, in order.
@@ -137,7 +137,7 @@ class RunRecord(_Model):
     outcomes: tuple[StepOutcome, ...] = ()
 
     def is_dead(self, now: datetime) -> bool:
-        """Whether nobody carries the run out: it was interrupted, or its holder has not written for HOLDER_TIMEOUT."""
+        """Whether no process carries it out: it was interrupted, or its holder has not written for HOLDER_TIMEOUT."""
         return self.holder is None or now - self.heartbeat > HOLDER_TIMEOUT
 
     @property
@@ -147,7 +147,7 @@ class RunRecord(_Model):
 
     @property
     def preview_release(self) -> str:
-        """The release that runs out of rotation in step 0: the canary, or for one with viewers another of its kind."""
+        """The release that runs out of rotation in step 0: the canary, or for one with viewers a copy of it."""
         return f"{self.release}-preview" if self.weights_before.get(self.release) else self.release
 
     @property

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2")
-"""Of versions, in the order of the legend."""
+"""Colours of versions, in the order of the legend."""
 
 Scenario = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""Notifications of a run by webhook: it waits, has failed or has ended, and nobody looks at its terminal."""
+"""Notifications of a run by webhook, for operators away from its terminal: it waits, has failed or has ended."""
 
 import json
 import urllib.error

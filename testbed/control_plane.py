@@ -228,7 +228,7 @@ def is_ready(name: str, plane: ControlPlane) -> bool:
     """Whether the health check of a component succeeds now."""
     context = ssl.create_default_context(cafile=plane.pki.crt("etcd-ca" if name == "etcd" else "ca"))
     if name == "etcd":
-        # The health checks of the others are public; etcd's needs a client certificate of its authority.
+        # The health checks of the other components are public; etcd's needs a client certificate of its authority.
         context.load_cert_chain(plane.pki.crt("etcd-client"), plane.pki.key("etcd-client"))
     url = f"https://127.0.0.1:{plane.ports[name]}{HEALTH_CHECKS[name]}"
     try:

@@ -25,7 +25,7 @@ def free_ports(count: int, among: range = range(16000, 30000)) -> list[int]:
 
 
 def ports_in_use(ports: Mapping[str, int]) -> list[str]:
-    """Those of the named ports that are in use, for an error message: `16042 (kwok) by process 42 (nginx)`."""
+    """The named ports that are in use, for an error message: `16042 (kwok) by process 42 (nginx)`."""
     return [f"{port} ({name}) by {listener(port)}" for name, port in ports.items() if not _is_free(port)]
 
 

@@ -37,7 +37,7 @@ def _exposed(desired: Desired, service: str) -> ExposedService | None:
 
 
 def adoption_problems(desired: Desired, state: LiveState, found: Sequence[ForeignObject]) -> Iterator[Problem]:
-    """What cannot be taken over without dropping connections, each with another way."""
+    """The foreign objects that cannot be taken over without dropping connections, each with an alternative."""
     namespace = desired.settings.kubernetes.namespace
     others: list[str] = []
     for item in found:

@@ -1,4 +1,4 @@
-"""Autoscalers: those of the stack, and foreign ones.
+"""Autoscalers of the stack, and foreign ones.
 
 With `srs:edge.autoscaling` the live fleet has the size that its autoscalers have set, and every update starts from it:
 the weights divide the live total. A release keeps its replicas as long as its weight does.
@@ -112,7 +112,7 @@ def autoscaler_problems(desired: Desired, state: LiveState, stacks: Collection[s
     settings = desired.settings
     scaled_objects = state.objects.get("ScaledObject", {})
     own = {name: item for name, item in scaled_objects.items() if _stack_of(item) in stacks}
-    # Whoever deletes an autoscaler that another object makes, has it again.
+    # An autoscaler that another object makes is made again when it is deleted.
     foreign = {(item.release, item.owner or (item.kind, item.name)): item for item in live_autoscalers(state)}
     for (release, (kind, name)), item in foreign.items():
         if item.is_of(stacks, own):
@@ -175,7 +175,7 @@ def retired(desired: Desired, state: LiveState, stacks: Collection[str]) -> list
     """The stack's own autoscalers on declared releases that the config has no longer.
 
     They must be deleted before the Deployment gets the replicas that the config wants, and not at the end as everything
-    else: until then they would set others, KEDA would start an edge of a release without a weight, and it would
+    else: until then they would set other replicas, KEDA would start an edge of a release without a weight, and it would
     reject its second autoscaler of a Deployment.
     """
     return [

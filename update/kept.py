@@ -14,7 +14,7 @@ def read_kept(settings: StackSettings, state: LiveState, conf_key: str, stacks: 
 
     conf_key: the key of the hashes of srs.conf, "" before the first update. stacks: names of the stack.
 
-    Another name of a port leaves the Service without endpoints, until kube-proxy knows the endpoints of that name.
+    A changed name of a port leaves the Service without endpoints, until kube-proxy knows the endpoints of that name.
     """
     fleet = live_fleet(settings.edge, state, stacks)
     return Kept(

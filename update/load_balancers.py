@@ -235,7 +235,7 @@ def _port_problems(settings: StackSettings, state: LiveState) -> Iterator[Proble
 
 
 def _edge_services(settings: StackSettings) -> list[str]:
-    """Those that serve viewers."""
+    """The names of the exposed Services that serve viewers."""
     return [service.name for service in settings.exposed_services if "http" in service.ports]
 
 
@@ -296,7 +296,7 @@ def _closed(what: str, service: str, live: list[int], desired: Sequence[int]) ->
 
 
 def _ports(service: Object | None, *, https: bool) -> list[int]:
-    """The ports of a Service that lead to HTTPS, or the others; of HLS, those of a load balancer."""
+    """The ports of a Service that lead to HTTPS, or the other ones; for HLS, only the ports of a load balancer."""
     if service is None or (_serves_hls(service) and service["spec"].get("type") != "LoadBalancer"):
         return []
     ports = service["spec"].get("ports", [])

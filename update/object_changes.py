@@ -1,8 +1,8 @@
 """What an update does to objects that are no workloads: Services, policies, the claim, accounts, monitoring.
 
 Compared is what the API server would keep, whoever has set it. The provider compares less: it leaves out fields that
-others have added (pulumi-kubernetes, provider/pkg/provider/provider.go, `pruneLiveState`), so a key that somebody adds
-to the selector of a Service would stay, and the pods without it would have no viewers from then on.
+other managers have added (pulumi-kubernetes, provider/pkg/provider/provider.go, `pruneLiveState`), so a key that is
+added to the selector of a Service by hand would stay, and the pods without it would have no viewers from then on.
 """
 
 import json
@@ -19,7 +19,7 @@ from model.names import EDGE_APP, FIELD_MANAGER, ORIGIN
 from update.prediction import EARLIER, Change, Path, is_equal, masked
 
 _EXACT: tuple[Kind, ...] = ("Service", "NetworkPolicy", "PodDisruptionBudget")
-"""Kinds whose spec is the stack's alone. Controllers add fields to others, such as the volume of a claim."""
+"""Kinds whose spec is the stack's alone. Controllers add fields to other kinds, such as the volume of a claim."""
 
 _ALLOCATED = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort", "nodePort")
 """Fields of a Service that the API server sets, and that keep their values. Not in it: `loadBalancerIP`."""
@@ -68,7 +68,7 @@ class ObjectChange:
 def object_changes(desired: Desired, state: LiveState) -> tuple[ObjectChange, ...]:
     """What an update does to each object that is no workload; state: of the stack's own objects.
 
-    Of a kind that cannot be read nothing is known, and it is left out.
+    A kind that cannot be read is left out, because nothing is known of it.
     """
     return (*_declared(desired, state), *_deleted(desired, state))
 
@@ -135,7 +135,7 @@ def _owners(live: Object) -> Owners:
 
 
 def metadata_differences(desired: Manifest, live: Object) -> Iterator[Change]:
-    """Labels and annotations that differ, and those that somebody has added by hand.
+    """Labels and annotations that differ, and those that were added by hand.
 
     Automation adds labels and annotations only with a prefix (Kubernetes docs, "Labels and Selectors", "Syntax and
     character set"), such as a cloud controller; of those, only what kubectl has set goes.

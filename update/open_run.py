@@ -39,5 +39,5 @@ def open_run_problems(changes: Sequence[WorkloadChange], run: RunRecord | None, 
 
 
 def is_superseded(run: RunRecord | None, token: str) -> bool:
-    """Whether the run that an update belongs to has ended or is carried out by somebody else now."""
+    """Whether the run that an update belongs to has ended, or another process carries it out now."""
     return bool(token) and (run is None or run.token != token)

@@ -5,7 +5,7 @@ origins of a revision have consecutive ordinals (`spec.ordinals.start` of their 
 other ones:
 
     srs-origin-0 -1 -2                  3 origins
-    srs-origin-0 -1 -2 -3               another image: one new origin, which is checked
+    srs-origin-0 -1 -2 -3               a changed image: one new origin, which is checked
     srs-origin-0 -1 -2 -3 -4 -5         all new origins, which become ready
     (0 1 2)      srs-origin-3 -4 -5     the earlier ones drain; the next revision gets 6 to 8
 
@@ -37,11 +37,11 @@ from update.prediction import apply_changes
 class OriginPlan:
     """What an update does to the origins.
 
-    ordinals: of those that serve after it; None if no free ones are left. live: those of the live StatefulSet, none if
+    ordinals: of the origins after it; None if no free ones are left. live: ordinals of the live StatefulSet, none if
     there is no StatefulSet and no pod that is left of one. fresh: ordinals of the origins that it creates.
     removed: live origins that it removes, with the seconds that each may drain, 0 for one that drops its publishers.
     kept: live origins that stay. ready: live origins that are ready. draining: terminating ones.
-    surges: whether the new ones must be ready, and checked, before others are removed.
+    surges: whether the new ones must be ready, and checked, before live ones are removed.
     in_place: the origins that are replaced one after the other, under their own names.
     """
 
@@ -62,7 +62,7 @@ class OriginPlan:
 
     @property
     def checked(self) -> int:
-        """The ordinal of the new origin that is next to the live ones; it is checked before there are others."""
+        """The ordinal of the new origin that is next to the live ones; it is checked before there are more of them."""
         assert self.ordinals
         new = [number for number in self.ordinals if origin_pod(number) not in self.draining] or self.ordinals
         return new[0] if self.ordinals.start >= self.live.start else new[-1]
@@ -100,7 +100,7 @@ class OriginPlan:
 
 
 NO_ORIGINS = OriginPlan(range(0))
-"""Of a plan that does not know the origins."""
+"""The part of a plan that does not know the origins."""
 
 
 def origin_plan(desired: Desired, state: LiveState) -> OriginPlan:

@@ -71,7 +71,7 @@ async def replace_in_place(
 ) -> None:
     """Replace origins one after the other, each under its own name. The StatefulSet is declared already.
 
-    Raises RolloutError when one does not become ready, and UnreachableError; the others serve then.
+    Raises RolloutError when one does not become ready, and UnreachableError; the other origins serve then.
     """
     assert stateful_set.workload is not None
     for name in plan.in_place:
@@ -90,7 +90,7 @@ def _apply(live: LiveCluster, stateful_set: DesiredObject, ordinals: range) -> N
 
 
 def _check_unchanged(live: LiveCluster, stateful_set: DesiredObject) -> None:
-    """End an update that another one has overtaken: the program outlives a `pulumi up` that was killed.
+    """End an update that a later one has overtaken: the program outlives a `pulumi up` that was killed.
 
     Raises RolloutError, and UnreachableError.
     """

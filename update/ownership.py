@@ -121,7 +121,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class ForeignObject:
-    """An object of somebody else under one of the stack's names. adopted: whether the stack takes it over."""
+    """A foreign object under one of the stack's names. adopted: whether the stack takes it over."""
 
     kind: Kind
     name: str
@@ -130,7 +130,7 @@ class ForeignObject:
 
 
 def foreign_objects(desired: Desired, state: LiveState, stacks: Collection[str]) -> Iterator[ForeignObject]:
-    """The objects under the stack's names that belong to somebody else. stacks: see `stack_names`."""
+    """The foreign objects under the stack's names. stacks: see `stack_names`."""
     adopt = desired.settings.kubernetes.adopt
     for kind, name in desired.objects:
         live = state.get(kind, name)
@@ -229,7 +229,7 @@ _KUBECTL = ("kubectl", "before-first-apply")
 """Field managers of kubectl, by prefix."""
 
 _CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
-"""They set fields of objects that others have made, such as the volume of a claim."""
+"""Field managers that set fields of objects that they have not made, such as the volume of a claim."""
 
 
 def _maker(managed_fields: Sequence[Object]) -> Owner:

@@ -51,8 +51,8 @@ class SharePercent(TypedDict):
 class WorkloadEntry(TypedDict):
     """A workload. release: of edges. sharePercent: of edges.
 
-    terminatedPods: those that the update ends, of which droppedPods drop their connections and the others drain, for
-    gracePeriodSeconds at most. reasons: why its pods are replaced. fields: the paths that change.
+    terminatedPods: the pods that the update ends, of which droppedPods drop their connections and the other pods drain,
+    for gracePeriodSeconds at most. reasons: why its pods are replaced. fields: the paths that change.
     """
 
     kind: str

@@ -80,7 +80,7 @@ async def poll(
             on_progress(status := observation.status)
         if observation.expired:
             raise error(observation.error)
-        if os.getppid() != engine:  # the engine was killed, and nobody reads the result
+        if os.getppid() != engine:  # the engine was killed, and no process reads the result
             os._exit(1)
         await asyncio.sleep(interval)
 
@@ -107,7 +107,7 @@ class RolloutResult:
     """What was found out about a complete rollout.
 
     unchecked: why it cannot be found out whether its edges reach an origin; empty if they do. running: the SRS version
-    that its edges run, if it is another one than the config declares.
+    that its edges run, if it is not the declared one.
     """
 
     unchecked: str = ""

@@ -3,7 +3,7 @@
 The provider applies with one field manager, by force, and before that it takes over the fields of kubectl and of
 client-side apply (pulumi-kubernetes, provider/pkg/await/await.go, `fixCSAFieldManagers`). So an apply sets our fields,
 and removes fields that this manager or kubectl has set and that we do not declare. It happens only if a field of ours
-differs: fields that somebody else added are no reason for an apply (the provider removes them from its comparison).
+differs: fields that other managers added are no reason for an apply (the provider removes them from its comparison).
 """
 
 import copy
@@ -69,7 +69,7 @@ def _short(value: Any) -> str:
 
 
 def apply_changes(desired: Object, live: Object) -> list[Change]:
-    """The changes by an apply of `desired` (the JSON of what we declare) to the live object; empty if there is none.
+    """The changes by an apply of `desired` (the JSON of what is declared) to the live object; empty if there is none.
 
     The API server's defaults are no changes: only fields of `desired` are compared.
     """
@@ -201,7 +201,7 @@ def _removed_fields(desired: Object, live: Object, managers: tuple[str, ...], *o
 
 
 def _is_default(live: Object, path: Path) -> bool:
-    """Whether a live field has what the API server sets if nobody does: its removal changes nothing.
+    """Whether a live field has the default of the API server: its removal changes nothing.
 
     Source: Kubernetes, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
     """

@@ -61,9 +61,9 @@ async def run(plan: UpdatePlan, desired: Desired, live: LiveCluster, state: Live
         # Not None: the SDK would put the path in KUBECONFIG into the state, and the next refresh would use it.
         kubeconfig=settings.kubernetes.kubeconfig or "",
         context=settings.kubernetes.context,
-        # Without it, another API address of the same cluster would replace every object.
+        # Without it, a changed API address of the same cluster would replace every object.
         cluster_identifier=settings.kubernetes.cluster_id,
-        # Another password of the image registry is an update; replaced, the Secret would be missing for a moment.
+        # A changed password of the image registry is an update; replaced, the Secret would be missing for a moment.
         enable_secret_mutable=True,
     )
     opts = pulumi.ResourceOptions(provider=provider)

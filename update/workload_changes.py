@@ -36,8 +36,8 @@ class WorkloadChange:
     replicas. peak: the largest number of its pods at the same time, ready or not, without those that terminate already.
     A Deployment that rolls and scales up at once scales up its old ReplicaSet first (kubernetes,
     pkg/controller/deployment/sync.go, `isScalingEvent` and `scale`).
-    ready: pods that are ready now. terminated: those of them that this update terminates.
-    dropped: those of these that cannot drain, because of the SRS version that they run. reasons: why it rolls, a line
+    ready: pods that are ready now. terminated: ready pods that this update terminates.
+    dropped: terminated pods that cannot drain, because of the SRS version that they run. reasons: why it rolls, a line
     each. conf_diff: unified diff of its srs.conf, line by line. grace_seconds: the grace period of its running pods.
     """
 
@@ -55,7 +55,7 @@ class WorkloadChange:
     fields: tuple[str, ...] = field(default=())
     """All changed fields, a line each."""
     unseen: tuple[Change, ...] = ()
-    """Those that the provider does not see (`update.prediction.unseen_changes`)."""
+    """The changes that the provider does not see (`update.prediction.unseen_changes`)."""
 
     @property
     def rolls(self) -> bool:

@@ -63,7 +63,7 @@ def _is_one_expression(query: str) -> bool:
 
 
 _metric = matching(r"(?!\.{1,2}$)[^/%\x00-\x20\x7f]+", "the name of a metric, without spaces, '/' and '%'")
-"""Kubernetes rejects others (pkg/apis/autoscaling/validation, `ValidatePathSegmentName`)."""
+"""Kubernetes rejects other names (pkg/apis/autoscaling/validation, `ValidatePathSegmentName`)."""
 
 
 class ScaleInSettings(Settings):

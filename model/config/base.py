@@ -11,7 +11,7 @@ MAX_EDGES = 5000
 clusters")."""
 
 MAX_ORIGINS = 100
-"""Each origin has all others in its srs.conf, and asks them one after the other for a stream that it does not have."""
+"""Each origin has all other origins in its srs.conf, and asks them one by one for a stream that it does not have."""
 
 MAX_WEIGHT = 1_000_000
 """A finer share than a millionth of the edges exists in no cluster."""

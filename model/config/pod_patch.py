@@ -2,7 +2,7 @@
 
 A patch is merged like a strategic merge patch of Kubernetes: maps by key, the lists of MERGE_KEYS by a key of their
 items, everything else is replaced. It is checked against the schema of Kubernetes, and against what it may touch: a
-list of what is allowed, so that a field which nobody has thought of cannot end a drain.
+list of what is allowed, so that an unforeseen field cannot end a drain.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -73,7 +73,7 @@ def read_settings(
         maps as JSON. Keys of other projects (`kubernetes:…`, `pulumi:…`) are ignored, except that those of
         `alicloud:…` must be what the program needs.
     secret_keys: the keys that were set with `--secret`; their values appear in no message.
-    files: the content of those of `conf_files` that can be read, by path.
+    files: the content of the `conf_files` that can be read, by path.
     Raises ConfigError with every problem at once.
     """
     # As in Pulumi.yaml: an absent map is an empty one, so that each missing key is reported.

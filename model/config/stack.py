@@ -169,11 +169,11 @@ class StackSettings(Settings):
 
     @property
     def external_edge_services(self) -> list[ExposedService]:
-        """Those with a load balancer of a controller that leads to edges."""
+        """The exposed Services with a load balancer of a controller that leads to edges."""
         return self.external_services(EDGE_APP)
 
     def external_services(self, app: str) -> list[ExposedService]:
-        """Those with a load balancer of a controller that leads to pods with this `app` label."""
+        """The exposed Services with a load balancer of a controller that leads to pods with this `app` label."""
         return [
             service for service in self.exposed_services if service.app == app and service.load_balancer.is_external
         ]

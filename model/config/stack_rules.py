@@ -60,7 +60,7 @@ def _exposed_service_problems(settings: "StackSettings") -> Iterator[Problem]:
 
 
 def _health_problems(settings: "StackSettings") -> Iterator[Problem]:
-    """Pods that replace others before the load balancer sends them connections."""
+    """Pods that replace earlier ones before the load balancer sends them connections."""
     for key, app, pods in (("edge", EDGE_APP, settings.edge), ("origin", ORIGIN, settings.origin)):
         health_time = settings.health_time(app)
         if pods.min_ready < health_time:
@@ -79,7 +79,7 @@ def _health_problems(settings: "StackSettings") -> Iterator[Problem]:
 
 
 def _chosen_ports(settings: "StackSettings", key: str) -> Iterator[tuple[tuple[str, str], int]]:
-    """Those that are set, of one map of the stack config."""
+    """The ports that are set in one map of the stack config, with their paths."""
     for path, (port, former) in settings.replaceable_ports.items():
         for name, number in ((path, port), (former_path(path), former)):
             if path[0] == key and number is not None:

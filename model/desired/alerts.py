@@ -16,7 +16,7 @@ NEARLY_FULL = 0.9
 """Share of `maxConnections`: connections of probes and scrapes count, too."""
 
 LONG_DRAIN = timedelta(hours=4)
-"""Age of a drain that somebody should know of."""
+"""Age of a drain at which its alert fires."""
 
 WARNING_TIME = timedelta(minutes=30)
 """How long before a drain timeout the alert fires; a tenth of the timeout if that is less."""

@@ -67,8 +67,8 @@ def autoscaling(context: Context, release: str) -> tuple[DesiredObject, ...]:
     scaling = settings.edge.autoscaling
     if scaling is None:
         return ()
-    # Of the live replicas, which autoscalers change. One budget for all releases would block every drain of a node
-    # while edges of a removed release drain; this one is deleted with its release.
+    # It counts from the live replicas, which autoscalers change. One budget for all releases would block every drain of
+    # a node while edges of a removed release drain; this one is deleted with its release.
     budget = context.disruption_budget(run, "run", maxUnavailable=1)
     replicas = {name: item.replicas for name, item in context.shares.items()}
     allowed = bounds(scaling, settings.edge.weights, replicas).get(release)
@@ -93,7 +93,7 @@ def autoscaling(context: Context, release: str) -> tuple[DesiredObject, ...]:
 def _autoscaler(settings: StackSettings, scaling: AutoscalingSettings, release: str, allowed: range) -> dict[str, Any]:
     metric: dict[str, Any]
     if scaling.metric == "cpu":
-        # Of the container of SRS: others in the pod say nothing about viewers.
+        # The CPU of the container of SRS: other containers of the pod say nothing about viewers.
         target = {"type": "AverageValue", "averageValue": scaling.target}
         resource = {"name": "cpu", "container": "srs", "target": target}
         metric = {"type": "ContainerResource", "containerResource": resource}

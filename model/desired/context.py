@@ -89,7 +89,7 @@ class Context:
         return key in self.settings.secret_keys and any(values)
 
     def account(self, name: str, labels: Mapping[str, str]) -> DesiredObject:
-        """The ServiceAccount of pods. It has the pull secrets, so that another one rolls no pod."""
+        """The ServiceAccount of pods. It has the pull secrets, so that a changed one rolls no pod."""
         body: Manifest = {"automountServiceAccountToken": False}
         if names := self.settings.images.secret_names:
             body["imagePullSecrets"] = [{"name": secret} for secret in names]

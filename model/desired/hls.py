@@ -167,7 +167,7 @@ def _spec(context: Context, config: str) -> Manifest:
         ],
     }
     place(pod, hls)
-    # Those of a Service that is being replaced would keep pods unready for good after its deletion.
+    # The gate of a Service that is being replaced would keep pods unready for good after its deletion.
     gates = [item.readiness_gate(name) for name, item in balancers.items() if not settings.hls_services[name].former]
     if gates := [gate for gate in gates if gate is not None]:
         pod["readinessGates"] = [{"conditionType": gate} for gate in gates]

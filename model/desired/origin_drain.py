@@ -1,4 +1,4 @@
-"""How origins drain: what a terminating origin waits for, and how the pods of a revision are told from others.
+"""How origins drain: what a terminating origin waits for, and how the pods of a revision are told from other pods.
 
 An origin that is replaced keeps its listeners, and with them its publishers and the pulls of edges, until its last
 publisher has left: `preStop` delays SIGTERM until then. Meanwhile other origins, under other names, receive the new

@@ -21,7 +21,7 @@ from model.srs.conf_file import ConfFile
 class Desired:
     """Every object of a stack, by the part of it that they belong to, in the order of their declaration.
 
-    exposed: Services by their names. hls_services: those of HLS. releases: by name, in natural order.
+    exposed: Services by their names. hls_services: the Services of HLS. releases: by name, in natural order.
     """
 
     settings: StackSettings

@@ -133,7 +133,7 @@ def annotation_problem(key: str, value: str, keys: Mapping[str, str]) -> str | N
 
 
 def annotation_name(key: str) -> str:
-    """The name of an annotation about load balancers, without its prefix; "" for others."""
+    """The name of an annotation about load balancers, without its prefix; "" for other annotations."""
     prefix = next((prefix for prefix in (PREFIX, LEGACY_PREFIX) if key.startswith(prefix)), None)
     return "" if prefix is None else key.removeprefix(prefix)
 
@@ -273,7 +273,7 @@ class HealthCheckSettings(Settings):
     def annotations(self, backend: Backend) -> dict[str, str]:
         """The check as annotations, without their prefix.
 
-        Of a pod, the HTTP port is checked for both listeners: SRS logs a warning for every bare connection to its
+        The HTTP port of a pod is checked for both listeners: SRS logs a warning for every bare connection to its
         RTMP port, which also delays the end of a drain, and it opens and closes both ports together. A node has
         one port per listener.
         """

@@ -120,7 +120,7 @@ class LoadBalancer(Settings):
     """Config keys of a Pulumi provider that are credentials."""
     SAFE_IN_PLACE: ClassVar[Mapping[str, Any]] = {"service": True}
     """The keys that are known to be safe on a Service in use (pydantic's notation of `exclude`); a change of any other
-    key is rejected. Another name is another Service."""
+    key is rejected. A changed name is a second Service."""
 
     # What the load balancer is.
 
@@ -359,7 +359,7 @@ class LoadBalancer(Settings):
     @classmethod
     def live_identity(cls, live: LiveService) -> dict[str, Any]:
         """The identity in the annotation. What it does not have, because kubectl or an earlier version of this program
-        has created the Service, or because somebody has removed it, is read from the Service."""
+        has created the Service, or because it was removed by hand, is read from the Service."""
         return cls.read_identity(live) | json.loads(live_annotations(live).get(IDENTITY, "{}"))
 
     @classmethod

@@ -1,7 +1,7 @@
 """srs.conf for edges and origins: what the program needs, merged with what the stack config adds.
 
 Rendered for the SRS version of the image, because SRS does not start with a directive that it does not know
-(`srs_directives`). What the program writes itself wins: another value of the config is rejected, the same value is
+(`srs_directives`). What the program writes itself wins: a different value in the config is rejected, the same value is
 redundant. SRS discards silently what it does not use, so nothing is passed on that it would discard.
 """
 
@@ -40,7 +40,7 @@ _DISPOSES: Version = (5, 0, 205)
 
 FORGETS_STREAMS_SINCE: Version = (6, 0, 130)
 """SRS forgets a stream some time after its end (ossrs/srs #4161). Before, an encoder that comes back continues the
-playlist of before, so its segments must be deleted by SRS and not by others."""
+playlist of before, so SRS itself must delete its segments."""
 
 _HLS_FILES = ("hls_dispose", "hls_cleanup", "hls_path", "hls_m3u8_file", "hls_ts_file")
 """Directives of `hls` that decide which files there are, and how long."""
@@ -93,7 +93,7 @@ _CLUSTER = ("mode", "origin", "token_traverse", "vhost", "debug_srs_upnode")
 class PublishRules:
     """Who may publish to the pods of a role.
 
-    allow: addresses and CIDR ranges; everybody if it is empty. deny: nobody. hook: a URL that SRS asks.
+    allow: addresses and CIDR ranges; every address if it is empty. deny: no address may. hook: a URL that SRS asks.
     """
 
     allow: tuple[str, ...] = ()
@@ -159,7 +159,7 @@ def render_edge(
 
     origin: host name of the Service in front of all origins. Not a list of origins: SRS starts with the first one for
     each stream, so that one origin would have all streams (ossrs/srs #4187), it does not skip a dead one (#4511), and
-    another number of origins would roll every edge. An origin without the stream redirects to the one that has it
+    a changed number of origins would roll every edge. An origin without the stream redirects to the one that has it
     (origin cluster). tls: whether it also serves HTTPS.
     """
     grace = [
@@ -458,7 +458,7 @@ def _default_vhost(conf: SrsConf) -> Directive | None:
 
 
 class LeftHls(NamedTuple):
-    """The HLS files that origins leave for others to delete. fragment, window: the longest ones, in seconds."""
+    """The HLS files that origins do not delete themselves. fragment, window: the longest ones, in seconds."""
 
     fragment: float
     window: float

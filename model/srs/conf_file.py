@@ -38,7 +38,7 @@ class ConfFile:
 
     @property
     def hash(self) -> str:
-        """A short name for the content; with a key where a plain hash would let others check a guessed secret."""
+        """A short name for the content; with a key where a guessed secret could be checked with a plain hash."""
         if not self.is_secret:
             return config_hash(self.text)
         return hmac.new(self.key.encode(), self.text.encode(), hashlib.sha256).hexdigest()[:CONFIG_HASH_LENGTH]

@@ -43,7 +43,7 @@ _TABLE = {
     "http_api.auth": "enabled:switch password:word username:word",
     "http_api.raw_api": "allow_query:switch allow_reload:switch allow_update:switch enabled:switch",
     "http_server": "crossdomain:switch dir:path enabled:switch https@4.0.46 listen:word",
-    # Of these, all names of all versions: no port leads there.
+    # All names of all versions of these blocks: no port leads there.
     "rtc_server": """api_as_candidates:switch black_hole candidate:word dir:path ecdsa:switch enabled:switch
         encrypt:switch gso:switch gso_dedicated:switch ip_family:word keep_api_domain:switch listen:port
         merge_nalus:switch padding:word perf_stat:switch protocol:word queue_length:word resolve_api_domain:switch
@@ -112,7 +112,7 @@ _TABLE = {
 """By block: `name@version:value`. version: the first one that knows it, with one for each major that got it by itself.
 value: its kind in `TYPES`; a name without one has a block, or is not checked.
 
-Of the blocks that are not here, SRS or this program checks nothing."""
+SRS or this program checks nothing in the blocks that are not here."""
 
 _TABLE["vhost.ingest.engine"] = _TABLE["vhost.transcode.engine"]
 

@@ -164,7 +164,7 @@ class Audience:
         return Events.of(self.measured.started_at, self.measured.pods, hit)
 
     def since(self, time: float) -> "Audience":
-        """Those that came after this Unix time."""
+        """The viewers that came after this Unix time."""
         return Audience(self.measured.where(self.measured.started_at > time))
 
     @staticmethod

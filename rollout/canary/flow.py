@@ -50,7 +50,7 @@ API_TIMEOUT = timedelta(hours=1)
 def continue_run(context: Context, stored: StoredRun, stream_urls: tuple[str, ...] = ()) -> int:
     """Continue an interrupted run with the step that was begun last. stream_urls: instead of the recorded ones.
 
-    Raises OpenRunError if somebody carries it out.
+    Raises OpenRunError if another process carries it out.
     """
     stored = abandoned(context.live, stored, context.report)
     record = stored.record
@@ -151,7 +151,7 @@ class Run:
                 if verdict.outcome is Outcome.FAILED:
                     return self._revert(verdict)
                 if verdict.outcome is not Outcome.PASSED:
-                    # Nobody looks at an unattended run, so a canary of which nothing is known must not stay.
+                    # An unattended run waits for no operator, so a canary of which nothing is known must not stay.
                     return self._revert(verdict) if self._options.auto else self._hold(verdict)
             if record.steps[-1] == 100 and (verdict := self._remove_control()).reasons:
                 return self._revert(verdict)
@@ -289,7 +289,7 @@ class Run:
         return Verdict(observation.outcome, tuple(observation.problems))
 
     def _undo(self, before: StackFile, edited: StackFile) -> None:
-        """Take back the edit of a step that is not begun; what somebody else has written since stays."""
+        """Take back the edit of a step that is not begun; what was written to the file since then stays."""
         present = self._context.read_file()
         if present.content == edited.content:
             before.write()
@@ -434,7 +434,7 @@ class Run:
         return {"release": record.release, "update": outcome.as_json()}
 
     def _lost(self) -> int:
-        """Somebody else ends or continues the run: revert what it has written into this stack file, and stop."""
+        """Another process ends or continues the run: revert what it has written into this stack file, and stop."""
         context, record = self._context, self._run.record
         restored, notes = reverted(context.read_file(), record)
         restored.write()

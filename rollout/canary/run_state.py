@@ -42,7 +42,7 @@ class RunLostError(Exception):
 
 
 class RunHolder:
-    """The right to carry out a run. Raises RunLostError as soon as somebody else has it."""
+    """The right to carry out a run. Raises RunLostError as soon as another process has it."""
 
     def __init__(self, live: LiveCluster, stored: StoredRun) -> None:
         self._live, self._stored = live, stored
@@ -180,7 +180,7 @@ def has_ended(holder: Holder | None) -> bool:
 
 
 def abandoned(live: LiveCluster, stored: StoredRun, report: Callable[[str], None]) -> StoredRun:
-    """A run whose holder is dead, as it is now. Raises OpenRunError if somebody carries it out, or has aborted it."""
+    """A run whose holder is dead, as it is now. Raises OpenRunError if a process carries it out, or it was aborted."""
     record = stored.record
     if record.aborted_by:
         raise OpenRunError(record)

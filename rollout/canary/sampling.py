@@ -155,7 +155,7 @@ class Sampling:
     def round(
         self, arrivals: Arrivals, on_view: Callable[[View], None] = lambda _view: None, last: bool = False
     ) -> list[View]:
-        """What the next viewers saw; then the edges are read. last: whether nobody arrives after them."""
+        """What the next viewers saw; then the edges are read. last: whether no viewer arrives after them."""
         views = self.watched(arrivals, on_view, last)
         self.refresh()
         return views
@@ -163,7 +163,7 @@ class Sampling:
     def watched(
         self, arrivals: Arrivals, on_view: Callable[[View], None] = lambda _view: None, last: bool = False
     ) -> list[View]:
-        """What the next viewers saw. last: whether nobody arrives after them."""
+        """What the next viewers saw. last: whether no viewer arrives after them."""
         return arrivals.next(self.viewers, on_view, last)
 
     def check_identity(self, planned: StackFile | None = None) -> None:

@@ -18,13 +18,13 @@ from rollout.canary.steps import control_edges
 CANARY, STABLE = "canary", "stable"
 
 WATCH = 5.0
-"""Seconds that a viewer watches: the default of `rollout run`, as the others below."""
+"""Seconds that a viewer watches: the default of `rollout run`, as the values below."""
 
 ROUND = 20
 """Viewers between two analyses."""
 
 EVERY = 4
-"""Of so many analyses, one is simulated; they have nearly all viewers in common."""
+"""One of so many analyses is simulated; they have nearly all viewers in common."""
 
 BASELINE = 60
 """Viewers before the first step."""

@@ -3,9 +3,9 @@
 Each function returns a p-value or takes an error probability, so that its caller can divide one false-alarm rate among
 all tests that it makes (Bonferroni): the rate then holds whatever the tests have in common, such as their viewers.
 
-Viewers are not independent. Those of one pod have its node in common, and those of one moment the stream. So what is
-compared is pods, and pods in short times; `docs/canary.md` has the rates of false alarms and the power, simulated with
-these functions (`docgen/canary_tables.py`).
+Viewers are not independent. The viewers of one pod have its node in common, and those of one moment the stream. So what
+is compared is pods, and pods in short times; `docs/canary.md` has the rates of false alarms and the power, simulated
+with these functions (`docgen/canary_tables.py`).
 """
 
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ def slower(times: Times, reference: Times) -> float:
 
 @dataclass(frozen=True)
 class _PodMedians:
-    """Of each pod, the median of the logarithms and the number of its viewers; residuals: of viewers around it.
+    """The median of the logarithms and the number of viewers of each pod; residuals: of viewers around the median.
 
     parameters: medians that the residuals have used up.
     """

@@ -54,7 +54,7 @@ def canary_patch(file: StackFile, release: str, image: str | None, conf: str | N
 
 
 def control_edges(edges: int, releases: int = 1) -> int:
-    """How many edges the last step keeps for the other releases. edges: of all. releases: number of the others."""
+    """How many edges the last step keeps for the other releases. edges: of the fleet. releases: the number of these."""
     return max(releases, edges * CONTROL_PERCENT // 100)
 
 
@@ -142,7 +142,7 @@ def _with_weights(file: StackFile, record: RunRecord, weights: Mapping[str, int]
 
 
 def written(file: StackFile, record: RunRecord) -> dict[str, Any]:
-    """What the record keeps of a step that was written, so that its inverse finds what others have changed since."""
+    """What the record keeps of a step that was written, so that its inverse finds what was changed since."""
     names = [name for name in record.releases if name in file.releases]
     weights = file.edges.weights
     return {
@@ -152,9 +152,9 @@ def written(file: StackFile, record: RunRecord) -> dict[str, Any]:
 
 
 def reverted(file: StackFile, record: RunRecord) -> tuple[StackFile, list[str]]:
-    """The inverse of what a run has written, on the present stack file; and what was left as others have changed it.
+    """The inverse of what a run has written, on the present stack file; and what it has left alone.
 
-    A value that somebody has changed since is theirs, and stays. The canary has the weight of before in any case.
+    A value that was changed since stays. The canary has the weight of before in any case.
     """
     patches: dict[str, ReleasePatch | None] = {}
     notes: list[str] = []

@@ -86,9 +86,9 @@ def check_stream_url(url: str) -> None:
 class Arrivals:
     """Viewers that arrive one after the other, so that `parallel` watch at any time, each for `seconds`.
 
-    urls: played in turn. The viewers neither come nor leave together: an edge pulls a stream as long as somebody
-    watches it, so the first viewer waits for that. Of viewers that come together, all wait, and a canary, which has no
-    other viewers yet, would seem to be slow.
+    urls: played in turn. The viewers neither come nor leave together: an edge pulls a stream as long as it has viewers
+    there, so the first viewer waits for that. Viewers that come together all wait, and a canary, which has no other
+    viewers yet, would seem to be slow.
     """
 
     def __init__(
@@ -106,14 +106,14 @@ class Arrivals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let nobody else arrive. Those that watch stay until their time is over, and nobody waits for them."""
+        """Let no more viewers arrive. The present ones stay until their time is over, which this does not wait for."""
         self._ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def next(
         self, viewers: int, on_view: Callable[[View], None] = lambda _view: None, last: bool = False
     ) -> list[View]:
-        """What the next viewers saw, in the order of their arrival. last: nobody arrives after them.
+        """What the next viewers saw, in the order of their arrival. last: no viewer arrives after them.
 
         on_view: called in this thread as each one ends.
         """

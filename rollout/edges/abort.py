@@ -1,6 +1,6 @@
 """A release out of rotation at once, then its change of the stack file reverted: `rollout abort`, and a failed run.
 
-Of the only release, the update in place: its new revision is out of rotation, and the earlier one serves.
+If a release is the only one, its update in place is aborted: the new revision is out of rotation, the earlier serves.
 """
 
 import time

@@ -28,7 +28,7 @@ def change(
 ) -> dict[str, Any]:
     """Write an edited stack file, show the plan, ask, and update; returns what --json prints of it.
 
-    The file is restored if the preview or the commit fails or the answer is no, unless somebody has changed it
+    The file is restored if the preview or the commit fails or the answer is no, unless it was changed
     meanwhile. message: for the commit and for the stack's history. commit_message: instead of it, for the commit.
     Raises OperationError and CommandRejectedError.
     """

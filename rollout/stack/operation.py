@@ -47,7 +47,7 @@ class Outcome:
     changes: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def as_json(self) -> dict[str, Any]:
-        """For --json."""
+        """The outcome as --json prints it."""
         return {"seconds": round(self.seconds, 1), "changes": dict(self.changes), "plan": self.plan}
 
 
@@ -65,7 +65,7 @@ class Stack:
         self.folder, self.name = folder, name
         self._variables = dict(variables or {})
         self.run_token = ""
-        """Of the open run that this process carries out: its updates may change the releases of the run."""
+        """The token of the open run that this process carries out: its updates may change the releases of the run."""
         self._previewed: set[str] = set()
         """The warnings of previews, which every verb shows; an update does not repeat them."""
 

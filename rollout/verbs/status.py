@@ -68,8 +68,8 @@ class Release:
 
 @dataclass(frozen=True)
 class Origin:
-    """An origin. streams: those that are published to it, None if it does not answer. until: when a draining one is
-    killed, None for others."""
+    """An origin. streams: those that are published to it, None if it does not answer. until: when it is
+    killed, None if it does not drain."""
 
     name: str
     ready: bool

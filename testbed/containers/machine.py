@@ -188,7 +188,7 @@ class Machine:
 
         The last machine removes the mount points: the removal of a folder also removes what is mounted there.
 
-        Controllers that `delegate_controllers` enabled below the root stay enabled: others may use them by now.
+        Controllers that `delegate_controllers` enabled below the root stay enabled: other programs may use them by now.
         """
         roots = _control_group_roots()
         for root in roots:
