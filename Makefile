@@ -65,7 +65,7 @@ lint: .venv/installed  ## check style, format, types, the GitHub workflows and t
 	    -shellcheck $(abspath $(BIN)/shellcheck) $(abspath $(wildcard .github/workflows/*.yml))
 	$(MAKE) --no-print-directory lint-manifests
 
-# What the committed stacks declare, checked by others. The findings that are ignored:
+# The manifests of the committed stacks, checked by kube-score, checkov and kubeconform. The findings that are ignored:
 #   CPU limit                 Throttling stalls every viewer of a pod.
 #   ephemeral storage         The file system is read-only, and its volumes have a size limit. A limit would count the
 #                             log, too, and evict a pod with its connections.
@@ -76,7 +76,7 @@ lint: .venv/installed  ## check style, format, types, the GitHub workflows and t
 #   anti-affinity, replicas   Spread is by topology and a preference, because draining pods accumulate; small stacks.
 #   egress                    Hooks and forwarding of srs.conf go where the operator says.
 #   NodePort                  The dev stack.
-#   probes of nginx, demo     They end when they fail, and the demo serves nobody.
+#   probes of nginx, demo     They end when they fail, and the demo has no clients.
 KUBE_SCORE_IGNORED := container-ephemeral-storage-request-and-limit container-image-pull-policy \
     container-security-context-user-group-id pod-probes-identical deployment-has-host-podantiaffinity \
     statefulset-has-host-podantiaffinity deployment-replicas pod-networkpolicy service-type

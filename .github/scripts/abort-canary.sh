@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # abort-canary.sh: end the canary that this job has begun, if it is still open: the job was cancelled, or its time is
-# over, and no runner will be there to resume it. A run that somebody else has begun is left alone.
+# over, and no runner will be there to resume it. A run that another job or an operator has begun is left alone.
 set -eo pipefail
 # shellcheck source=.github/scripts/credentials.sh
 . "$(dirname "${BASH_SOURCE[0]}")/credentials.sh"

@@ -42,7 +42,7 @@ def ingress(policy: DesiredObject) -> Iterator[list[str]]:
         source = "edges and origins" if known else SOURCES[str(rule.get("from", []))]
         yield [f"`{policy.name}`", ", ".join(str(port["port"]) for port in rule["ports"]), source]
     if not spec.get("ingress"):
-        yield [f"`{policy.name}`", "none", "nobody"]
+        yield [f"`{policy.name}`", "none", "none"]
 
 
 def test_the_network_policies() -> None:
