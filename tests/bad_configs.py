@@ -17,7 +17,7 @@ SLB: Config = {"kind": "slb", "addressType": "intranet", "vswitchId": "vsw-2ze00
 ZONES = {"cn-beijing-h": "vsw-2ze0001", "cn-beijing-g": "vsw-2ze0002"}
 NLB: Config = {"kind": "nlb", "addressType": "internet", "zoneMaps": ZONES}
 SERVICE: Config = {"kind": "service", "drainCeiling": "none"}
-"""Valid load balancers of Alibaba Cloud, and of others."""
+"""Valid load balancers of Alibaba Cloud, and of other clouds."""
 
 GOOD: Config = {
     "kubernetes": {
@@ -636,7 +636,7 @@ BAD_CLOUD_CONFIGS = [
         shown="12h",
         at=DRAIN,
     ),
-    # Load balancers of others.
+    # Load balancers of other clouds.
     put("loadBalancer", without("drainCeiling", SERVICE), "is required", ABSENT, "loadBalancer.drainCeiling"),
     cloud({"drainCeiling": "forever"}, "must be a duration with a unit", SERVICE, FORMER),
     cloud({"drainCeiling": None}, "must be a duration such as 5m, or none", SERVICE, FORMER, shown=ABSENT),

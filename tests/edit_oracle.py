@@ -22,7 +22,7 @@ KINDS = (
     "persistentvolumeclaims,secrets,pods"
 )
 FOREIGN_RELEASE = "blue"
-"""A Deployment of somebody else that looks like one of our releases."""
+"""A foreign Deployment that looks like one of our releases."""
 
 Name = tuple[str, str]
 """Kind and name of an object."""
@@ -318,7 +318,7 @@ def foreign_problems(foreign: Mapping[Name, dict[str, Any]], live: Live) -> Iter
         # The status of a Deployment changes with its pods, and with it the version.
         version = "generation" if name[0] == "Deployment" else "resourceVersion"
         if after is None or plain(after) != plain(item) or after["metadata"][version] != item["metadata"][version]:
-            yield f"{name} of somebody else has changed: {list(difference(item, after))}"
+            yield f"the foreign object {name} has changed: {list(difference(item, after))}"
 
 
 def _uid(item: dict[str, Any] | None) -> str | None:

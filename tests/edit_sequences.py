@@ -375,7 +375,7 @@ Compound = Callable[[Draw, Config], Changes]
 
 
 def add_release(draw: Draw, config: Config) -> Changes:
-    """A canary starts, with 0 to 3 times the weight of the others."""
+    """A canary starts, with 0 to 3 times the weight of the other releases."""
     name = draw(st.sampled_from(["r7", "r10", "blue2"]))
     tag = draw(st.sampled_from(["v4.0.6", "v6.0.158"]))
     settings = release(tag, draw(st.sampled_from([1, 2, 3, 0])), podAnnotations=draw(ANNOTATIONS))

@@ -58,7 +58,7 @@ def act(stack: DevStack, release: str, load: float) -> int:
     scaled_object, replicas = json.loads(found), int(json.loads(live)["spec"]["replicas"])
     change = max(wanted(scaled_object, load) - replicas, -1)
     if change:
-        # As an autoscaler, by the subresource; not if somebody has scaled it meanwhile.
+        # As an autoscaler, by the subresource; not if it was scaled meanwhile.
         arguments = (f"--current-replicas={replicas}", f"--replicas={replicas + change}")
         if "scaled" not in stack.kubectl("scale", "deployment", deployment, *arguments, check=False):
             return 0

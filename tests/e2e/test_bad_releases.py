@@ -14,7 +14,7 @@ from e2e.viewers import Audience
 from stack import repeated
 
 UNKNOWN_DIRECTIVE = {"version": "6.0.999", "srs": {"directives": "no_such_directive on;"}}
-"""Of a version newer than what the program knows all directives of, so that only SRS can reject it."""
+"""A directive in a version newer than those whose directives the program knows, so that only SRS can reject it."""
 
 CRASH_SECONDS = 4
 """Age at which SRS crashes: it accepts connections, and its pod is not ready before the warm-up ends."""

@@ -22,7 +22,7 @@ SLOW_CONF = "vhost __defaultVhost__ { play { gop_cache off; } }\n"
 
 @pytest.fixture
 def addresses(stack: LiveStack) -> dict[str, str]:
-    """Of the stream on this machine, by scheme."""
+    """The URLs of the stream on this machine, by scheme."""
     rtmp, http = stack.cluster.node_ports
     return {"rtmp": f"rtmp://127.0.0.1:{rtmp}/{STREAM}", "http": f"http://127.0.0.1:{http}/{STREAM}.flv"}
 
@@ -92,7 +92,7 @@ def test_a_run_reverts_a_canary_that_is_bad_for_its_viewers(
             shares = {name: release["sharePercent"] for name, release in sampled["releases"].items()}
             assert shares == pytest.approx({"r5": 75, "r6": 25}, abs=25)
             assert sampled["releases"]["r6"]["actualPercent"] == 25
-            # Its edges have fewer viewers than the others, and are as good.
+            # Its edges have fewer viewers than the other edges, and are as good.
             eventually(lambda: stack.replicas() == {"r5": EDGES // 2, "r6": EDGES // 2}, 400)
             time.sleep(5)
             viewers.step("the canary is black")

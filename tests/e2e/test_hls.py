@@ -17,7 +17,7 @@ from stack import eventually
 ORIGINS = "app=srs-origin"
 
 NODE_PORT = 30090
-"""Of nginx, for this test: the network of the nodes has no route to the addresses of Services."""
+"""Node port of nginx, for this test: the network of the nodes has no route to the addresses of Services."""
 
 FRAGMENT = 2
 """Seconds of a segment: SRS ends it with the next key frame, and the encoder has one each 1.024 s."""
@@ -59,7 +59,7 @@ def ended_stream(stack: LiveStack) -> list[Path]:
 
 
 def test_hls_players_play_through_updates_of_the_origins(stack: LiveStack, url: str, newest: str) -> None:
-    """HLS: the origins get another image and another number, then another srs.conf and another number"""
+    """HLS: the image and the number of the origins change, then their srs.conf and their number"""
     no_players = Size(0, 0)
     with Playlists(stack.cluster, url) as playlists, Viewers(stack.cluster, no_players) as encoder:
         eventually(lambda: segments(playlists) >= 3)
@@ -84,7 +84,7 @@ def test_hls_players_play_through_updates_of_the_origins(stack: LiveStack, url: 
 
 
 def test_an_encoder_that_reconnects_during_a_drain(stack: LiveStack, url: str, new: str) -> None:
-    """HLS: the encoder reaches a new origin, while the earlier ones drain for others"""
+    """HLS: the encoder reaches a new origin, while the earlier ones drain for other encoders"""
     cluster, no_players = stack.cluster, Size(0, 0)
     others = Viewers(cluster, no_players, publish=False, more_streams=12)
     with Playlists(cluster, url) as playlists, others:

@@ -19,7 +19,7 @@ from stack import ROOT, eventually
 from testbed.containers.images import SrsImages
 
 ADDRESS, OBJECTS, TELEMETRY = "127.0.0.1:9090", "127.0.0.1:9091", "127.0.0.1:9092"
-"""Of Prometheus and kube-state-metrics, in the network of the nodes."""
+"""Addresses of Prometheus and kube-state-metrics, in the network of the nodes."""
 
 GO = {"GOFLAGS": "-tags=remove_all_sd,enable_kubernetes_sd"}
 """As in the Makefile, whose build has the same parts."""
@@ -126,7 +126,7 @@ def test_prometheus_sees_the_edges_and_alerts(
         assert labels == {(edge, "edge", "r5"), *((pod, "origin", None) for pod in stack.pod_names("app=srs-origin"))}
 
         def alerts() -> set[str]:
-            """Those that have been pending or firing."""
+            """The names of the alerts that have been pending or firing."""
             return {item["metric"]["alertname"] for item in query("count_over_time(ALERTS[10m])")}
 
         def firing(name: str) -> list[dict[str, Any]]:

@@ -27,26 +27,26 @@ def encoders(stack: LiveStack, streams: int) -> Viewers:
 
 
 def test_an_update_of_the_origins_drops_no_encoder(stack: LiveStack, audience: Audience, old: str, new: str) -> None:
-    """Origins: another image, another srs.conf, back during the drain, a killed update, 3 to 5 to 2"""
+    """Origins: a changed image, a changed srs.conf, back during the drain, a killed update, 3 to 5 to 2"""
     stack.config["origin"]["replicas"] = 3
     stack.must_update()
     with audience() as viewers, encoders(stack, 6) as others:
         first = stack.pod_names(ORIGINS)
         assert first == {"srs-origin-0", "srs-origin-1", "srs-origin-2"}
-        viewers.step("another image, and one edge more")
+        viewers.step("a changed image, and one edge more")
         stack.config["origin"]["image"] = new
         stack.config["edge"]["replicas"] += 1  # its first viewer finds the stream of a draining origin
         assert "not checked" not in stack.must_update().output
         assert stack.pod_names(ORIGINS) == {"srs-origin-3", "srs-origin-4", "srs-origin-5"}
         assert stack.pods(ORIGINS, terminating=True), "origins with encoders drain"
-        viewers.step("another srs.conf during the drain")
+        viewers.step("a changed srs.conf during the drain")
         stack.config["origin"]["srs"] = {"maxConnections": 900}
         stack.must_update()
         viewers.step("back during the drain")
         del stack.config["origin"]["srs"]
         stack.config["origin"]["image"] = old
         stack.must_update()
-        viewers.step("another image, killed")
+        viewers.step("a changed image, killed")
         stack.config["origin"]["image"] = new
         update = stack.start_update()
         eventually(lambda: len(stack.pod_names(ORIGINS)) > 3, 60)
@@ -60,7 +60,7 @@ def test_an_update_of_the_origins_drops_no_encoder(stack: LiveStack, audience: A
             stack.config["origin"]["replicas"] = replicas
             stack.must_update()
             assert len(stack.pod_names(ORIGINS)) == replicas
-        assert stack.pod_names() == edges, "another number of origins replaces no edge"
+        assert stack.pod_names() == edges, "a changed number of origins replaces no edge"
         viewers.count(5)
         assert viewers.silent() == 0
         assert {item["pod"] for item in json.loads(stack.rollout("draining", "--json").stdout)} >= {
@@ -191,13 +191,13 @@ def is_rejected(encoder: Viewers) -> bool:
 
 def test_a_hook_decides_who_publishes(stack: LiveStack, new: str) -> None:
     """publish.hook, with a secret: encoders through the edges, then, with publish.exclusive, at the origins"""
-    nobody, cluster = Size(0, 0), stack.cluster
+    empty, cluster = Size(0, 0), stack.cluster
     with hook(stack) as asked:
         stack.config["publish"] = {"hook": f"http://{HOOK_ADDRESS}/publish?key=$(hookKey)"}
         stack.encrypt("secrets.hookKey", "hunter2")
         stack.must_update()
         with Viewers(cluster, Size(4, 0)) as viewers:
-            assert is_rejected(Viewers(cluster, nobody, False, publish=False, settle=False, more_streams=1))
+            assert is_rejected(Viewers(cluster, empty, False, publish=False, settle=False, more_streams=1))
         assert_all_connected(viewers.record)
 
         own = {"kind": "service", "loadBalancerClass": LOAD_BALANCER_CLASS, "drainCeiling": "none", "protect": False}
@@ -206,9 +206,9 @@ def test_a_hook_decides_who_publishes(stack: LiveStack, new: str) -> None:
             stack.must_update()
         (port,) = stack.get("service", PUBLISH_SERVICE)["spec"]["ports"]
         origins = f"127.0.0.1:{port['nodePort']}"
-        assert is_rejected(Viewers(cluster, nobody, False, settle=False)), "edges reject every encoder"
-        assert is_rejected(Viewers(cluster, nobody, False, publish=False, settle=False, more_streams=1, rtmp=origins))
-        with Viewers(cluster, nobody, rtmp=origins) as encoder, Viewers(cluster, Size(4, 0), publish=False) as viewers:
+        assert is_rejected(Viewers(cluster, empty, False, settle=False)), "edges reject every encoder"
+        assert is_rejected(Viewers(cluster, empty, False, publish=False, settle=False, more_streams=1, rtmp=origins))
+        with Viewers(cluster, empty, rtmp=origins) as encoder, Viewers(cluster, Size(4, 0), publish=False) as viewers:
             stack.config["origin"]["image"] = new
             stack.must_update()
         assert encoder.record.dropped == viewers.record.dropped == []

@@ -20,7 +20,7 @@ def test_a_pod_lives_until_its_last_connection_ends(stack: LiveStack, audience: 
     """Drain: pods live as long as their connections"""
     stack.must_update()
     with audience() as viewers:
-        viewers.step("another srs.conf")
+        viewers.step("a changed srs.conf")
         before = stack.pod_names()
         stack.one_release(old, srs={"maxConnections": 900})
         stack.must_update()

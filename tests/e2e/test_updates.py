@@ -110,7 +110,7 @@ def test_an_abort_and_a_rollback_during_a_canary_step_drop_nobody(
 
 
 def test_another_srs_conf_drops_nobody(stack: LiveStack, audience: Audience, old: str) -> None:
-    """Another srs.conf: the release rolls"""
+    """A changed srs.conf: the release rolls"""
     stack.must_update()
     before = stack.pod_names()
     with audience() as viewers:

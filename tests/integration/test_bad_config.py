@@ -1,7 +1,7 @@
 """A bad config on the real engine is rejected with all problems at once, and changes nothing in the cluster.
 
 Covers nine of ten of the bad configs of the unit tests: cases that do not hide one another share one stack config,
-because a run of the engine takes seconds, and the cases that share theirs with few others are left to the unit tests,
+because a run of the engine takes seconds, and the cases that share theirs with few cases are left to the unit tests,
 which read each of them with the same function.
 """
 

@@ -1,6 +1,6 @@
 """Sequences of edits, interrupted updates, manual changes and events against one running stack.
 
-After each step: no object of others was changed, ready edges never fell below the smaller of what was ready before and
+After each step: no foreign object was changed, ready edges never fell below the smaller of what was ready before and
 what is desired after it, nothing was deleted that the preview did not announce, and the preview was right about every
 workload. What is checked, is in `edit_oracle`.
 
@@ -88,7 +88,7 @@ kind: PersistentVolumeClaim
 metadata: {name: srs-hls-old, labels: {app: nginx-origin}}
 spec: {storageClassName: testbed-rwx, accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}
 ---
-# Edges of somebody else, such as those of the article that were applied by hand; they crash.
+# Foreign edges, such as those of the article that were applied by hand; they crash.
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: srs-edge-blue-deploy, labels: {run: srs-edge-blue}}

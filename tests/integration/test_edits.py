@@ -1,4 +1,4 @@
-"""Edits that would do damage are rejected with a safe alternative, and change nothing; others are announced.
+"""Edits that would do damage are rejected with a safe alternative, and change nothing; other edits are announced.
 
 The rejected edits share one running stack. Each test restores the config; nothing in the cluster changes.
 """
@@ -321,4 +321,4 @@ def test_origins_under_a_quota_fail_the_update_at_their_own_timeout_with_the_rea
     assert failed.seconds < 120
     assert "origins (StatefulSet srs-origin) is not ready after 10s" in failed.output
     assert "exceeded quota" in failed.output
-    assert stack.pod_names() == edges, "another number of origins changes no edge"
+    assert stack.pod_names() == edges, "a changed number of origins changes no edge"

@@ -55,7 +55,7 @@ def make(checkout: Path, target: str, stdin: str = "") -> subprocess.CompletedPr
 
 
 def edge_rows(output: str) -> list[dict[str, list[str]]]:
-    """Of each table of edge releases, the columns of each release that is in the config, by its name."""
+    """The columns of each release that is in the config, by its name, for each table of edge releases."""
     tables: list[dict[str, list[str]]] = []
     for table in output.split("Edge releases")[1:]:
         rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if line.startswith("│")]

@@ -1,4 +1,4 @@
-"""Manual changes of what is no workload: the preview says them, and the update removes them."""
+"""Manual changes of objects that are no workloads: the preview reports them, and the update removes them."""
 
 import copy
 import json

@@ -55,7 +55,7 @@ def test_history_shows_each_change_and_undo_finds_the_old_config(stack: DevStack
 
     stack.config["edge"]["replicas"] = 2
     stack.must_update()
-    assert len(history(stack, "r5")) == 3, "another number of replicas creates no revision"
+    assert len(history(stack, "r5")) == 3, "a changed number of replicas creates no revision"
 
 
 def test_a_configuration_is_kept_as_long_as_its_revision(stack: DevStack) -> None:

@@ -72,7 +72,7 @@ def test_an_update_needs_the_namespace_of_the_stack_only(stack: DevStack) -> Non
     assert updated.ok, updated.output
     assert "must be allowed" not in updated.output
     assert stack.replicas() == {"r5": 5}
-    assert not stack.pod_names() & before, "another hook key rolls the edges"
+    assert not stack.pod_names() & before, "a changed hook key rolls the edges"
     # A release is added and another one deleted.
     stack.releases(r6=release("v4.0.6", 100))
     updated = run_script(stack, "update.sh", updater)

@@ -62,7 +62,7 @@ def test_a_wave_stops_at_the_stack_that_fails_and_goes_on_from_there(
     assert eu.edge()["releases"]["r6"]["weight"] == 100
     assert us.edge()["releases"].keys() == {"r5"}, "its own change is reverted"
 
-    # Where the wave is, in the checkout of somebody else, without what was written here.
+    # Where the wave is, in the checkout of another operator, without what was written here.
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "checkout"
     shutil.copytree(eu.stack.folder, elsewhere, symlinks=True, ignore=shutil.ignore_patterns("backend"))
     first = eu.git("rev-list", "--max-parents=0", "HEAD").strip()

@@ -227,7 +227,7 @@ class FakeCloudController(CloudController):
     # CLBs.
 
     def _bind_clb(self, service: Object, view: View) -> tuple[Object, set[str], bool]:
-        """Return the address, the pods that are in server groups, and whether others may follow soon."""
+        """Return the address, the pods that are in server groups, and whether other pods may follow soon."""
         identifier = _setting(service, "id")
         if not identifier:
             raise SyncError("the fake controller does not create CLBs; the stack names them")
@@ -422,7 +422,7 @@ class FakeCloudController(CloudController):
         return _annotations(service).get(BACKEND_TYPE) or self.default_backend
 
     def _backends(self, service: Object, port: Object, view: View) -> tuple[list[Object], list[Endpoint], bool]:
-        """The backends of a port with their weights, the endpoints behind it, and whether others may follow soon.
+        """The backends of a port with their weights, the endpoints behind it, and whether more of them may follow.
 
         `eni`: the endpoints, equal. `Local`: the nodes of the endpoints, by their number. `Cluster`: all nodes, equal.
         Endpoints on virtual nodes are backends themselves.

@@ -1,4 +1,7 @@
-"""A change of the load balancer drops nobody, or is rejected with a safe alternative; releases wait for its address."""
+"""A change of the load balancer drops no connection, or is rejected with a safe alternative.
+
+Releases wait for its address.
+"""
 
 import copy
 import json
@@ -141,7 +144,7 @@ def test_another_clb_is_rejected_and_the_alternative_drops_nobody(prod: ProdStac
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "web", "annotations": {f"{PREFIX}id": second}},
-        # Of no controller, so that nobody makes listeners for it.
+        # A class of no controller, so that it gets no listeners.
         "spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/none", "ports": [{"port": 8080}]},
     }
     manifest = prod.folder / "other.json"

@@ -42,7 +42,7 @@ def _without_none(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def metadata() -> st.SearchStrategy[dict[str, Any]]:
-    """What the API server sets, and of the rest, what others may have set."""
+    """Metadata as the API server sets it, with and without what other managers may set."""
     return st.builds(
         lambda name, labels, owners, managers, deleted: _without_none(
             {

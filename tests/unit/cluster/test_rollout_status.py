@@ -76,7 +76,7 @@ DELETED: dict[str, Any] = {"deletionTimestamp": "2026-01-01T12:00:00Z"}
     ids=range(10),
 )
 def test_a_stateful_set_is_complete(pods: list[dict[str, Any]], change: Status, complete: bool) -> None:
-    """Draining pods keep their names, so nothing waits for their successors if others are available."""
+    """Draining pods keep their names, so nothing waits for their successors if other pods are available."""
     status = {"observedGeneration": 2, "updateRevision": "b", "readyReplicas": 3, "availableReplicas": 3} | change
     stateful_set = workload(3, status)
     stateful_set["metadata"]["name"] = "srs-origin"

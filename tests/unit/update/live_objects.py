@@ -36,7 +36,7 @@ def metadata(name: str, **annotations: str) -> dict[str, Any]:
 
 
 def workload(name: str, spec: Any, ready: int | None = None, **annotations: str) -> dict[str, Any]:
-    """A live workload as the API server returns it: with defaults that nobody has set."""
+    """A live workload as the API server returns it: with the defaults of the API server."""
     manifest = copy.deepcopy(spec)
     manifest["template"]["spec"] |= {"restartPolicy": "Always", "schedulerName": "default-scheduler"}
     if not manifest.get("paused"):

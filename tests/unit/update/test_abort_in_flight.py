@@ -26,7 +26,7 @@ R6 = Workload("Deployment", "srs-edge-r6-deploy", "run=srs-edge-r6", "edge relea
 
 
 class Cluster(FakeLeases):
-    """A paused Deployment of r6. before_writes: what others do before each of our writes."""
+    """A paused Deployment of r6. before_writes: what other clients do before each of our writes."""
 
     def __init__(self, *before_writes: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Autoscalers of the stack and of others, and the size of the fleet that an update starts from."""
+"""Autoscalers of the stack and foreign ones, and the size of the fleet that an update starts from."""
 
 import copy
 from dataclasses import replace
@@ -43,7 +43,7 @@ def after(configured: StackSettings, **replicas: int) -> LiveState:
 
 
 def own_warnings(update: UpdatePlan) -> list[str]:
-    """Those about the size of the fleet."""
+    """The warnings about the size of the fleet."""
     return [item for item in update.warnings if getattr(item, "reason", "") in ("AutoscalerInactive", "FleetAtMaximum")]
 
 

@@ -139,7 +139,7 @@ def change_of(update: UpdatePlan, release: str = "r5") -> WorkloadChange:
 
 
 def test_an_edge_out_of_rotation_is_no_capacity() -> None:
-    """Step 0 of a canary takes no edge away, and in the next step its edge replaces none of the others."""
+    """Step 0 of a canary takes no edge away, and in the next step its edge replaces no other edge."""
     canary = {"image": R6["image"], "weight": 0, "outOfRotation": True}
     preview = settings(edge__releases={"r5": R5, "r6": canary})
     stable = state_after(settings(edge__releases={"r5": R5}))

@@ -18,7 +18,7 @@ def only(update: UpdatePlan) -> str:
     return str(problem)
 
 
-# Another cluster, another namespace, objects of others.
+# A different cluster or namespace, and foreign objects.
 
 BOUND = Binding("c1", "uid", "live", True)
 
@@ -86,7 +86,7 @@ def test_workloads_of_others_are_no_releases() -> None:
     objects = {**state.objects, "Deployment": {**state.objects["Deployment"], "srs-edge-blue-deploy": theirs}}
     state = replace(state, objects=objects)
     update = planned(kubernetes(), state)
-    assert replace(update, foreign_edges={}) == expected, "nothing of others is scaled, or announced as deleted"
+    assert replace(update, foreign_edges={}) == expected, "no foreign object is scaled, or announced as deleted"
     shares = [
         item.get("sharePercent")
         for item in plan_json.document(update, rendered(kubernetes(), state), state)["workloads"]

@@ -278,7 +278,7 @@ def test_another_port_of_https_is_opened_before_the_first_is_closed(load_balance
 
 
 def test_the_service_of_hls_names_the_clb_that_it_leaves_until_the_controller_has_cleaned_up() -> None:
-    """Without both annotations the controller leaves the listener, which leads to a node port of somebody else."""
+    """Without both annotations the controller leaves the listener, whose node port another Service may get."""
     outside = with_load_balancer(SLB, hls=GOOD["hls"] | {"port": 80})
     inside = with_load_balancer(SLB, hls={key: value for key, value in GOOD["hls"].items() if key != "port"})
     state = services(outside)
@@ -449,7 +449,7 @@ def test_an_old_load_balancer_is_not_deleted_together_with_the_creation_of_the_n
     assert str(problem).startswith("srs:loadBalancer.service: 'srs-edge-next' is a new Service, and srs-edge-service")
     both = with_load_balancer(NEXT, formerLoadBalancer=UNPROTECTED)
     assert not rejections(both, services(with_load_balancer(SLB)))
-    assert not rejections(with_load_balancer(NEXT), services(both)), "nobody uses it any more"
+    assert not rejections(with_load_balancer(NEXT), services(both)), "it has no users any more"
     deleted = "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
     assert deleted in warnings(with_load_balancer(NEXT), services(both))
     assert deleted not in warnings(both, services(with_load_balancer(SLB)))

@@ -57,7 +57,7 @@ def test_a_rollback_keeps_the_pods_of_the_revision_that_it_restores() -> None:
     state.objects["ReplicaSet"]["srs-edge-r5-deploy"]["status"] = {"replicas": 1, "readyReplicas": 0}
     revision(state, settings(), ready=3)
     change = change_of(planned(settings(), state))
-    assert (change.action, change.terminated) == ("roll", 0), "the pod of the bad revision serves nobody"
+    assert (change.action, change.terminated) == ("roll", 0), "the pod of the bad revision has no viewers"
     assert change.peak == 4, "and it needs capacity until it has ended"
     assert change.reasons[0] == "image ossrs/srs:v4.0.271 -> ossrs/srs:v4.0.5"
 

@@ -144,7 +144,7 @@ def rules(desired: Desired) -> list[str]:
 
 
 def queries(desired: Desired) -> list[str]:
-    """Those of the autoscalers."""
+    """The queries of the autoscalers."""
     return [trigger["metadata"]["query"] for spec in specs(desired) for trigger in spec.get("triggers", ())]
 
 

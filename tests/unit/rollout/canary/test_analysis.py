@@ -96,7 +96,7 @@ def test_one_pod_that_is_slower_by_a_half_is_no_evidence_but_many_pods_are() -> 
 
     assert slower(one(1, 0.45), one(3, 0.3)) > LAST
     assert slower(one(10, 0.45), one(30, 0.3)) < LAST
-    assert slower(one(10, 0.34), one(30, 0.3)) == 1, "nobody notices"
+    assert slower(one(10, 0.34), one(30, 0.3)) == 1, "a viewer does not notice it"
 
 
 def test_the_same_rate_of_failures_is_rarely_more_often() -> None:

@@ -1,4 +1,4 @@
-"""Only a step that has passed is followed by another one; what else becomes of a run, by the outcome of an analysis."""
+"""Only a step that has passed is followed by the next; what else becomes of a run, by the outcome of an analysis."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,7 +144,7 @@ def test_a_bad_canary_is_reverted_beside_a_control_in_every_step(run: Callable[[
 def test_a_step_of_which_nothing_is_known_is_never_passed(
     run: Callable[[bool], FakeRun], finding: Finding, auto: bool
 ) -> None:
-    """It is observed again; then an unattended run goes back, and another one holds."""
+    """It is observed again; then an unattended run goes back, and an attended one holds."""
     going = run(auto)
     going.findings = iter([finding] * 100)
     code = going.carry_out()
@@ -175,7 +175,7 @@ def test_a_preview_that_fails_once_is_tried_again(run: Callable[[bool], FakeRun]
 
 
 def test_a_preview_that_fails_leaves_no_weights_in_the_file(run: Callable[[bool], FakeRun]) -> None:
-    """Otherwise the next update of anybody would carry the step out."""
+    """Otherwise the next update, whoever makes it, would carry the step out."""
     going = run(True)
     going.preview_errors = iter([OperationError("incorrect passphrase")] * PREVIEWS)
     with pytest.raises(OperationError, match="incorrect passphrase"):
@@ -201,7 +201,7 @@ def test_a_revert_waits_for_the_api_server(run: Callable[[bool], FakeRun]) -> No
 def test_one_timeout_while_the_run_is_recorded_ends_nothing(
     run: Callable[[bool], FakeRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the canary would stay in rotation, and nobody would judge it."""
+    """Otherwise the canary would stay in rotation, and no run would judge it."""
     going = run(True)
     calls = 0
     update = RunHolder.update

@@ -78,7 +78,7 @@ def observer(
     canary: Sequence[dict[str, Any]] = (pod("r6", 1),),
     stable: Sequence[dict[str, Any]] = STABLE,
 ) -> PreviewObserver:
-    """`play` is what the viewer of this number sees: even ones those of the canary, odd ones the others."""
+    """`play` is what the viewer of this number sees: even ones are of the canary, odd ones of the other releases."""
 
     def views(_observer: PreviewObserver, _block: object, _through: object) -> list[View]:
         return [replace(play(number), started_at=1e9 + number / 2) for number in range(2 * MINIMUM_VIEWERS)]

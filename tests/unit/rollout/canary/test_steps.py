@@ -1,4 +1,4 @@
-"""A step as an edit, and its inverse on a file that others have changed meanwhile."""
+"""A step as an edit, and its inverse on a file that was changed meanwhile."""
 
 from pathlib import Path
 

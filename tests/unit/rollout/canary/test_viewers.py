@@ -100,8 +100,8 @@ def test_viewers_arrive_one_after_the_other_on_all_addresses(server: str) -> Non
     assert 3.4 < time.monotonic() - started < 5, "four a second"
     begun = sorted(view.started_at for view in views)
     gaps = [later - earlier for earlier, later in pairwise(begun)]
-    assert max(gaps) < 0.6, "nobody waits for those of a round to end"
-    assert min(gaps) > 0.15, "those that fail do not let others arrive sooner"
+    assert max(gaps) < 0.6, "no viewer waits for those of a round to end"
+    assert min(gaps) > 0.15, "viewers that fail do not let the next ones arrive sooner"
 
 
 def test_nobody_arrives_after_the_end(server: str) -> None:

@@ -164,7 +164,7 @@ def test_the_new_revision_of_the_only_release_leaves_rotation_and_the_earlier_on
 def test_an_abort_of_an_update_does_not_touch_the_revision_of_a_later_one() -> None:
     cluster = Updating()
     update = update_of(cluster)
-    cluster.item["spec"]["template"] = cluster.template("v4.0.5")  # somebody rolls back
+    cluster.item["spec"]["template"] = cluster.template("v4.0.5")  # a rollback meanwhile
     assert rotation.take_out_update(cast("LiveCluster", cluster), update) == ["new1", "new2"]
     assert not is_aborted(cluster.item)
     assert "paused" not in cluster.item["spec"]

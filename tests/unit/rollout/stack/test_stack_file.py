@@ -217,7 +217,7 @@ def test_a_new_release_has_the_indentation_of_the_others(tmp_path: Path) -> None
     assert "            r7:" in lines
     assert "                image: x:y" in lines
     remaining = iter(lines)
-    assert all(line in remaining for line in STYLES.splitlines()), "all others, in their order"
+    assert all(line in remaining for line in STYLES.splitlines()), "all other lines, in their order"
 
 
 WORDS = st.text("abz019:#-{}'\" \n", max_size=6)
