@@ -126,8 +126,8 @@ class EipSettings(Settings):
                 f"must be at most {maximum} with {self.charge_type} ({MAX_EIP_BANDWIDTH['PayByBandwidth']} with "
                 f"PayByBandwidth), which are about {plural(viewers(maximum), 'viewer')} of a stream of {STREAM_MBITS} "
                 "Mbit/s. For more, use a CLB with addressType: internet, which has no such limit; set "
-                "eip.bandwidthPackage, a bandwidth plan (CBWP) that the EIP is added to, as an NLB is by the annotation "
-                "bandwidth-package-id; or use several load balancers"
+                "eip.bandwidthPackage, a bandwidth plan (CBWP) that the EIP is added to (an NLB has the annotation "
+                "bandwidth-package-id for that); or use several load balancers"
             )
             raise RuleError([Problem(("bandwidth",), self.bandwidth, allowed, reason="EipBandwidthTooHigh")])
         return self
