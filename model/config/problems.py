@@ -222,6 +222,8 @@ def config_path(path: tuple[str | int, ...]) -> str:
 
 def _shown(value: Any) -> str:
     """A value as in YAML on one line, truncated where it is long."""
-    visible = redacted(value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value)
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    visible = redacted(value)
     text = REDACTED if visible == REDACTED else yaml_text(visible)
     return text if len(text) <= 120 else f"{text[:117]}…"
