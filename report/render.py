@@ -1,6 +1,8 @@
 """Figures, table and charts of recorded scenarios (tests/e2e/recorder.py)."""
 
 import io
+import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -118,15 +120,16 @@ def _panel(panel: Axes, scenario: Scenario, colours: Mapping[str, str]) -> None:
         connects = [tick["samples_by_version"].get(version, 0) for tick in ticks]
         if any(connects):
             panel.plot(seconds, connects, color=colour, linewidth=0.9)
-    top = max(scenario["size"]["players"], *map(sum, zip(*players, strict=True))) * 1.3
+    crowded = len(scenario["steps"]) > 4
+    top = max(scenario["size"]["players"], *map(sum, zip(*players, strict=True))) * (1.7 if crowded else 1.3)
     panel.set_ylim(0, top)
     panel.set_xlim(0, seconds[-1])
-    height = 0.97
-    for time, title in scenario["steps"]:
+    heights = (0.97, 0.87, 0.77, 0.67) if crowded else (0.97, 0.87)  # neighbours do not overlap
+    for (time, title), height in zip(scenario["steps"], itertools.cycle(heights), strict=False):
         panel.axvline(time - start, color="#222222", linewidth=0.8, linestyle=":")
-        panel.text(time - start, top * height, f" {title}", va="top", fontsize="small")
-        height = 0.87 if height > 0.9 else 0.97  # neighbours do not overlap
+        late = time - start > 0.75 * seconds[-1]
+        panel.text(time - start, top * height, f" {title} ", va="top", ha="right" if late else "left", fontsize="small")
     dropped: list[float] = [time - start for time in scenario["dropped_at"]]
     panel.plot(dropped, [top * 0.05] * len(dropped), "x", color="#e45756", markersize=4)
-    panel.set_title(scenario["title"], fontsize="medium", loc="left")
+    panel.set_title(textwrap.fill(scenario["title"], 64), fontsize="medium", loc="left")
     panel.spines[["top", "right"]].set_visible(False)
