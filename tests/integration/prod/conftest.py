@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.prod.prod_stack import ProdStack, production_stack
+from integration.prod.prod_stack import ProdStack, only_user_of_nodes, production_stack
 from testbed.cluster import EmbeddedCluster
-from testbed.locking import exclusive
 from testbed.toolchain.install import ensure_tools
 
 
@@ -28,5 +27,5 @@ def prod(cloud_cluster: EmbeddedCluster, tmp_path: Path, request: pytest.Fixture
 @pytest.fixture
 def nodes(cluster: EmbeddedCluster) -> Iterator[None]:
     """No other test changes the nodes of the cluster: a controller builds its list of backends from all of them."""
-    with exclusive(cluster.state / "nodes.lock", report=lambda _line: None):
+    with only_user_of_nodes(cluster):
         yield

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from integration.prod.cloud_controller import PREFIX, CloudController, cloud_con
 from integration.prod.fake_alibaba_api import CloudApi
 from stack import NAME, QUICK, ROOT, DevStack
 from testbed.cluster import EmbeddedCluster
+from testbed.locking import exclusive
 
 ACCESS_KEY = "LTAI5tTestbedAccessKey00"
 SECRET_KEY = "TestbedSecretKeyThatNobodyMaySee"
@@ -103,6 +104,11 @@ class ProdStack(DevStack):
         """All files of the state backend."""
         files = [path for path in (self.folder / "backend").rglob("*") if path.is_file()]
         return "\n".join(path.read_text(errors="replace") for path in files)
+
+
+def only_user_of_nodes(cluster: EmbeddedCluster) -> AbstractContextManager[None]:
+    """While the block runs, no other test changes the nodes of the cluster, or depends on their changes."""
+    return exclusive(cluster.state / "nodes.lock", report=lambda _line: None)
 
 
 @contextmanager

@@ -125,12 +125,13 @@ def cloud_in(cluster: EmbeddedCluster, folder: Path, name: str, default_backend:
 
 
 @pytest.fixture
-def cloud(cluster: EmbeddedCluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cloud]:
+def cloud(cluster: EmbeddedCluster, tmp_path: Path, nodes: None, request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    """nodes: of no other test, because each change of a node is an event for the controller."""
+    del nodes
     with cloud_in(cluster, tmp_path, request.node.name) as created:
         yield created
 
 
-@pytest.mark.usefixtures("nodes")
 def test_nodes_leave_and_come_back_by_the_events_that_the_controller_watches(cloud: Cloud) -> None:
     """The taint of the cluster autoscaler alone is none of them; the next event finds it."""
     cloud.service()
@@ -159,7 +160,6 @@ def test_nodes_leave_and_come_back_by_the_events_that_the_controller_watches(clo
         cloud.kubectl("uncordon", node)
 
 
-@pytest.mark.usefixtures("nodes")
 def test_a_node_without_the_id_of_an_instance_stops_changes_of_the_backends(cloud: Cloud) -> None:
     """The list is built from all nodes or not at all."""
     cloud.service()
@@ -186,7 +186,6 @@ def test_a_node_without_the_id_of_an_instance_stops_changes_of_the_backends(clou
     eventually(lambda: set(cloud.backends) == nodes)
 
 
-@pytest.mark.usefixtures("nodes")
 def test_local_shares_by_node_with_the_number_of_pods_as_weight(cloud: Cloud) -> None:
     """The scheduler rr ignores weights, so it shares by node and not by pod."""
     cloud.pods(7)

@@ -16,7 +16,7 @@ import yaml
 
 from integration.identities import apply_role, kubeconfig_of
 from integration.prod.cloud_controller import PREFIX
-from integration.prod.prod_stack import PASSWORD, SECRETS, ProdStack, production_stack
+from integration.prod.prod_stack import PASSWORD, SECRETS, ProdStack, only_user_of_nodes, production_stack
 from stack import Result, eventually
 from testbed.cluster import EmbeddedCluster
 
@@ -38,9 +38,10 @@ def prod(cloud_cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactor
         created.kubectl("create", "priorityclass", "srs-live", "--value=1000000")  # as the sample says
         created.config["images"] = {"registry": {"server": "registry.example.com", "username": "puller"}}
         created.config["images"] = created.set_secret("srs:images.registry.password", PASSWORD, "--path")
-        for number, node in enumerate(created.get("nodes")["items"]):
-            pool = ("edge", "origin")[number % 2]
-            created.kubectl("label", "node", node["metadata"]["name"], f"{POOL}={pool}", "--overwrite")
+        with only_user_of_nodes(cloud_cluster):
+            for number, node in enumerate(created.get("nodes")["items"]):
+                pool = ("edge", "origin")[number % 2]
+                created.kubectl("label", "node", node["metadata"]["name"], f"{POOL}={pool}", "--overwrite")
         yield created
 
 
