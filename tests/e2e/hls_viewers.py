@@ -21,21 +21,23 @@ MEDIA_CLOCK = 90_000
 """Units of a second in the times of MPEG-TS."""
 
 READER = """
-import json, sys, time, urllib.request
+import json, sys, time, urllib.error, urllib.request
 
 last = None
 while True:
     try:
         with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
             text = answer.read().decode()
-    except OSError:
+    except urllib.error.HTTPError:
         text = ""
+    except OSError:
+        text = last  # a lost connection, as while nginx rolls: a player asks again
     if text != last:
         print(json.dumps(text), flush=True)
     last = text
     time.sleep(0.2)
 """
-"""A program that prints a playlist each time that it has changed; "" if there is none."""
+"""A program that prints a playlist each time that it has changed; "" if there is none (404)."""
 
 
 @dataclass(frozen=True)
