@@ -90,8 +90,8 @@ class StepRunner:
             )
 
     async def _correct(self, workload: Workload) -> None:
-        changes = [change.unseen for change in self.plan.changes if change.workload == workload and change.unseen]
-        await correct(self.live, workload, self._declared[workload], changes[-1] if changes else ())
+        unseen = [change for item in self.plan.changes if item.workload == workload for change in item.unseen]
+        await correct(self.live, workload, self._declared[workload], unseen)
 
     async def _wait(self, workloads: Iterable[Workload]) -> dict[Workload, RolloutResult]:
         return await _wait(self.live, {item: self._declared[item] for item in workloads}, self.desired.confs.redact)

@@ -8,7 +8,16 @@ from model.desired import nginx_conf, workloads
 from model.desired.context import Context, tcp
 from model.desired.hls_cleaner import cleaner
 from model.desired.objects import DesiredObject, Manifest
-from model.desired.pods import CONTAINER_SECURITY, POD_SECURITY, certificate, place, pull_secrets, resources, spread
+from model.desired.pods import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    SHARED_VOLUME_SECURITY,
+    certificate,
+    place,
+    pull_secrets,
+    resources,
+    spread,
+)
 from model.load_balancers.exposed_service import ExposedService, service_annotations
 from model.names import HLS, HLS_CLAIM, HTTPS_PORT, nginx_config, service_port_names
 from model.srs.conf import left_hls
@@ -132,8 +141,7 @@ def _spec(context: Context, config: str) -> Manifest:
     pod: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        # As for the origins (`model/desired/origins.py`) where the volume is not mounted read-only.
-        "securityContext": {**POD_SECURITY, "fsGroupChangePolicy": "OnRootMismatch"} if left else POD_SECURITY,
+        "securityContext": SHARED_VOLUME_SECURITY if left else POD_SECURITY,
         "terminationGracePeriodSeconds": deregister + EXIT_SECONDS,
         "topologySpreadConstraints": spread(HLS),
         "containers": [

@@ -6,7 +6,7 @@ from model.desired.configs import srs_configs
 from model.desired.context import Context, tcp
 from model.desired.objects import DesiredObject, Manifest
 from model.desired.origin_drain import REVISION_ANNOTATION, lifecycle, revision
-from model.desired.pods import KEEP_NODE, POD_SECURITY, patched, place, scrape, srs_container, srs_pod
+from model.desired.pods import KEEP_NODE, SHARED_VOLUME_SECURITY, patched, place, scrape, srs_container, srs_pod
 from model.desired.services import cluster_service
 from model.names import (
     ABORTED_APP,
@@ -77,9 +77,7 @@ def _spec(context: Context) -> Manifest:
     conf = context.confs.origin
     pod = srs_pod(container, origin_config(conf.hash), conf.is_secret, ORIGIN, volumes)
     if settings.hls.enabled:
-        # Otherwise each start of an origin changes the owner of every file on the volume, where its driver lets the
-        # kubelet do that: minutes without that origin.
-        pod["securityContext"] = {**POD_SECURITY, "fsGroupChangePolicy": "OnRootMismatch"}
+        pod["securityContext"] = SHARED_VOLUME_SECURITY
     pod["serviceAccountName"] = ORIGIN
     container["lifecycle"] = lifecycle(origin.drain)
     pod["terminationGracePeriodSeconds"] = origin.drain.grace_seconds

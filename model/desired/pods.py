@@ -20,6 +20,10 @@ POD_SECURITY: Manifest = {
 }
 """SRS needs no privileges: its ports are above 1024 and its pid file is in /tmp."""
 
+SHARED_VOLUME_SECURITY: Manifest = {**POD_SECURITY, "fsGroupChangePolicy": "OnRootMismatch"}
+"""For pods that write to the volume of HLS. Otherwise each start of one changes the owner of every file on the volume,
+where its driver lets the kubelet do that: minutes without that pod."""
+
 CONTAINER_SECURITY: Manifest = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,

@@ -6,7 +6,7 @@ redundant. SRS discards silently what it does not use, so nothing is passed on t
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
@@ -280,8 +280,12 @@ def _merge(own: _Own, additions: Additions) -> SrsConf:
 
 
 def _choose_hls_files(directives: Sequence[Directive]) -> bool:
-    blocks = [hls for vhost in directives if vhost.name == "vhost" and (hls := vhost.get("hls"))]
-    return any(hls.get(name) for hls in blocks for name in _HLS_FILES)
+    vhosts = (directive for directive in directives if directive.name == "vhost")
+    return any(hls.get(name) for hls in _hls_blocks(vhosts) for name in _HLS_FILES)
+
+
+def _hls_blocks(vhosts: Iterable[Directive]) -> list[Directive]:
+    return [hls for vhost in vhosts if (hls := vhost.get("hls"))]
 
 
 def _position(finding: Finding) -> tuple[str, int]:
@@ -470,10 +474,9 @@ def left_hls(conf: SrsConf) -> LeftHls | None:
     An origin deletes by name and does not ask who has written the file: where it deletes the files of streams that have
     ended, it deletes the playlist of an encoder that has connected to another origin meanwhile.
     """
-    blocks = [hls for vhost in conf.vhosts if (hls := vhost.get("hls"))]
-    if not any((dispose := hls.get("hls_dispose")) and not dispose.source for hls in blocks):
-        return None
-    if any(hls.get("hls_dispose") != line("hls_dispose 0") for hls in blocks):
+    blocks = _hls_blocks(conf.vhosts)
+    kept = [dispose for hls in blocks if (dispose := hls.get("hls_dispose")) == line("hls_dispose 0")]
+    if not any(dispose and not dispose.source for dispose in kept):  # the program's own, in all vhosts or in none
         return None
     fragment, window = (max(_number(hls.get(name), default) for hls in blocks) for name, default in _HLS_SECONDS)
     return LeftHls(fragment, window)

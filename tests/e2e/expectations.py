@@ -9,6 +9,11 @@ STEADY_SILENCE = 4.0
 """Maximum silence of a player in seconds while only edges change: origins send without a pause, but two cores also run
 the control plane, Pulumi and new pods."""
 
+ORIGIN_SILENCE = 15.0
+"""Maximum silence of a player in seconds when an origin is lost, or when the encoder comes to another one. The encoder
+has to connect again, and an edge asks again 3 s after it has noticed, which may take 5 s without media
+(SRS_EDGE_INGESTER_CIMS, SRS_EDGE_INGESTER_TIMEOUT in srs_app_edge.cpp)."""
+
 FALSE_ALARM = 1e-4
 """Probability that the test of shares fails by chance."""
 

@@ -9,17 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from e2e.expectations import assert_all_connected, assert_undisturbed
+from e2e.expectations import ORIGIN_SILENCE, assert_all_connected, assert_undisturbed
 from e2e.live_stack import EDGES, LiveStack
 from e2e.versions import can_drain, drops_dead_publishers
 from e2e.viewers import Audience, Size, Viewers
 from stack import eventually
 from testbed.containers.images import SrsImages
 from testbed.containers.machine import ALL_NODES
-
-ORIGIN_SILENCE = 15.0
-"""Maximum silence of a player in seconds when an origin is lost: the edge retries after 3 s (ossrs/srs), and the
-encoder has to connect again before that."""
 
 OUTAGE = 45.0
 """Seconds of an outage of cluster DNS, or of full edges: longer than failed probes take to make an edge not ready."""
@@ -96,7 +92,7 @@ def test_a_killed_edge_drops_only_its_own_connections(stack: LiveStack, audience
         stack.process(victim).kill()
         viewers.wait(lambda: len(viewers.record.dropped) > 0, 10, "the killed edge drops connections")
         viewers.count(10)
-        viewers.wait(lambda: viewers.silent() == 0, 15, "all players have media again")
+        viewers.wait(lambda: viewers.silent() == 0, ORIGIN_SILENCE, "all players have media again")
     # HTTP-FLV connections have no server id.
     dropped = Counter(item["server_id"] for item in viewers.record.dropped if item["kind"] != "flv")
     assert len(dropped) == 1, "of one edge"

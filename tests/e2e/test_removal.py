@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from e2e.expectations import ORIGIN_SILENCE
 from e2e.live_stack import LiveStack
 from e2e.versions import can_drain, version_of
 from e2e.viewers import Audience, Size, Viewers
@@ -44,9 +45,7 @@ def test_connections_are_dropped_at_the_drain_timeout(stack: LiveStack, audience
         viewers.wait(lambda: len(viewers.record.dropped) > 0, grace + 60, "connections are dropped")
         eventually(lambda: not any(stack.exists(pod) for pod in before), grace + 60)
         viewers.count(5)
-        # The encoder may have come to the other origin. The new edges notice after 5 s without media, and ask again 3 s
-        # later (SRS_EDGE_INGESTER_TIMEOUT, SRS_EDGE_INGESTER_CIMS in srs_app_edge.cpp).
-        viewers.wait(lambda: viewers.silent() == 0, 15, "players have media from the new pods")
+        viewers.wait(lambda: viewers.silent() == 0, ORIGIN_SILENCE, "players have media from the new pods")
     assert viewers.record.dropped[0]["t"] - started > grace - 2
     assert len(viewers.record.dropped) == viewers.size.players + 1, "each player and the encoder once"
 
