@@ -3,12 +3,13 @@
 import pulumi
 from pulumi_alicloud.ecs import EipAddress, EipAssociation
 from pulumi_alicloud.slb import ApplicationLoadBalancer
+from pulumi_alicloud.vpc import CommonBandwithPackageAttachment
 
 from model.load_balancers.clb import REUSED_TAG, ClbLoadBalancer, EipSettings
 
 
 class Clb(pulumi.ComponentResource):
-    """The CLB, its EIP and their association.
+    """The CLB, its EIP, their association, and the bandwidth plan of the EIP.
 
     The cloud controller manager creates listeners and backends from the Service that names the CLB.
     """
@@ -52,6 +53,15 @@ class Clb(pulumi.ComponentResource):
         self.address = balancer.address
         if settings.eip:
             associated, self.address = _eip(name, settings.eip, title, settings, balancer.id, child)
+            if settings.eip.bandwidth_package is not None:
+                # Not protected: without it the address goes on with its own bandwidth. The API rejects an address that
+                # is in another plan.
+                CommonBandwithPackageAttachment(
+                    f"{name}-eip",
+                    bandwidth_package_id=settings.eip.bandwidth_package,
+                    instance_id=associated.allocation_id,
+                    opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+                )
             self.id = pulumi.Output.all(balancer.id, associated.id).apply(lambda ids: str(ids[0]))
         self.register_outputs({"id": self.id})
 

@@ -51,6 +51,9 @@ ClbId = Annotated[StrictStr, matching(r"lb-[a-z0-9]{4,}", "the id of a CLB, such
 ResourceGroupId = Annotated[
     StrictStr, matching(r"rg-[a-z0-9]{4,}", "the id of a resource group, such as rg-acfmz7u4wxy")
 ]
+BandwidthPackageId = Annotated[
+    StrictStr, matching(r"cbwp-[a-z0-9]{4,}", "the id of a bandwidth plan (CBWP), such as cbwp-2ze1x2y3z4")
+]
 ClbName = Annotated[
     StrictStr, matching(r"[\w.-]{1,80}", "a name of at most 80 letters, digits, '-', '.' and '_', such as srs-edge")
 ]
@@ -109,6 +112,11 @@ class EipSettings(Settings):
     charge_type: Literal["PayByTraffic", "PayByBandwidth"] = Field(
         default="PayByTraffic", description="Billing by traffic, or by bandwidth."
     )
+    bandwidth_package: BandwidthPackageId | None = Field(
+        default=None,
+        description="An existing bandwidth plan (CBWP, Internet Shared Bandwidth) that the address is added to. Then "
+        "the plan limits and bills the bandwidth, instead of `bandwidth` and `chargeType`.",
+    )
 
     @model_validator(mode="after")
     def _bandwidth_can_be_allocated(self) -> Self:
@@ -117,9 +125,9 @@ class EipSettings(Settings):
             allowed = (
                 f"must be at most {maximum} with {self.charge_type} ({MAX_EIP_BANDWIDTH['PayByBandwidth']} with "
                 f"PayByBandwidth), which are about {plural(viewers(maximum), 'viewer')} of a stream of {STREAM_MBITS} "
-                "Mbit/s. For more, use a CLB with addressType: internet, which has no such limit; add the EIP to a "
-                "bandwidth plan (CBWP, docs/alibaba.md), as an NLB does with the annotation bandwidth-package-id; or "
-                "use several load balancers"
+                "Mbit/s. For more, use a CLB with addressType: internet, which has no such limit; set "
+                "eip.bandwidthPackage, a bandwidth plan (CBWP) that the EIP is added to (an NLB has the annotation "
+                "bandwidth-package-id for that); or use several load balancers"
             )
             raise RuleError([Problem(("bandwidth",), self.bandwidth, allowed, reason="EipBandwidthTooHigh")])
         return self
@@ -184,7 +192,9 @@ class ClbLoadBalancer(AlibabaLoadBalancer):
         # (resource_alicloud_slb_load_balancer.go and resource_alicloud_eip_address.go: not ForceNew).
         **dict.fromkeys(("name", "instance_charge_type", "spec", "internet_charge_type", "bandwidth"), True),
         **dict.fromkeys(("delete_protection", "modification_protection"), True),
-        "eip": {"bandwidth"},  # not its charge type, which is ForceNew: another address
+        # Not its charge type, which is ForceNew: another address. With another bandwidth plan the address is in none
+        # for a moment, and has its own bandwidth (resource_alicloud_common_bandwidth_package_attachment.go).
+        "eip": {"bandwidth", "bandwidth_package"},
     }
 
     @property
@@ -243,8 +253,10 @@ class ClbLoadBalancer(AlibabaLoadBalancer):
 
     @property
     def bandwidth_limit(self) -> int | None:
-        """The bandwidth of its EIP, or its own, in Mbit/s."""
-        return self.bandwidth if self.eip is None else self.eip.bandwidth
+        """The bandwidth of its EIP, or its own, in Mbit/s; that of a bandwidth plan is unknown."""
+        if self.eip is None:
+            return self.bandwidth
+        return self.eip.bandwidth if self.eip.bandwidth_package is None else None
 
     def annotation_problem(self, key: str, value: str) -> str | None:
         """Also what only an existing CLB, or only one that the stack creates, must not have.

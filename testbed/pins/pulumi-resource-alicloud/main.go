@@ -18,9 +18,10 @@ var version = "0.0.0"
 
 // served has the Pulumi type of each Terraform resource that is kept.
 var served = map[string]tokens.Type{
-	"alicloud_slb_load_balancer": "alicloud:slb/applicationLoadBalancer:ApplicationLoadBalancer",
-	"alicloud_eip_address":       "alicloud:ecs/eipAddress:EipAddress",
-	"alicloud_eip_association":   "alicloud:ecs/eipAssociation:EipAssociation",
+	"alicloud_slb_load_balancer":                   "alicloud:slb/applicationLoadBalancer:ApplicationLoadBalancer",
+	"alicloud_eip_address":                         "alicloud:ecs/eipAddress:EipAddress",
+	"alicloud_eip_association":                     "alicloud:ecs/eipAssociation:EipAssociation",
+	"alicloud_common_bandwidth_package_attachment": "alicloud:vpc/commonBandwithPackageAttachment:CommonBandwithPackageAttachment",
 }
 
 // fromEnvironment is a provider setting that the published plugin also reads from the environment.

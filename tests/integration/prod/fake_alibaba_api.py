@@ -128,6 +128,8 @@ class CloudApi:
     calls: list[Call] = field(default_factory=list[Call])
     controller_calls: list[Call] = field(default_factory=list[Call])
     on_change: Callable[[], None] = lambda: None
+    packages: dict[str, str] = field(default_factory=lambda: {"cbwp-testbed0001": "1000", "cbwp-testbed0002": "2000"})
+    """Bandwidth plans by id, with their bandwidth in Mbit/s."""
     vswitches: dict[str, str] = field(default_factory=lambda: {"vsw-testbed0001": "vpc-testbed0001"})
 
     def __post_init__(self) -> None:
@@ -367,6 +369,8 @@ def _allocate(api: CloudApi, parameters: Parameters) -> Answer:
         "Status": "Available",
         "Name": parameters.get("Name", ""),
         "Bandwidth": parameters.get("Bandwidth", "5"),
+        "EipBandwidth": parameters.get("Bandwidth", "5"),
+        "BandwidthPackageId": "",
         "InternetChargeType": parameters.get("InternetChargeType", "PayByBandwidth"),
         "ChargeType": parameters.get("InstanceChargeType", "PostPaid"),
         "ISP": parameters.get("ISP", "BGP"),
@@ -413,7 +417,53 @@ def _unassociate(api: CloudApi, parameters: Parameters) -> Answer:
 def _modify_eip(api: CloudApi, parameters: Parameters) -> Answer:
     eip = _eip(api, parameters)
     eip.update({name: parameters[name] for name in ("Name", "Bandwidth", "Description") if name in parameters})
+    eip["EipBandwidth"] = parameters.get("Bandwidth", eip["EipBandwidth"])
     return {}
+
+
+def _package(api: CloudApi, parameters: Parameters) -> str:
+    """The bandwidth plan; it is named by an id only, because the stack does not create it."""
+    package = parameters["BandwidthPackageId"]
+    if package not in api.packages:
+        raise ApiError("InvalidBandwidthPackageId.NotFound", "The specified bandwidth package does not exist.", 404)
+    return package
+
+
+def _add_to_package(api: CloudApi, parameters: Parameters) -> Answer:
+    package = _package(api, parameters)
+    eip = _eip(api, {"AllocationId": parameters["IpInstanceId"]})
+    if eip["BandwidthPackageId"]:
+        raise ApiError("BandwidthPackage.HasAttached", "The EIP is in a bandwidth package already.")
+    # `Bandwidth` is the one that holds, `EipBandwidth` its own (API DescribeEipAddresses).
+    eip.update(BandwidthPackageId=package, Bandwidth=api.packages[package])
+    return {}
+
+
+def _remove_from_package(api: CloudApi, parameters: Parameters) -> Answer:
+    package = _package(api, parameters)
+    eip = _eip(api, {"AllocationId": parameters["IpInstanceId"]})
+    if eip["BandwidthPackageId"] != package:
+        raise ApiError("OperationUnsupported.IpNotInCbwp", "The EIP is not in this bandwidth package.")
+    eip.update(BandwidthPackageId="", Bandwidth=eip["EipBandwidth"])
+    return {}
+
+
+def _describe_packages(api: CloudApi, parameters: Parameters) -> Answer:
+    package = parameters.get("BandwidthPackageId", "")
+    if package not in api.packages:
+        return {"CommonBandwidthPackages": {"CommonBandwidthPackage": []}, "TotalCount": 0}
+    addresses = [
+        {"AllocationId": eip["AllocationId"], "IpAddress": eip["IpAddress"]}
+        for eip in api.eips.values()
+        if eip["BandwidthPackageId"] == package
+    ]
+    found = {
+        "BandwidthPackageId": package,
+        "Bandwidth": api.packages[package],
+        "Status": "Available",
+        "PublicIpAddresses": {"PublicIpAddresse": addresses},
+    }
+    return {"CommonBandwidthPackages": {"CommonBandwidthPackage": [found]}, "TotalCount": 1}
 
 
 def _protect_eip(api: CloudApi, parameters: Parameters) -> Answer:
@@ -424,6 +474,8 @@ def _protect_eip(api: CloudApi, parameters: Parameters) -> Answer:
 
 def _release(api: CloudApi, parameters: Parameters) -> Answer:
     eip = _eip(api, parameters)
+    if eip["BandwidthPackageId"]:
+        raise ApiError("InvalidOperation.BandwidthPackage", "The specified eip is in a bandwidth package.")
     if eip["Status"] == "InUse":
         raise ApiError("IncorrectEipStatus", "The specified eip is in use.")
     if eip["DeletionProtection"]:
@@ -459,4 +511,7 @@ _ACTIONS: dict[str, Action] = {
     "ModifyEipAddressAttribute": _modify_eip,
     "DeletionProtection": _protect_eip,
     "ReleaseEipAddress": _release,
+    "AddCommonBandwidthPackageIp": _add_to_package,
+    "RemoveCommonBandwidthPackageIp": _remove_from_package,
+    "DescribeCommonBandwidthPackages": _describe_packages,
 }

@@ -16,7 +16,7 @@ import yaml
 
 from integration.identities import apply_role, kubeconfig_of
 from integration.prod.cloud_controller import PREFIX
-from integration.prod.prod_stack import PASSWORD, SECRETS, ProdStack, only_user_of_nodes, production_stack
+from integration.prod.prod_stack import CLB, PASSWORD, SECRETS, ProdStack, only_user_of_nodes, production_stack
 from stack import Result, eventually
 from testbed.cluster import EmbeddedCluster
 
@@ -87,6 +87,19 @@ def test_viewers_connect_to_the_elastic_address(prod: ProdStack) -> None:
     assert (eip["InstanceId"], eip["Bandwidth"]) == (prod.controller_annotations()["id"], "200")
     (ingress,) = prod.get("service", "srs-edge-service")["status"]["loadBalancer"]["ingress"]
     assert ingress["ip"] == eip["IpAddress"]
+
+
+def test_the_elastic_address_joins_changes_and_leaves_a_bandwidth_plan(prod: ProdStack) -> None:
+    (eip,) = prod.api.eips.values()
+    address = eip["IpAddress"]
+    for plan, bandwidth in (("cbwp-testbed0001", "1000"), ("cbwp-testbed0002", "2000"), ("", "200")):
+        prod.load_balancer["eip"] = {"bandwidth": 200} | ({"bandwidthPackage": plan} if plan else {})
+        changes = prod.must_update().changes
+        assert set(changes) == {f"{CLB}-eip"}, changes
+        assert (eip["BandwidthPackageId"], eip["Bandwidth"], eip["EipBandwidth"]) == (plan, bandwidth, "200")
+        unchanged = prod.preview()
+        assert unchanged.changes == {}, unchanged.output
+    assert [item["IpAddress"] for item in prod.api.eips.values()] == [address]
 
 
 def test_no_credential_is_printed_or_stored_in_plain_text(prod: ProdStack, first_update: Result) -> None:

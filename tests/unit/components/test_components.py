@@ -161,6 +161,14 @@ def test_a_clb_with_an_elastic_address() -> None:
     assert service[f"{PREFIX}external-ip-type"] == "eip"
 
 
+def test_an_elastic_address_in_a_bandwidth_plan() -> None:
+    eip = {"bandwidth": 100, "bandwidthPackage": "cbwp-2ze0001"}
+    declared = declare(loadBalancer=SLB | {"eip": eip})
+    attachment = declared["CommonBandwithPackageAttachment", "srs-edge-service-clb-eip"]
+    assert attachment == {"bandwidthPackageId": "cbwp-2ze0001", "instanceId": "srs-edge-service-clb-eip"}
+    assert "CommonBandwithPackageAttachment" not in {kind for kind, _ in declare(loadBalancer=SLB)}
+
+
 def test_a_clb_on_the_internet_by_spec_and_bandwidth() -> None:
     settings = {"kind": "slb", "addressType": "internet", "instanceChargeType": "PayBySpec", "spec": "slb.s2.small"}
     more = {"internetChargeType": "PayByBandwidth", "bandwidth": 200, "resourceGroupId": "rg-acfm0001"}

@@ -198,6 +198,8 @@ def test_a_bandwidth_for_far_fewer_viewers_than_the_edges_accept_is_a_warning() 
         settings = read(SLB | {"eip": {"bandwidth": megabits}}, edge=edge)
         return [line for line in config_warnings(settings) if "Mbit/s" in line]
 
+    in_plan = SLB | {"eip": {"bandwidth": 150, "bandwidthPackage": "cbwp-2ze0001"}}
+    assert not [line for line in config_warnings(read(in_plan, edge=edge)) if "Mbit/s" in line], "the plan's is unknown"
     (line,) = bandwidth(150)
     assert "150 Mbit/s suffice for about 75 viewers of a stream of 2 Mbit/s, while the edges accept 8000" in line
     few = copy.deepcopy(edge)
