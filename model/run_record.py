@@ -108,6 +108,7 @@ class RunRecord(_Model):
     before: its image, version and srs.conf before. weights_before: of all releases. weights, written: the weights that
     the run has written last, and the hash of the canary's other settings. steps: shares in per cent, in order.
     index: the step that was begun last; -1 before the first one. commit: whether steps are committed.
+    hold: number of new edges at which the update of this step is held, 0 if it is not; in place only.
     started_by: whose process has begun it. heartbeat: when the holder has last written. aborted_by: who has aborted it,
     "" while it is not aborted.
     baseline: what the analysis of the later steps needs from before the first one.
@@ -126,6 +127,7 @@ class RunRecord(_Model):
     written: str = ""
     steps: tuple[int, ...]
     index: int = -1
+    hold: int = 0
     commit: bool = False
     options: RunOptions = RunOptions()
     started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -139,6 +141,13 @@ class RunRecord(_Model):
     def is_dead(self, now: datetime) -> bool:
         """Whether no process carries it out: it was interrupted, or its holder has not written for HOLDER_TIMEOUT."""
         return self.holder is None or now - self.heartbeat > HOLDER_TIMEOUT
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the canary is the only release with viewers, whose edges are then updated in place."""
+        return bool(self.weights_before.get(self.release)) and not any(
+            weight for name, weight in self.weights_before.items() if name != self.release
+        )
 
     @property
     def releases(self) -> frozenset[str]:

@@ -54,18 +54,24 @@ class Operator:
         return aborted, out - started
 
     def _run(self, *arguments: str, code: int, stderr: int, folder: Path | None = None) -> str:
-        done = subprocess.run(
+        process = self.start(*arguments, stderr=stderr, folder=folder)
+        output, errors = process.communicate()
+        assert process.returncode == code, f"{output}{errors or ''}"
+        assert "Traceback" not in output
+        return output
+
+    def start(
+        self, *arguments: str, stderr: int = subprocess.PIPE, folder: Path | None = None
+    ) -> "subprocess.Popen[str]":
+        """A verb that runs. folder: another checkout."""
+        return subprocess.Popen(
             [str(ROOT / "bin/rollout"), *arguments, "--stack", self.stack.stack_name],
             cwd=folder or self.stack.folder,
             env={**os.environ, **self.stack.variables},
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            check=False,
         )
-        assert done.returncode == code, f"{done.stdout}{done.stderr or ''}"
-        assert "Traceback" not in done.stdout
-        return done.stdout
 
     def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=Operator", "-c", "user.email=operator@example.com"]

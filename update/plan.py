@@ -54,6 +54,7 @@ class UpdatePlan:
     foreign_edges: ready foreign edges behind the same Service, by Deployment.
     retired: see `update.autoscaling.retired`. origins: see `update.origin_revisions`.
     taken_back: Deployments of aborted releases that the update brings back as they were.
+    holds: numbers of ready new edges at which the rolling update of a release is held, for a `rollout run`.
     """
 
     binding: Binding
@@ -70,6 +71,7 @@ class UpdatePlan:
     retired: tuple[LiveAutoscaler, ...] = ()
     origins: OriginPlan = NO_ORIGINS
     taken_back: tuple[str, ...] = ()
+    holds: Mapping[Workload, int] = field(default_factory=dict[Workload, int])
 
 
 def plan(desired: Desired, state: LiveState, bound: Binding | None, run_token: str = "") -> UpdatePlan:
@@ -95,7 +97,8 @@ def plan(desired: Desired, state: LiveState, bound: Binding | None, run_token: s
     waits = tuple(awaited(changes, own, paused))
     back = tuple(_taken_back(own, changes))
     # The abort of a run gives its release the earlier share again.
-    by_abort = own.run is not None and run_token == own.run.token and bool(own.run.aborted_by)
+    run = own.run if own.run is not None and run_token == own.run.token else None
+    by_abort = run is not None and bool(run.aborted_by)
     return UpdatePlan(
         binding=Binding.of(desired, state, bound),
         rejections=(
@@ -125,6 +128,7 @@ def plan(desired: Desired, state: LiveState, bound: Binding | None, run_token: s
         retired=tuple(retired(desired, own, stacks)),
         origins=origins,
         taken_back=tuple(change.workload.name for change in back),
+        holds={desired.edges(run.release): run.hold} if run and run.hold and not run.aborted_by else {},
     )
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cluster.live import UnreachableError
 from cluster.run_record import StoredRun
 from model.desired.pre_stop import deregister_seconds
+from model.names import edge_deployment
 from model.run_record import RunOptions, RunRecord, StepOutcome
 from rollout.canary.outcome import ERROR_RETRY_SECONDS, Outcome
 from rollout.canary.prometheus import Queries
 from rollout.canary.run_state import RunHolder, RunLostError, abandoned
 from rollout.canary.steps import (
+    held_edges,
     last_file,
     last_title,
     preview_file,
@@ -24,9 +26,9 @@ from rollout.canary.steps import (
     written,
 )
 from rollout.command import UPDATE_WAIT, CommandRejectedError, Context, Exit
-from rollout.edges.abort import abort
-from rollout.edges.fleet import live_edges
-from rollout.edges.rotation import serving
+from rollout.edges.abort import abort, abort_update
+from rollout.edges.fleet import Fleet, earlier_revision, live_edges
+from rollout.edges.rotation import serving, update_in_place
 from rollout.errors import LockedError, OperationError, RejectedError
 from rollout.stack.git import GitError
 from rollout.stack.stack_file import StackFile
@@ -74,8 +76,9 @@ def new_observer(context: Context, record: RunRecord, options: RunOptions) -> "O
     from rollout.canary.sampling import Sampling
 
     sampling = None
+    in_place = record.release if record.in_place else None
     if options.stream_urls:
-        sampling = Sampling.of(context, options)
+        sampling = Sampling.of(context, options, in_place)
     return Observer(
         context.live,
         context.read_file,
@@ -85,6 +88,7 @@ def new_observer(context: Context, record: RunRecord, options: RunOptions) -> "O
         len(record.steps) + 1,
         options.pause.total_seconds(),
         context.report,
+        in_place,
     )
 
 
@@ -252,7 +256,8 @@ class Run:
         edited = step_file(before, run.record, index, live)
         heading = title(edited, run.record, index, live)
         previous = run.record
-        self._record(index=index, **written(edited, run.record))
+        hold = held_edges(edited.edges.total(live), previous.steps[index]) if previous.in_place else 0
+        self._record(index=index, hold=hold, **written(edited, run.record))
         try:
             if edited.content != before.content:
                 edited.write()
@@ -263,13 +268,13 @@ class Run:
         except (OperationError, CommandRejectedError, GitError) as error:
             self._undo(before, edited)
             if index == 0:
-                self._record(index=-1, weights=previous.weights, written=previous.written)
+                self._record(index=-1, hold=0, weights=previous.weights, written=previous.written)
                 if self._preview_observer:  # the edge of step 0 is removed
                     self._until_answered(self._try_revert, "the revert is tried")
                 else:
                     self._until_answered(run.close, "the end of the run is recorded")
                 raise
-            self._record(index=index - 1, weights=previous.weights, written=previous.written)
+            self._record(index=index - 1, hold=previous.hold, weights=previous.weights, written=previous.written)
             if self._options.auto and not isinstance(error, RejectedError | CommandRejectedError):
                 return Verdict(Outcome.ERROR, (f"{heading} was not begun: {error}",))
             raise CommandRejectedError(
@@ -281,12 +286,25 @@ class Run:
             raise
         step: dict[str, Any] = {"title": heading, "percent": run.record.steps[index]}
         self._steps.append(step)
-        if reasons := self._update(heading, step):
+        reasons = () if hold and self._is_held(hold) else self._update(heading, step)
+        if reasons:
             self._record()  # an abort elsewhere ends the update as well
             return Verdict(Outcome.FAILED, reasons)
         observation = self._observe(step, self._observe_step)
         self._record_outcome(index + 1, observation)
         return Verdict(observation.outcome, tuple(observation.problems))
+
+    def _is_held(self, hold: int) -> bool:
+        """Whether the step before has updated as many edges in place: a batch is not divided."""
+        context, release = self._context, self._run.record.release
+
+        def read() -> bool:
+            deployment = context.live.deployment(edge_deployment(release)) or {"spec": {}}
+            fleet = Fleet.read(context.live, context.read_file(), release)
+            serves_earlier = bool(fleet.pods_of(earlier_revision(release)))
+            return bool(deployment["spec"].get("paused")) and serves_earlier and fleet.ready[release] >= hold
+
+        return self._until_answered(read, "the new edges are counted")
 
     def _undo(self, before: StackFile, edited: StackFile) -> None:
         """Take back the edit of a step that is not begun; what was written to the file since then stays."""
@@ -369,9 +387,9 @@ class Run:
         context, run = self._context, self._run
         before = context.read_file()
         edited = last_file(before, run.record)
-        if edited.content == before.content:
+        if edited.content == before.content and not run.record.in_place:
             return PASSED
-        self._record(**written(edited, run.record))
+        self._record(hold=0, **written(edited, run.record))
         edited.write()
         heading = last_title(run.record)
         if run.record.commit:
@@ -419,6 +437,10 @@ class Run:
     def _try_revert(self) -> dict[str, Any]:
         context, run = self._context, self._run
         record = run.record
+        if record.in_place and record.index >= 0:
+            if update := update_in_place(context.live, record.release):
+                return abort_update(context, update, record.commit, time.time(), lambda: run)
+            self._record(hold=0)
         ready = serving(context.live)
         # In step 0, nothing of the canary is in rotation.
         if record.index >= 0 and sum(ready.values()) > ready.get(record.release, 0):

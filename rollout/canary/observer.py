@@ -31,9 +31,10 @@ from rollout.canary.outcome import (
     worst,
 )
 from rollout.canary.prometheus import Queries
-from rollout.canary.sampling import Fleet, Sampling, desired_shares
+from rollout.canary.sampling import Sampling, desired_shares
 from rollout.canary.viewers import Arrivals, View
 from rollout.command import CommandRejectedError
+from rollout.edges.fleet import Fleet
 from rollout.stack.stack_file import StackFile
 
 MARGIN = 1.25
@@ -94,7 +95,8 @@ class Observer:
 
     release: the canary. sampling: None without viewers. queries: None without Prometheus. steps: their number, with
     the one before the first viewer.
-    pause: seconds that a step is observed at least. unreached: viewers before the first step, if known.
+    pause: seconds that a step is observed at least. in_place: the canary if it is updated in place, else None.
+    unreached: viewers before the first step, if known.
     """
 
     live: LiveCluster
@@ -105,6 +107,7 @@ class Observer:
     steps: int
     pause: float
     report: Callable[[str], None]
+    in_place: str | None = None
     unreached: Unreached = field(default_factory=Unreached)
     _not_ready_since: dict[str, float] = field(default_factory=dict[str, float])
     _was_ready: set[str] = field(default_factory=set[str])
@@ -222,7 +225,7 @@ class Observer:
     def _fleet(self) -> Fleet | None:
         """The edges now, None if the API server does not answer."""
         try:
-            fleet = self.sampling.refresh() if self.sampling else Fleet.read(self.live, self.read_file())
+            fleet = self.sampling.refresh() if self.sampling else Fleet.read(self.live, self.read_file(), self.in_place)
         except UnreachableError as error:
             self._api.failed(str(error))
             return None

@@ -1,4 +1,8 @@
-"""The steps of `rollout run` as edits of the stack file, and their inverse. Pure."""
+"""The steps of `rollout run` as edits of the stack file, and their inverse. Pure.
+
+A canary moves weights, step by step. The only release is updated in place: one edit, and its rolling update is held at
+the number of new edges of each step (`RunRecord.hold`).
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -17,14 +21,14 @@ passed: what happens to the stream happens to them, too, and the way back is as 
 
 def new_record(file: StackFile, release: str, image: str | None, conf: str | None, steps: tuple[int, ...]) -> RunRecord:
     """The record of a run that begins with this stack file. Raises CommandRejectedError."""
-    canary_patch(file, release, image, conf)
+    patch = canary_patch(file, release, image, conf)
     settings = file.releases.get(release)
     before: dict[str, Any] = {}
     if settings is not None:
         before = {key: settings[key] for key in ("image", "version") if key in settings}
         if "conf" in settings.get("srs", {}):
             before["conf"] = settings["srs"]["conf"]
-    return RunRecord(
+    record = RunRecord(
         release=release,
         image=image,
         conf=conf,
@@ -33,6 +37,21 @@ def new_record(file: StackFile, release: str, image: str | None, conf: str | Non
         weights_before=file.edges.weights,
         steps=steps,
     )
+    if record.in_place and settings is not None and all(settings.get(key) == value for key, value in patch.items()):
+        raise CommandRejectedError(
+            f"{release} is the only release, and would stay as it is: --image or --conf, or the name of a new release, "
+            "is required"
+        )
+    return record
+
+
+def held_edges(edges: int, percent: int) -> int:
+    """At how many new edges the update of a step in place is held; at 100 %, `control_edges` earlier ones are left.
+
+    edges: of the fleet. Raises CommandRejectedError if there are too few for that.
+    """
+    most = edges - _kept(edges, 1)
+    return min(most, max(1, round(edges * percent / 100)))
 
 
 def canary_patch(file: StackFile, release: str, image: str | None, conf: str | None) -> dict[str, Any]:
@@ -81,22 +100,27 @@ def observed_weights(before: Mapping[str, int], edges: int, release: str, percen
     if percent < 100:
         return step_weights(before, release, percent)
     others = _others(before, release)
-    control = control_edges(edges, len(others))
-    if control >= edges:
-        raise CommandRejectedError(
-            f"the fleet has {plural(edges, 'edge')}: a canary needs one edge besides {plural(len(others), 'edge')} of "
-            "the other releases, which serve until it has passed"
-        )
+    control = _kept(edges, len(others))
     kept = {name: share.replicas for name, share in shares(control, others).items()}
     return kept | {release: edges - control}
+
+
+def _kept(edges: int, releases: int) -> int:
+    """The control of the last step. Raises CommandRejectedError if no edge would be left for the canary."""
+    control = control_edges(edges, releases)
+    if control >= edges:
+        raise CommandRejectedError(
+            f"the fleet has {plural(edges, 'edge')}: a canary needs one edge besides {plural(releases, 'edge')} of the "
+            "other releases, or of its earlier revision, which serve until it has passed"
+        )
+    return control
 
 
 def _others(before: Mapping[str, int], release: str) -> dict[str, int]:
     others = {name: weight for name, weight in before.items() if name != release and weight}
     if not others:
         raise CommandRejectedError(
-            f"no release besides {release} has a weight: there is nothing to compare it with, and no fast way back. "
-            f"Give the canary a name of its own instead of an update of {release} in place"
+            f"no release besides {release} has a weight: there is nothing to compare it with, and no fast way back"
         )
     return others
 
@@ -109,11 +133,16 @@ def step_file(file: StackFile, record: RunRecord, index: int, live: int | None =
     """
     percent = record.steps[index]
     total = file.edges.total(live)
+    if record.in_place:
+        held_edges(total, percent)  # rejects what is too small
+        return _with_weights(file, record, {})
     return _with_weights(file, record, observed_weights(record.weights_before, total, record.release, percent))
 
 
 def last_file(file: StackFile, record: RunRecord) -> StackFile:
     """The stack file after the last step has passed: without a control."""
+    if record.in_place:
+        return _with_weights(file, record, {})
     return _with_weights(file, record, step_weights(record.weights_before, record.release, record.steps[-1]))
 
 
@@ -130,12 +159,14 @@ def _without_weight(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_weights(file: StackFile, record: RunRecord, weights: Mapping[str, int]) -> StackFile:
-    missing = [name for name in weights if name not in file.releases and name != record.release]
+    """The stack file with the settings of the canary and these weights, and without the release of step 0."""
+    began_with = {*weights, record.release} - ({record.release} if record.is_new else set())
+    missing = sorted(began_with - file.releases.keys())
     if missing:
         raise CommandRejectedError(f"{file.name} has no release {', '.join(missing)}, which the run began with")
     patches: dict[str, ReleasePatch | None] = {name: {"weight": weight} for name, weight in weights.items()}
     patch = canary_patch(file, record.release, record.image, record.conf)
-    patches[record.release] = {**patch, "weight": weights[record.release], "outOfRotation": None}
+    patches[record.release] = {**patch, **(patches.get(record.release) or {}), "outOfRotation": None}
     if record.preview_release != record.release and record.preview_release in file.releases:
         patches[record.preview_release] = None
     return file.with_releases(patches)
@@ -204,6 +235,8 @@ def preview_title(record: RunRecord) -> str:
 
 def last_title(record: RunRecord) -> str:
     """`all edges to r6: its last analysis has passed`."""
+    if record.in_place:
+        return f"all edges of {record.release} in place: its last analysis has passed"
     return f"all edges to {record.release}: its last analysis has passed"
 
 
@@ -212,6 +245,9 @@ def title(file: StackFile, record: RunRecord, index: int, live: int | None = Non
     total = file.edges.total(live)
     percent = record.steps[index]
     head = f"step {index + 1} of {len(record.steps)}: {percent} % of new viewers to {record.release}"
+    if record.in_place:
+        held = held_edges(total, percent)
+        return f"{head} in place (held at {held} or more new edges of {total})"
     try:
         share = shares(total, observed_weights(record.weights_before, total, record.release, percent))
     except ValueError as error:

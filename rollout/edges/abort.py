@@ -75,10 +75,9 @@ def finish(context: Context, release: str, run: RunHolder | None, commit: bool, 
     pods: that are out of rotation. Raises CommandRejectedError if the update would do more, and that is not confirmed.
     """
     if run:
-        if not run.record.aborted_by:
-            run.update(aborted_by=str(Holder.this()))
-        context.stack.run_token = run.record.token
-    in_rotation = run is None or run.record.index >= 0  # in step 0, nothing of the canary is
+        _end(context, run)
+    # In step 0, nothing of the canary is; and without an earlier revision, the only release must stay.
+    in_rotation = run is None or (run.record.index >= 0 and not run.record.in_place)
     if in_rotation:
         pods.update(keep_out(partial(take_out, context.live, release)))
     file = context.read_file()
@@ -102,29 +101,52 @@ def finish(context: Context, release: str, run: RunHolder | None, commit: bool, 
     return {"edges": sorted(pods)} | updated
 
 
-def abort_update(context: Context, update: Update, commit: bool, started: float) -> dict[str, Any]:
+def abort_update(
+    context: Context, update: Update, commit: bool, started: float, find_run: Callable[[], RunHolder | None]
+) -> dict[str, Any]:
     """Abort the update in place of the only release; returns what --json prints. started: when the command began.
 
+    find_run: returns the open run of this update, which ends, or None; new viewers do not wait for it.
     Its new revision is out of rotation, the earlier one gets all edges, and the stack file is the one that declares it:
-    the present one, or that of the commit before. Raises CommandFailedError and CommandRejectedError.
+    without the change of the run; else the present one, or that of the commit before. Raises CommandFailedError and
+    CommandRejectedError.
     """
     release, take = update.release, partial(take_out_update, context.live, update)
     out = _taken_out(context, release, f"the new revision of release {release}", take, started)
     pods = set(out["edges"])
+    if run := find_run():
+        _end(context, run)
     pods.update(keep_out(take))
     file = context.read_file()
     stays = f"the edges of the earlier revision of release {release} serve, and its update stays aborted"
+    earlier, notes = "", list[str]()
     try:
-        restored, earlier = _declares_earlier_revision(context, file, release)
+        if run:
+            restored, notes = reverted(file, run.record)
+        else:
+            restored, earlier = _declares_earlier_revision(context, file, release)
     except (CommandRejectedError, GitError, OperationError) as error:
         raise CommandFailedError(f"{error}\n{stays}: restore the earlier stack config, and run `pulumi up`") from error
-    _confirm_the_rest(context, file, restored, {release, *file.releases}, stays)
+    for note in notes:
+        context.report(note)
+    releases = {release, *file.releases, *(run.record.releases if run else ())}
+    _confirm_the_rest(context, file, restored, releases, stays)
+    commit = commit or bool(run and run.record.commit)
     message = f"Abort the update of release {release}"
     commit_message = message_of(message, earlier) if earlier else message
     sweep = partial(_sweep, context, take, pods)
     updated = _update(context, release, restored, file, message, commit_message if commit else "", sweep)
     forget(context.live, release, resume=False)
+    if run:
+        run.close()
     return out | {"edges": sorted(pods)} | updated
+
+
+def _end(context: Context, run: RunHolder) -> None:
+    """End a run everywhere; the updates of this process belong to it."""
+    if not run.record.aborted_by:
+        run.update(aborted_by=str(Holder.this()))
+    context.stack.run_token = run.record.token
 
 
 def _declares_earlier_revision(context: Context, file: StackFile, release: str) -> tuple[StackFile, str]:

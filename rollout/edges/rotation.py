@@ -74,8 +74,8 @@ def update_in_place(live: LiveCluster, release: str) -> Update | None:
     update = Update(release, deployment["spec"]["template"])
     new = update.sets(_sets(live, deployment))
     began = is_update_aborted(deployment) or any(_active(new))
-    hashes = set(map(_hash, new))
-    return update if began and any(_hash(pod) not in hashes for pod in ready) else None
+    hashes = set(map(revision_hash, new))
+    return update if began and any(revision_hash(pod) not in hashes for pod in ready) else None
 
 
 def take_out_update(live: LiveCluster, update: Update) -> list[str]:
@@ -132,11 +132,18 @@ def _hold(live: LiveCluster, deployment: Object, mark: str) -> None:
         live.patch("Deployment", metadata["name"], {"metadata": {"annotations": annotations}, "spec": {"paused": True}})
 
 
+def replica_sets(live: LiveCluster, release: str) -> list[Object]:
+    """The ReplicaSets of a release, also of earlier revisions. Raises UnreachableError."""
+    deployment = live.deployment(edge_deployment(release))
+    return [] if deployment is None else _sets(live, deployment)
+
+
 def _sets(live: LiveCluster, deployment: Object) -> list[Object]:
     return owned_by(deployment, live.replica_sets(f"run={deployment['spec']['selector']['matchLabels']['run']}"))
 
 
-def _hash(item: Object) -> str:
+def revision_hash(item: Object) -> str:
+    """Identifies the revision of a pod or a ReplicaSet of a Deployment."""
     return str(item["metadata"]["labels"].get("pod-template-hash", ""))
 
 
@@ -165,12 +172,12 @@ def _label_pods(
 
     replica_sets: only their pods, None for all.
     """
-    hashes = None if replica_sets is None else set(map(_hash, replica_sets))
+    hashes = None if replica_sets is None else set(map(revision_hash, replica_sets))
     pods = by_name(
         [
             pod
             for pod in live.pods(f"app={before},run={edge_run(release)}")
-            if not is_terminating(pod) and (hashes is None or _hash(pod) in hashes)
+            if not is_terminating(pod) and (hashes is None or revision_hash(pod) in hashes)
         ]
     )
     with ThreadPoolExecutor(PARALLEL) as pool:

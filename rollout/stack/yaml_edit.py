@@ -11,9 +11,10 @@ from typing import Any, cast
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString, SingleQuotedScalarString
 
 _WORD = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./:@+-]*(?<!:)")
+_QUOTES = {'"': DoubleQuotedScalarString, "'": SingleQuotedScalarString}
 _ALIAS = re.compile(r"\s*:\s*\*[^\s,\]}]+")
 
 
@@ -130,7 +131,8 @@ def _replaced(text: str, pair: Pair, value: Any) -> str:
     if isinstance(old, ScalarNode) and _begin(old) == _stop(old):  # `key:`
         at = text.index(":", _stop(key)) + 1
         return f"{text[:at]} {_flow(value)}{text[at:]}"
-    return text[: _begin(old)] + _flow(value) + text[_end(text, pair) :]
+    style = str(cast("Any", old).style or "") if isinstance(old, ScalarNode) else ""
+    return text[: _begin(old)] + _flow(value, style) + text[_end(text, pair) :]
 
 
 def _with(text: str, mapping: MappingNode, key: str, value: Any) -> str:
@@ -169,13 +171,19 @@ def _without(text: str, mapping: MappingNode, pair: Pair) -> str:
     return text[:start] + ("" if newline < 0 else text[newline + 1 :])
 
 
-def _flow(value: Any) -> str:
-    """A value on one line, with the quotes that it needs between braces."""
+def _flow(value: Any, style: str = "") -> str:
+    """A value on one line, with the quotes that it needs between braces. style: the quotes that a text has in any case.
+
+    Without the style of the value before, the inverse of an edit would not give the same file.
+    """
+    value = quoted(value)
+    if isinstance(value, str) and style in _QUOTES:
+        value = _QUOTES[style](value)
     yaml = YAML()
     yaml.default_flow_style = True
     yaml.width = 1 << 20
     text = io.StringIO()
-    yaml.dump({"v": quoted(value)}, text)
+    yaml.dump({"v": value}, text)
     return text.getvalue().strip()[len("{v: ") : -1]
 
 

@@ -1,6 +1,7 @@
 """`rollout abort`: a release out of rotation at once, then the stack file restored and updated."""
 
 import argparse
+from functools import partial
 from typing import Any
 
 import psutil
@@ -21,27 +22,42 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         if stored is None:
             raise CommandRejectedError("--release is required: no `rollout run` is open")
         release = stored.record.release
-    if not stored and (update := update_in_place(context.live, release)):
-        data = abort_update(context, update, arguments.commit, started)
+    begun = stored is None or stored.record.index >= 0
+    if begun and (update := update_in_place(context.live, release)):
+        find_run = partial(_open_run, context, release, stored)
+        data = abort_update(context, update, arguments.commit, started, find_run)
         context.result(data, f"the update of release {release} is aborted; the edges of its earlier revision serve")
         return Exit.FAILED if "commitError" in data else Exit.DONE
     out = _first_effect(context, release, stored, started)
-    # With --release, the record is read only now: new viewers do not wait for it.
-    stored = stored or read_run(context.live)
-    run = RunHolder.abort(context.live, stored) if stored and stored.record.release == release else None
+    run = _open_run(context, release, stored)
     data = out | finish(context, release, run, arguments.commit, set(out["edges"]))
     context.result(data, f"release {release} is aborted; the update took {data['update']['seconds']:.0f} s")
     return Exit.FAILED if "commitError" in data else Exit.DONE
 
 
+def _open_run(context: Context, release: str, stored: StoredRun | None) -> RunHolder | None:
+    """The open run of the release, taken from its holder. With --release, it is read only now, after the first effect:
+    new viewers do not wait for it."""
+    stored = stored or read_run(context.live)
+    return RunHolder.abort(context.live, stored) if stored and stored.record.release == release else None
+
+
 def _first_effect(context: Context, release: str, stored: StoredRun | None, started: float) -> dict[str, Any]:
     """Take the release out of rotation. That of an open run may have no edges yet, or not be in this stack file."""
+    nothing: dict[str, Any] = {"release": release, "seconds": 0.0, "outAt": None, "edges": [], "remaining": None}
     if stored and (stored.record.index < 0 or not serving(context.live).get(release)):
         # Before the first step, nothing of the canary is in rotation; and a release of this name may serve.
         pods = take_out(context.live, release) if stored.record.index >= 0 else []
         context.report(f"no edge of the canary {release} is in rotation")
-        return {"release": release, "seconds": 0.0, "outAt": None, "edges": pods, "remaining": None}
-    return first_effect(context, release, started)
+        return nothing | {"edges": pods}
+    try:
+        return first_effect(context, release, started)
+    except CommandRejectedError:
+        stored = stored or read_run(context.live)
+        if stored is None or not (stored.record.release == release and stored.record.in_place):
+            raise
+        context.report(f"release {release} serves alone, with one revision: its update in place is reverted")
+        return nothing
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from rollout.canary.steps import (
 )
 from rollout.command import CommandRejectedError, Context, Exit, Verb
 from rollout.edges.fleet import live_edges
+from rollout.edges.rotation import serving
 from rollout.options import add_notify, add_viewer_arguments, duration
 from rollout.stack.change import check_commit_first
 from rollout.stack.stack_file import StackFile
@@ -38,6 +39,11 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     record = new_record(file, release, arguments.image, arguments.conf, arguments.steps)
     live = live_edges(context, file)
     step_file(file, record, 0, live)  # rejects what cannot begin
+    if record.in_place and (others := sorted(set(serving(context.live)) - {release})):
+        raise CommandRejectedError(
+            f"{release} is the only release of the stack file with viewers, but edges of {', '.join(others)} serve as "
+            "well: an update in place is compared with the earlier revision, and nothing else may serve"
+        )
     options = RunOptions(
         pause=arguments.pause,
         auto=arguments.auto,
@@ -117,7 +123,12 @@ def _steps(text: str) -> tuple[int, ...]:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     default = timedelta(minutes=10)
-    parser.add_argument("--release", metavar="NAME", required=True, help="the canary; new, or one of weight 0")
+    parser.add_argument(
+        "--release",
+        metavar="NAME",
+        required=True,
+        help="the canary: new, or one of weight 0; or the only release, which is then updated in place",
+    )
     parser.add_argument("--image", metavar="IMAGE", help="its image (default: that of the largest other release)")
     parser.add_argument("--conf", metavar="FILE", help="its srs.conf, relative to the stack file (`srs.conf`)")
     parser.add_argument(
@@ -163,9 +174,10 @@ VERB = Verb(
     "out of rotation at once (as by `rollout abort`), and what the run has written into the stack file is reverted and "
     "updated. A step of which nothing is known (no viewers, the stream has ended, a server does not answer) is "
     "observed again, and is not passed: with --auto the canary is then out of rotation as well, otherwise the run "
-    "stays open. The step of 100 % keeps some edges of the other releases until it has passed. The run is recorded in "
-    "the cluster: `rollout abort` ends it from any machine, `rollout resume` continues an interrupted one, another run "
-    "is rejected, and so is an update that would change its releases.",
+    "stays open. The step of 100 % keeps some edges of the other releases until it has passed. The only release is "
+    "updated in place: each step holds its rolling update, and edges of its earlier revision take the part of the "
+    "other releases. The run is recorded in the cluster: `rollout abort` ends it from any machine, `rollout resume` "
+    "continues an interrupted one, another run is rejected, and so is an update that would change its releases.",
     run,
     _add_arguments,
     exits=(Exit.REJECTED, Exit.NOT_ACCEPTED, Exit.INCONCLUSIVE, Exit.INTERRUPTED),

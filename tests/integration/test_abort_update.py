@@ -83,6 +83,55 @@ def test_an_update_of_the_only_release_is_aborted_by_revision(operator: Operator
     assert_restored(operator, before)
 
 
+IN_PLACE = ("run", "--release", "r5", "--image", "ossrs/srs:v4.0.6", "--no-viewers", "--auto", "--commit")
+
+
+def held(operator: Operator, new: int) -> bool:
+    """Whether the update is held, with this number of new edges in rotation beside those of the earlier revision."""
+    stack = operator.stack
+    new_edges = black_edges(stack) & stack.endpoints()
+    return bool(
+        stack.get("deployment", "srs-edge-r5-deploy")["spec"].get("paused")
+        and len(new_edges) == new
+        and len(stack.endpoints() - new_edges) >= 4 - new
+    )
+
+
+def test_a_run_updates_the_only_release_in_place_and_is_aborted_while_it_is_held(operator: Operator) -> None:
+    stack = operator.stack
+    before, file = stack.endpoints(), operator.file.read_bytes()
+    run = operator.start(*IN_PLACE, "--steps", "50,100", "--pause", "5m")
+    eventually(lambda: held(operator, 2), 90)
+    status = operator.run("status")
+    assert "a rollout run of r5 is open: step 1 of 2 (50 %)" in status
+    assert "r5 must not change while a rollout run of release r5" in status, "an update by hand would resume it"
+    aborted, seconds = operator.timed_abort()
+    output, errors = run.communicate(timeout=60)
+    assert run.returncode == 4, output + errors
+    assert "the run was aborted by" in output
+    assert seconds < 5, "2 s without the load of other tests"
+    assert len(aborted["edges"]) == 2
+    assert_restored(operator, before)
+    assert operator.file.read_bytes() == file
+
+
+def test_a_run_in_place_keeps_an_edge_of_the_earlier_revision_until_its_last_step_has_passed(
+    operator: Operator,
+) -> None:
+    stack = operator.stack
+    run = operator.start(*IN_PLACE, "--steps", "25,100", "--pause", "8s")
+    for new in (1, 3):
+        eventually(lambda new=new: held(operator, new), 90)
+    output, errors = run.communicate(timeout=120)
+    assert run.returncode == 0, output + errors
+    assert stack.endpoints() == black_edges(stack)
+    assert len(stack.endpoints()) == 4
+    assert not stack.get("deployment", "srs-edge-r5-deploy")["spec"].get("paused")
+    assert "An update would change no workload." in operator.run("status")
+    operator.run("rollback", "--yes")
+    assert image(stack) == "ossrs/srs:v4.0.5"
+
+
 def test_an_abort_without_an_earlier_file_can_be_taken_back(operator: Operator) -> None:
     stack = operator.stack
     begin_black_update(operator)

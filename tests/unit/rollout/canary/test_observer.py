@@ -19,7 +19,7 @@ from rollout.canary import observer as canary
 from rollout.canary.observer import MARGIN, MINIMUM_VIEWERS, Observation, Observer
 from rollout.canary.outcome import CONSECUTIVE_ERRORS, Outcome, error, failed, inconclusive
 from rollout.canary.prometheus import Queries, QueriesError, Query
-from rollout.canary.sampling import Fleet, Sampling
+from rollout.canary.sampling import Sampling
 from rollout.canary.steps import (
     canary_patch,
     control_edges,
@@ -32,6 +32,7 @@ from rollout.canary.steps import (
 )
 from rollout.canary.viewers import View
 from rollout.command import CommandRejectedError
+from rollout.edges.fleet import Fleet
 from rollout.stack.stack_file import StackFile
 from rollout.verbs.run import _steps
 
@@ -154,7 +155,10 @@ class FakeSampling:
         self.refresh()
 
     def refresh(self) -> Fleet:
-        self.fleet = Fleet({"r5": 3, "r6": 1}, {"r5": "4.0.5", "r6": "4.0.6"}, self._pods(self.rounds), {})
+        pods: dict[str, list[dict[str, Any]]] = {"r5": [], "r6": []}
+        for item in self._pods(self.rounds):
+            pods[item["metadata"]["labels"]["run"].removeprefix("srs-edge-")].append(item)
+        self.fleet = Fleet({"r5": 3, "r6": 1}, {"r5": "4.0.5", "r6": "4.0.6"}, pods, {})
         return self.fleet
 
     @property
@@ -363,7 +367,7 @@ def test_the_api_server_may_fail_for_a_while(monkeypatch: pytest.MonkeyPatch, vi
     def outcome(failing: range) -> Observation:
         reads[0] = 0
         observing, sampling = observer(good, pods(failing), viewers=viewers)
-        monkeypatch.setattr(canary.Fleet, "read", lambda _live, _file: sampling.refresh())
+        monkeypatch.setattr(canary.Fleet, "read", lambda _live, _file, _in_place: sampling.refresh())
         return observing.observe_step()
 
     assert outcome(range(5, 5 + CONSECUTIVE_ERRORS)).outcome is Outcome.PASSED

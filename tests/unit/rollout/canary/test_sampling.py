@@ -8,9 +8,10 @@ import pytest
 
 from cluster.live import LiveCluster
 from rollout.canary.analysis import figures
-from rollout.canary.sampling import Fleet, Sampling, desired_shares
+from rollout.canary.sampling import Sampling, desired_shares
 from rollout.canary.viewers import View
 from rollout.command import CommandRejectedError
+from rollout.edges.fleet import Fleet
 from rollout.stack.stack_file import StackFile
 from rollout.tables import sample_table
 
@@ -63,6 +64,43 @@ def test_the_fleet_has_all_edges() -> None:
     assert len(fleet.addresses) == 5
     assert [pod["metadata"]["name"] for pod in fleet.pods_of("r6")] == ["b"]
     assert desired_shares(FILE) == {"r5": 75, "r6": 25}
+
+
+def test_the_revisions_of_an_update_in_place_are_told_apart() -> None:
+    template = deployment("ossrs/srs:v4.0.6", "srs-edge-r5", 4)["spec"]["template"]
+    earlier = deployment("ossrs/srs:v4.0.5", "srs-edge-r5", 4)["spec"]["template"]
+    labels = {"matchLabels": {"run": "srs-edge-r5"}}
+    item = {"metadata": {"uid": "1"}, "spec": {"replicas": 4, "selector": labels, "template": template}}
+
+    def replica_set(name: str, content: dict[str, Any], replicas: int) -> dict[str, Any]:
+        metadata = {"name": name, "ownerReferences": [{"uid": "1"}], "labels": {"pod-template-hash": name}}
+        return {"metadata": metadata, "spec": {"replicas": replicas, "template": content}}
+
+    pods = [pod(name, "srs-edge-r5", f"10.0.0.{number}") for number, name in enumerate(["new", "old", "old", "old"])]
+    pods.append(pod("old", "srs-edge-r5", "10.0.0.9", deletionTimestamp="2026-11-25T20:00:00Z"))
+    for number, entry in enumerate(pods):
+        entry["metadata"]["labels"]["pod-template-hash"] = entry["metadata"]["name"]
+        entry["metadata"]["name"] += str(number)
+    live = cast(
+        "LiveCluster",
+        SimpleNamespace(
+            objects=lambda _kind: {"srs-edge-r5-deploy": item},
+            deployment=lambda _name: item,
+            replica_sets=lambda _selector: [
+                replica_set("old", earlier, 4),
+                replica_set("new", template, 1),
+                replica_set("older", deployment("ossrs/srs:v4.0.4", "srs-edge-r5", 0)["spec"]["template"], 0),
+            ],
+            pods=lambda _selector: pods,
+        ),
+    )
+    fleet = Fleet.read(live, FILE, "r5")
+    assert fleet.replicas == {"r5": 1, "r5 (earlier revision)": 4}
+    assert fleet.ready == {"r5": 1, "r5 (earlier revision)": 3}
+    assert fleet.versions == {"r5": "4.0.6", "r5 (earlier revision)": "4.0.5"}
+    assert fleet.addresses["10.0.0.0"] == "r5"
+    assert fleet.addresses["10.0.0.9"] == "r5 (earlier revision)", "terminating pods serve, too"
+    assert Fleet.read(live, FILE).ready == {"r5": 4}
 
 
 def sampling(deployments: dict[str, Any], *addresses: str) -> Sampling:

@@ -160,7 +160,7 @@ def test_the_abort_of_an_update_restores_the_file_of_the_commit_before(
     plans = iter([stack.plan, {"workloads": []}])
     monkeypatch.setattr(FakeStack, "preview", lambda _self: Outcome(next(plans), "", 0))
     monkeypatch.setattr(abort_module, "previous_commit", lambda _file, _deployed: ("abc", earlier))
-    result = abort_update(context, UPDATE, False, 0)
+    result = abort_update(context, UPDATE, False, 0, lambda: None)
     assert (result["edges"], stack.updated, Path("Pulumi.dev.yaml").read_text()) == (["pod"], BEFORE, BEFORE)
 
 
@@ -168,7 +168,7 @@ def test_the_abort_of_an_update_keeps_a_file_that_declares_the_earlier_revision(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack, _ = use_update(context, monkeypatch, good=True)
-    abort_update(context, UPDATE, False, 0)
+    abort_update(context, UPDATE, False, 0, lambda: None)
     assert stack.updated == BEFORE
 
 
@@ -178,7 +178,7 @@ def test_the_abort_of_an_update_without_an_earlier_file_leaves_the_earlier_revis
     stack, _ = use_update(context, monkeypatch, good=False)
     before = Path("Pulumi.dev.yaml").read_text()
     with pytest.raises(CommandFailedError, match=r"not a git repository(.|\n)*earlier revision of release r5 serve"):
-        abort_update(context, UPDATE, False, 0)
+        abort_update(context, UPDATE, False, 0, lambda: None)
     assert (stack.updated, Path("Pulumi.dev.yaml").read_text()) == ("", before)
 
 

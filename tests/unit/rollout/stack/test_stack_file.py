@@ -56,6 +56,16 @@ def test_no_edit_changes_no_byte_of_the_committed_files(stack: str) -> None:
     assert file.with_releases({}).content == file.content
 
 
+def test_a_changed_text_keeps_its_quotes(tmp_path: Path) -> None:
+    before = stack_file(tmp_path)
+    changed = before.with_releases({"r5": {"image": "x:v1"}, "r6": {"image": "it's"}})
+    double, single = changed_lines(before, changed)
+    assert 'image: "x:v1",' in double
+    assert "image: 'it''s'" in single
+    back = changed.with_releases({name: {"image": before.releases[name]["image"]} for name in ("r5", "r6")})
+    assert back.content == before.content
+
+
 def test_an_edit_changes_its_lines_only(tmp_path: Path) -> None:
     file = stack_file(tmp_path)
     edited = file.with_releases({"r5": {"weight": 50}})

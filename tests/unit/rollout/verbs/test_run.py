@@ -12,11 +12,13 @@ from model.run_record import RunRecord
 from rollout import __main__ as rollout
 from rollout.canary import flow
 from rollout.canary.observer import Observation, Observer
+from rollout.canary.outcome import failed
 from rollout.canary.run_state import RunHolder
 from rollout.canary.steps import reverted
 from rollout.command import Context, Exit
 from rollout.stack.operation import OperationError, Outcome, RejectedError
 from rollout.stack.stack_file import StackFile
+from rollout.verbs import run as run_verb
 from unit.rollout.leases import FakeLeases
 
 BEFORE = """config:
@@ -56,6 +58,9 @@ class FakeLive(FakeLeases):
 
     def pods(self, _selector: str) -> list[dict[str, Any]]:
         return []
+
+    def deployment(self, _name: str) -> None:
+        return None
 
 
 def open_run() -> RunRecord | None:
@@ -181,8 +186,51 @@ def test_a_rejected_step_is_not_begun_and_the_run_stays_open(command: Callable[.
     assert state.index == 0
 
 
-def test_a_run_of_the_only_release_with_a_weight_leaves_nothing_open(command: Callable[..., int]) -> None:
-    assert command("run", "--release", "r5", "--image", "ossrs/srs:v4.0.6", "--no-viewers", "--auto") == Exit.REJECTED
+IN_PLACE = ["run", "--release", "r5", "--image", "ossrs/srs:v4.0.6", "--pause", "0s", "--no-viewers", "--auto"]
+
+
+def test_the_only_release_is_updated_in_place_and_held_in_each_step(
+    command: Callable[..., int], stack: FakeStack
+) -> None:
+    holds: list[int] = []
+    stack.fail = lambda _number: holds.append(run.hold if (run := open_run()) else -1)
+    assert command(*IN_PLACE, "--steps", "25,100") == Exit.DONE
+    assert stack.updates == [
+        "step 1 of 2: 25 % of new viewers to r5 in place (held at 1 or more new edges of 4)",
+        "step 2 of 2: 100 % of new viewers to r5 in place (held at 3 or more new edges of 4)",
+        "all edges of r5 in place: its last analysis has passed",
+    ]
+    assert holds == [1, 3, 0]
+    assert Path("Pulumi.dev.yaml").read_text() == BEFORE.replace("v4.0.5", "v4.0.6")
+    assert open_run() is None
+
+
+def test_a_bad_update_in_place_is_aborted_by_its_revision(
+    command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def aborted(
+        context: Context, update: str, _commit: bool, _started: float, find_run: Callable[[], RunHolder]
+    ) -> dict[str, Any]:
+        assert update == "update of r5"
+        reverted(context.read_file(), find_run().record)[0].write()
+        find_run().close()
+        return {"release": "r5", "seconds": 0.3}
+
+    bad = Observation([failed("ViewersFailed", "black")])
+    monkeypatch.setattr(Observer, "observe_step", lambda _observer, _attempt: bad)
+    monkeypatch.setattr(flow, "update_in_place", lambda _live, release: f"update of {release}")
+    monkeypatch.setattr(flow, "abort_update", aborted)
+    assert command(*IN_PLACE) == Exit.NOT_ACCEPTED
+    assert (open_run(), Path("Pulumi.dev.yaml").read_text()) == (None, BEFORE)
+
+
+def test_a_run_of_the_only_release_needs_a_change_and_no_other_edges(
+    command: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("run", "--release", "r5", "--no-viewers", "--auto") == Exit.REJECTED
+    monkeypatch.setattr(run_verb, "serving", lambda _live: {"r5": 3, "old": 1})
+    assert command(*IN_PLACE) == Exit.REJECTED
+    assert "edges of old serve as well" in capsys.readouterr().err
     assert (open_run(), Path("Pulumi.dev.yaml").read_text()) == (None, BEFORE)
 
 
