@@ -103,8 +103,8 @@ def test_a_run_updates_the_only_release_in_place_and_is_aborted_while_it_is_held
     run = operator.start(*IN_PLACE, "--steps", "50,100", "--pause", "5m")
     eventually(lambda: held(operator, 2), 90)
     status = operator.run("status")
-    assert "a rollout run of r5 is open: step 1 of 2 (50 %)" in status
-    assert "r5 must not change while a rollout run of release r5" in status, "an update by hand would resume it"
+    assert "a rollout run of release r5 (step 1 of 2" in status
+    assert "r5 must not change while" in " ".join(status.split()), "an update by hand would resume it"
     aborted, seconds = operator.timed_abort()
     output, errors = run.communicate(timeout=60)
     assert run.returncode == 4, output + errors
