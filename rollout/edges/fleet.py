@@ -115,7 +115,7 @@ class Fleet:
 
 def earlier_revision(release: str) -> str:
     """The name of what a release that is updated in place has been before, in tables and messages."""
-    return f"{release} (earlier revision)"
+    return f"{release} (earlier)"
 
 
 def _has_ended(pod: Object) -> bool:

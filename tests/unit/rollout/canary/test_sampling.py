@@ -95,11 +95,11 @@ def test_the_revisions_of_an_update_in_place_are_told_apart() -> None:
         ),
     )
     fleet = Fleet.read(live, FILE, "r5")
-    assert fleet.replicas == {"r5": 1, "r5 (earlier revision)": 4}
-    assert fleet.ready == {"r5": 1, "r5 (earlier revision)": 3}
-    assert fleet.versions == {"r5": "4.0.6", "r5 (earlier revision)": "4.0.5"}
+    assert fleet.replicas == {"r5": 1, "r5 (earlier)": 4}
+    assert fleet.ready == {"r5": 1, "r5 (earlier)": 3}
+    assert fleet.versions == {"r5": "4.0.6", "r5 (earlier)": "4.0.5"}
     assert fleet.addresses["10.0.0.0"] == "r5"
-    assert fleet.addresses["10.0.0.9"] == "r5 (earlier revision)", "terminating pods serve, too"
+    assert fleet.addresses["10.0.0.9"] == "r5 (earlier)", "terminating pods serve, too"
     assert Fleet.read(live, FILE).ready == {"r5": 4}
 
 
