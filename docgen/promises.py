@@ -49,6 +49,9 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "A canary that is worse for its viewers is reverted": (
         "e2e/test_canary_run.py::test_a_run_reverts_a_canary_that_is_bad_for_its_viewers",
+        "e2e/test_canary_run.py::test_a_bad_canary_has_no_real_viewer_or_loses_them_with_the_verdict",
+        "integration/test_abort_update.py::"
+        "test_a_run_in_place_keeps_an_edge_of_the_earlier_revision_until_its_last_step_has_passed",
         "integration/test_rollout.py::test_a_canary_that_crashes_under_its_first_viewers_is_reverted",
         "unit/rollout/canary/test_analysis.py",
     ),
