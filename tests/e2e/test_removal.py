@@ -62,6 +62,7 @@ def test_a_destroy_drops_no_player_and_lists_the_draining_pods(stack: LiveStack,
         time.sleep(10)
         assert stack.pod_names(terminating=True) == before
         assert viewers.record.dropped_players == []
+    assert viewers.record.longest_silence < 5, "the origins drain as long as the encoder is connected"
     stack.wait_until_deleted()
 
 
