@@ -363,7 +363,7 @@ def quality_findings(release: str, audience: Audience, reference: Audience, erro
             continue
         here, there = audience.events(hit), reference.events(reference_hit)
         p_value = more_often(here.count, here.total, there.count, there.total)
-        if p_value <= error * TESTS[what]:
+        if p_value <= error * TESTS[what] or _most(hit, reference_hit):
             reasons = f" ({_reasons(audience)})" if what == "failed" else ""
             findings.append(
                 failed(
@@ -373,6 +373,20 @@ def quality_findings(release: str, audience: Audience, reference: Audience, erro
                 )
             )
     return findings
+
+
+def _most(hit: Booleans, reference_hit: Booleans) -> bool:
+    """Whether such a thing happens to most viewers of a release, and to few of the reference.
+
+    Within seconds there are few events (`Events`), and one more in the reference hides a release that is black. What
+    hits the stream, or the line of the viewers, hits the reference, too.
+    """
+    few = MAX_REFERENCE_FAILURES * reference_hit.size
+    return bool(
+        min(hit.size, reference_hit.size) >= MINIMUM_VIEWERS
+        and 2 * np.count_nonzero(hit) > hit.size
+        and np.count_nonzero(reference_hit) <= few
+    )
 
 
 def _pods(times: Times) -> int:

@@ -17,6 +17,7 @@ from cluster.terminating import is_terminating
 from model.config.values import plural
 from model.names import EDGE_APP, HTTP_PORT, HTTPS_PORT, RTMP_PORT, edge_run
 from rollout.canary.analysis import (
+    MAX_REFERENCE_FAILURES,
     MINIMUM_VIEWERS,
     Audience,
     Budget,
@@ -24,7 +25,7 @@ from rollout.canary.analysis import (
     reference_findings,
 )
 from rollout.canary.observer import Observation, restart_findings, summary
-from rollout.canary.outcome import Finding, error, failed, inconclusive
+from rollout.canary.outcome import Finding, error, inconclusive
 from rollout.canary.tunnel import Tunnel
 from rollout.canary.viewers import Arrivals, View
 
@@ -114,15 +115,15 @@ class PreviewObserver:
             *quality_findings(self.release, canary, reference, probability),
             *reference_findings(self.release, reference),
         ]
-        if canary.failed == canary.viewers and not reference.failed:
-            # Nothing else has to be counted: no viewer of the canary has seen the stream, and all other viewers have.
-            first = next(iter(canary.failures))
-            findings.append(
-                failed(
-                    "ViewersFailed",
-                    f"{self.release}: none of {plural(canary.viewers, 'viewer')} sees the stream ({first})",
+        for count, what in ((canary.failed, "failed"), (canary.stalled, "stalled")):
+            if count > MAX_REFERENCE_FAILURES * canary.viewers and not findings:
+                findings.append(
+                    inconclusive(
+                        "CanaryNotCertain",
+                        f"{self.release}: {count} of {plural(canary.viewers, 'viewer')} {what}, too many to pass, and "
+                        "too few to be certain",
+                    )
                 )
-            )
         return findings
 
 

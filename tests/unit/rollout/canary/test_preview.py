@@ -16,6 +16,7 @@ from cluster.port_forward import PortForward
 from model.run_record import RunRecord
 from rollout.canary import preview
 from rollout.canary.analysis import MINIMUM_VIEWERS
+from rollout.canary.observer import Observation
 from rollout.canary.outcome import Outcome
 from rollout.canary.preview import PreviewObserver
 from rollout.canary.steps import last_file, new_record, preview_file, reverted, step_file, written
@@ -77,11 +78,15 @@ def observer(
     play: Callable[[int], View],
     canary: Sequence[dict[str, Any]] = (pod("r6", 1),),
     stable: Sequence[dict[str, Any]] = STABLE,
+    interval: float = 0.5,
 ) -> PreviewObserver:
-    """`play` is what the viewer of this number sees: even ones are of the canary, odd ones of the other releases."""
+    """`play` is what the viewer of this number sees: even ones are of the canary, odd ones of the other releases.
+
+    interval: seconds between two viewers.
+    """
 
     def views(_observer: PreviewObserver, _block: object, _through: object) -> list[View]:
-        return [replace(play(number), started_at=1e9 + number / 2) for number in range(2 * MINIMUM_VIEWERS)]
+        return [replace(play(number), started_at=1e9 + number * interval) for number in range(2 * MINIMUM_VIEWERS)]
 
     monkeypatch.setattr(PreviewObserver, "_views", views)
     live = SimpleNamespace(
@@ -119,6 +124,33 @@ def test_a_bad_canary_is_found_before_its_first_viewer(
     observation = observer(monkeypatch, lambda number: good(number) if number % 2 else bad(good(number))).observe()
     assert observation.outcome is Outcome.FAILED
     assert reason in {finding.reason for finding in observation.findings}
+
+
+def of_few_seconds(monkeypatch: pytest.MonkeyPatch, failing: int, reference_failing: int) -> Observation:
+    """All viewers came within 20 s, so that few events can be told apart; the first ones of each side fail."""
+
+    def play(number: int) -> View:
+        view = good(number)
+        fails = number // 2 < (reference_failing if number % 2 else failing)
+        return View("", 0, server=view.server, failure="no media") if fails else view
+
+    return observer(monkeypatch, play, interval=0.25).observe()
+
+
+def test_a_black_canary_is_found_although_a_viewer_of_another_release_fails_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    observation = of_few_seconds(monkeypatch, MINIMUM_VIEWERS - 1, 1)
+    assert observation.outcome is Outcome.FAILED
+    assert observation.problems[0].startswith("r6: 39 of 40 viewers failed (39 no media), elsewhere 1 of 40")
+
+
+def test_too_many_failures_to_pass_are_observed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    observation = of_few_seconds(monkeypatch, 6, 0)
+    assert {finding.reason: finding.outcome for finding in observation.findings} == {
+        "CanaryNotCertain": Outcome.INCONCLUSIVE
+    }
+    assert of_few_seconds(monkeypatch, 3, 0).outcome is Outcome.PASSED
 
 
 def test_a_crash_of_the_edge_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
