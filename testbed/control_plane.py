@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from testbed.pki import ADMIN, CLIENTS, CONTROLLER_MANAGER, KWOK, SCHEDULER, Client, Pki, write_private
+from testbed.pki import ADMIN, CLIENTS, CONTROLLER_MANAGER, FRONT_PROXY, KWOK, SCHEDULER, Client, Pki, write_private
 
 HEALTH_CHECKS = {
     "etcd": "/readyz",
@@ -148,7 +148,25 @@ def kube_apiserver(plane: ControlPlane) -> list[str]:
         "--kubelet-preferred-address-types=InternalIP",
         f"--kubelet-client-certificate={pki.crt(ADMIN.name)}",
         f"--kubelet-client-key={pki.key(ADMIN.name)}",
+        *_aggregation(pki),
         "--profiling=false",
+    ]
+
+
+def _aggregation(pki: Pki) -> list[str]:
+    """How the API server names a user to an aggregated API server, such as metrics-server, and proves who it is.
+
+    As in the Kubernetes docs, "Configure the Aggregation Layer". It connects through the egress proxy to the address of
+    the Service, where kube-proxy is.
+    """
+    return [
+        f"--requestheader-client-ca-file={pki.crt('front-proxy-ca')}",
+        f"--requestheader-allowed-names={FRONT_PROXY.user}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={pki.crt(FRONT_PROXY.name)}",
+        f"--proxy-client-key-file={pki.key(FRONT_PROXY.name)}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The cluster's certificates: two authorities, serving certificates, client certificates, the service-account key.
+"""The cluster's certificates: three authorities, serving certificates, client certificates, the service-account key.
 
 Every client authenticates with a certificate and verifies the server; there are no tokens in files.
 """
@@ -43,6 +43,8 @@ KUBE_PROXY = Client("kube-proxy", "system:kube-proxy")
 COREDNS = Client("coredns", "coredns")
 KUBELETS = tuple(Client(f"node-{number}", f"system:node:node-{number}", "system:nodes") for number in (1, 2))
 """The kubelets of nodes that run containers (`testbed.containers.machine`)."""
+FRONT_PROXY = Client("front-proxy-client", "front-proxy-client")
+"""The API server as a client of aggregated API servers. It has an authority of its own, and no kubeconfig."""
 CLIENTS = (ADMIN, CONTROLLER_MANAGER, SCHEDULER, KWOK, KUBE_PROXY, COREDNS, *KUBELETS)
 
 
@@ -98,7 +100,10 @@ class Pki:
 
 
 def ensure_pki(folder: Path) -> Pki:
-    """Create all certificates in `folder`; a folder that exists is complete and is used as it is."""
+    """Create all certificates in `folder`; a folder that exists is complete and is used as it is.
+
+    Only the certificates of aggregation may be missing, in the folder of a cluster that is older than they are.
+    """
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -108,7 +113,10 @@ def ensure_pki(folder: Path) -> Pki:
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
-    return Pki(folder)
+    pki = Pki(folder)
+    if not Path(pki.key(FRONT_PROXY.name)).exists():
+        _create_front_proxy(folder)
+    return pki
 
 
 def _create_all(folder: Path) -> None:
@@ -129,10 +137,17 @@ def _create_all(folder: Path) -> None:
     etcd.issue("etcd-client", "kube-apiserver", client=True)
     for client in CLIENTS:
         cluster.issue(client.name, client.user, organization=client.group, client=True)
+    _create_front_proxy(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     _write_key(folder / "service-account.key", key)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (folder / "service-account.pub").write_bytes(public)
+
+
+def _create_front_proxy(folder: Path) -> None:
+    # Whoever has a certificate of this authority may name any user to an aggregated API server, so it issues no other
+    # ones (Kubernetes docs, "Configure the Aggregation Layer", "CA Reusage and Conflicts").
+    _Authority(folder, "front-proxy-ca").issue(FRONT_PROXY.name, FRONT_PROXY.user, client=True)
 
 
 class _Authority:

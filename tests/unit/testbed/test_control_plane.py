@@ -50,6 +50,13 @@ def test_the_api_server_reaches_kubelets_and_pods_through_the_socket_only(plane:
     assert selection["connection"]["transport"] == {"uds": {"udsName": str(plane.egress_socket)}}
 
 
+def test_the_api_server_forwards_users_to_aggregated_api_servers(plane: ControlPlane) -> None:
+    server = flags("kube-apiserver", plane)
+    assert server["requestheader-client-ca-file"] == plane.pki.crt("front-proxy-ca")
+    assert server["proxy-client-cert-file"] == plane.pki.crt("front-proxy-client")
+    assert server["requestheader-allowed-names"] == "front-proxy-client"
+
+
 def test_every_file_that_a_flag_names_exists_and_kubeconfigs_are_private(plane: ControlPlane) -> None:
     write_configs(plane)
     for name in HEALTH_CHECKS:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from testbed.pki import ADMIN, CLIENTS, KUBELETS, Pki, ensure_pki
+from testbed.pki import ADMIN, CLIENTS, FRONT_PROXY, KUBELETS, Pki, ensure_pki
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,23 @@ def test_certificates_of_the_cluster_are_not_valid_for_etcd(pki: Pki, name: str)
 def test_certificates_of_etcd_are_not_valid_for_the_cluster(pki: Pki, name: str) -> None:
     assert verifies(pki, name, "etcd-ca")
     assert not verifies(pki, name, "ca")
+
+
+@pytest.mark.parametrize("name", ["server", "etcd", "etcd-client", *[client.name for client in CLIENTS]])
+def test_no_client_but_the_api_server_can_name_users_to_aggregated_api_servers(pki: Pki, name: str) -> None:
+    assert verifies(pki, FRONT_PROXY.name, "front-proxy-ca")
+    assert not verifies(pki, FRONT_PROXY.name, "ca")
+    assert not verifies(pki, name, "front-proxy-ca")
+
+
+def test_an_older_cluster_gets_the_certificates_of_aggregation_and_keeps_the_others(tmp_path: Path) -> None:
+    pki = ensure_pki(tmp_path / "certs")
+    kept = {file.name: file.read_bytes() for file in pki.folder.iterdir() if not file.name.startswith("front-proxy")}
+    for file in pki.folder.glob("front-proxy*"):
+        file.unlink()
+    ensure_pki(pki.folder)
+    assert verifies(pki, FRONT_PROXY.name, "front-proxy-ca")
+    assert kept.items() <= {file.name: file.read_bytes() for file in pki.folder.iterdir()}.items()
 
 
 def handshake(pki: Pki, client: str, client_authority: str) -> str:
@@ -108,7 +125,7 @@ def test_certificates_are_valid_for_ten_years(pki: Pki) -> None:
 
 def test_private_keys_are_readable_by_their_owner_only(pki: Pki) -> None:
     keys = list(pki.folder.glob("*.key"))
-    assert len(keys) == 6 + len(CLIENTS)
+    assert len(keys) == 8 + len(CLIENTS)
     assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
 
 
