@@ -30,6 +30,10 @@ RESOLUTION = timedelta(minutes=1)
 """Between two points of the average of the fleet's load."""
 
 
+SILENCE = timedelta(minutes=5)
+"""How long the connections of an edge count after its last answer."""
+
+
 def share(weights: Mapping[str, int], release: str) -> Fraction:
     """The share of a release in new viewers, as the weights have it."""
     return Fraction(weights[release], sum(weights.values()))
@@ -152,10 +156,15 @@ def fleet_load(settings: StackSettings, scaling: AutoscalingSettings) -> str:
     """The PromQL expression of the load that the fleet is sized for: of now, or the window's average if that is more.
 
     So the load falls slowly, and at the same time for all releases. A limit of each autoscaler would not be the same
-    for a release of 36 edges and one of 4. Edges that drain do not count: SRS has closed its exporter.
+    for a release of 36 edges and one of 4.
+
+    A full edge closes every new connection, that of Prometheus too. Without its last answer, the load would be less the
+    more edges are full. Its next answer comes when a viewer has left: while it is full, it is out of rotation. An edge
+    that drains has closed its exporter: its connections count until then, and those of a deleted one (no `up`) do not.
     """
-    edges = f'srs_clients{{namespace="{settings.kubernetes.namespace}", role="edge"}}'
-    now = scaling.query or f"sum({edges})"
+    edges = f'{{namespace="{settings.kubernetes.namespace}", role="edge"}}'
+    clients = f"last_over_time(srs_clients{edges}[{seconds(SILENCE)}s]) and on (namespace, pod) up{edges}"
+    now = scaling.query or f"sum({clients})"
     window = f"avg_over_time(({now})[{seconds(scaling.scale_in.window)}s:{_resolution(scaling)}s])"
     if not scaling.scale_in.window:
         return now
