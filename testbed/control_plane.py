@@ -156,10 +156,11 @@ def kube_apiserver(plane: ControlPlane) -> list[str]:
 def _aggregation(pki: Pki) -> list[str]:
     """How the API server names a user to an aggregated API server, such as metrics-server, and proves who it is.
 
-    As in the Kubernetes docs, "Configure the Aggregation Layer". It connects through the egress proxy to the address of
-    the Service, where kube-proxy is.
+    As in the Kubernetes docs, "Configure the Aggregation Layer". It connects to endpoints, through the egress proxy:
+    where the proxy is, no route leads to the addresses of Services.
     """
     return [
+        "--enable-aggregator-routing=true",
         f"--requestheader-client-ca-file={pki.crt('front-proxy-ca')}",
         f"--requestheader-allowed-names={FRONT_PROXY.user}",
         "--requestheader-username-headers=X-Remote-User",
