@@ -29,7 +29,7 @@ PLAYERS ?= 200
 CONNECTS ?= 100
 
 .PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-e2e \
-    report bench docs previews lock clean-tools
+    test-autoscaling report report-fleet bench docs previews lock clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -136,6 +136,18 @@ test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS
 	@for name in controller speaker; do \
 	    $(BIN)/python -m testbed go tool -C ../pins/metallb -n go.universe.tf/metallb/$$name >/dev/null || exit; done
 	$(BIN)/python -m pytest tests/e2e -n $(E2E_WORKERS) --maxschedchunk 1 $(DURATIONS)
+
+# KEDA is the largest build of all, and no other test needs it.
+test-autoscaling: .venv/installed  ## test autoscaling with real KEDA, metrics-server and Prometheus (on request; Linux, root)
+	$(BIN)/python -m testbed tools
+	@for tool in keda:github.com/kedacore/keda/v2/cmd/operator keda:github.com/kedacore/keda/v2/cmd/adapter \
+	    metrics-server:metrics-server; do \
+	    $(BIN)/python -m testbed go tool -C ../pins/$${tool%%:*} -n $${tool#*:} >/dev/null || exit; done
+	SRS_AUTOSCALING=1 SRS_REPORT=$(CURDIR)/.testbed-report/autoscaling \
+	    $(BIN)/python -m pytest tests/e2e/test_autoscaling.py $(DURATIONS)
+
+report-fleet: test-autoscaling  ## run these tests, print their figures, and draw docs/autoscaling.png
+	$(BIN)/python -m report.autoscaling .testbed-report/autoscaling/connections.json docs/autoscaling.png
 
 report: .venv/installed  ## run the end-to-end tests with PLAYERS and CONNECTS, and write the report to docs/
 	$(BIN)/python -m testbed tools

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from model.names import HTTPS_PORT
+from model.names import API_PORT, EXPORTER_PORT, HTTP_PORT, HTTPS_PORT, RTMP_PORT
 from stack import NAME, ROOT, DevStack, Result, eventually
 from testbed.cluster import NODE_PORTS, EmbeddedCluster
 
@@ -92,6 +92,17 @@ class LiveStack(DevStack):
         net = Path(f"/proc/{self.process(pod).pid}/net")
         sockets = (net / "tcp").read_text() + (net / "tcp6").read_text()
         return len(re.findall(r":078F \w+:\w+ 01 ", sockets))  # port 1935, established
+
+    @staticmethod
+    def connections(pid: int) -> int | None:
+        """How many connections of clients the SRS with this process has, on all ports; None if it has ended."""
+        try:
+            net = Path(f"/proc/{pid}/net")
+            sockets = (net / "tcp").read_text() + (net / "tcp6").read_text()
+        except OSError:
+            return None
+        ports = "|".join(f"{port:04X}" for port in (RTMP_PORT, HTTP_PORT, HTTPS_PORT, API_PORT, EXPORTER_PORT))
+        return len(re.findall(rf":(?:{ports}) \w+:\w+ 01 ", sockets))  # established
 
     def components(self, name: str) -> list[psutil.Process]:
         """The processes of a component on all nodes, such as `kubelet`."""

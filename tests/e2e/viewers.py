@@ -94,7 +94,7 @@ class Viewers:
     it, players play the stream of another encoder. settle: whether the block begins when all players have media.
     more_streams: how many other streams have an encoder, and no player. rtmp, http: host and port. network: the
     prefix of a command that runs in another network than that of the nodes. ca: the authority of the edges'
-    certificates: players use HTTPS-FLV, and new connections HTTPS.
+    certificates: players use HTTPS-FLV, and new connections HTTPS. start_rate: players that connect per second.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class Viewers:
         http: str = f"127.0.0.1:{HTTP_PORT}",
         network: Sequence[str] = (),
         ca: Path | None = None,
+        start_rate: float = 40,
     ) -> None:
         self.size = size
         self._settle = settle
@@ -125,7 +126,7 @@ class Viewers:
             "players": size.players - over_flv,
             "flv-players": over_flv,
             "sample-rate": size.connects,
-            "start-rate": 40,
+            "start-rate": start_rate,
             "reopen": "true" if reopen else "false",
         }
         load = [str(cluster.tools.binaries["rtmp-load"]), *(f"-{name}={value}" for name, value in options.items())]
