@@ -29,7 +29,7 @@ from testbed.containers.images import SrsImages
 
 REQUEST = "SRS_AUTOSCALING"
 pytestmark = pytest.mark.skipif(
-    REQUEST not in os.environ, reason="takes a quarter of an hour and builds KEDA: `make test-autoscaling`"
+    REQUEST not in os.environ, reason="takes ten minutes and builds KEDA: `make test-autoscaling`"
 )
 
 WEIGHTS = {"r5": 75, "r6": 25}
