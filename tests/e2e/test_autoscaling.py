@@ -119,6 +119,7 @@ def test_a_fleet_with_a_canary_follows_its_connections(
                 crowd.wait(lambda: bool(crowd.record.of("ready")), many / COMING + 60, "all players have media")
                 eventually(lambda: stack.replicas() == {"r5": 8, "r6": 3}, 120)
                 viewers.count(3 * SYNC)
+                assert stack.replicas() == {"r5": 8, "r6": 3}, "the fleet keeps this size"
                 load = sum(float(item["value"][1]) for item in query(edges))
                 viewers.step(f"{size.players} players")
             eventually(lambda: course[-1].size == MINIMUM, 600)
