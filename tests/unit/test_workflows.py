@@ -1,6 +1,7 @@
 """The GitHub workflows: what they may do, and what their scripts do with what a pull request gives them."""
 
 import ast
+import base64
 import json
 import os
 import re
@@ -390,7 +391,7 @@ class Upstream:
         self.git("commit", "--quiet", "-m", "edit")
 
     def commit_canary(self) -> subprocess.CompletedProcess[str]:
-        return self.runner.run(named(CANARY, "Commit it"), STACK="prod", GH_TOKEN="", MESSAGE="Canary of r6")
+        return self.runner.run(named(CANARY, "Commit it"), STACK="prod", GH_TOKEN="t0", MESSAGE="Canary of r6")
 
 
 def test_a_canary_is_committed_beside_what_was_merged_meanwhile(runner: Runner) -> None:
@@ -409,6 +410,38 @@ def test_a_conflict_with_what_was_merged_meanwhile_fails_and_overwrites_nothing(
     assert done.returncode == 1
     assert "is not overwritten" in done.stdout
     assert upstream.file.read_text() == "replicas: 4\n\n\n\nweight: 50\n"
+
+
+def test_a_change_that_main_has_already_is_not_committed_again(runner: Runner) -> None:
+    upstream = Upstream(runner)
+    assert upstream.commit_canary().returncode == 0
+    again = upstream.commit_canary()
+    assert (again.returncode, again.stdout) == (0, "main has this change of Pulumi.prod.yaml\n")
+    assert upstream.git("log", "--format=%s").splitlines() == ["Canary of r6", "edit"]
+
+
+def test_a_push_that_main_rejects_fails_with_its_reason(runner: Runner) -> None:
+    upstream = Upstream(runner)
+    executable(upstream.path / ".git/hooks/pre-receive", "echo protected branch >&2; exit 1")
+    done = upstream.commit_canary()
+    assert done.returncode == 1
+    assert "protected branch" in done.stderr
+    assert done.stdout.startswith("::error::the push to main was rejected, although main has not moved")
+
+
+def test_a_commit_has_the_token_to_fetch_and_to_push(runner: Runner) -> None:
+    """The checkout keeps no token (persist-credentials), and a private repository is not fetched without one."""
+    upstream = Upstream(runner)
+    git = shutil.which("git")
+    key = "http.https://github.example/.extraheader"
+    executable(
+        runner.programs / "git",
+        f'''case $1 in fetch | push) echo "$1 $({git} config {key})" >>"$RUNNER_TEMP/calls" ;; esac; exec {git} "$@"''',
+    )
+    assert upstream.commit_canary().returncode == 0
+    header = f"AUTHORIZATION: basic {base64.b64encode(b'x-access-token:t0').decode()}"
+    assert calls(runner) == [f"fetch {header}", f"push {header}"]
+    assert "t0" not in (runner.checkout / ".git/config").read_text()
 
 
 def test_a_canary_that_changed_nothing_is_not_committed(runner: Runner) -> None:
