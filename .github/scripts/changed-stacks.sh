@@ -9,9 +9,10 @@ export LC_ALL=C
 base=$1
 # Without an earlier commit, all stacks.
 git cat-file -e "$base^{commit}" 2>/dev/null || base=$(git hash-object -t tree /dev/null)
-program=$(git diff --name-only "$base" HEAD -- \
+# A rename changes both names: a stack file may still name the earlier one.
+program=$(git diff --no-renames --name-only "$base" HEAD -- \
   Pulumi.yaml __main__.py model update cluster components requirements.txt)
-mapfile -d '' -t changed < <(git diff -z --name-only "$base" HEAD)
+mapfile -d '' -t changed < <(git diff --no-renames -z --name-only "$base" HEAD)
 
 # Whether a stack file names a changed file: by the last part of its path, since a path can be written in many ways.
 names_a_changed_file() {

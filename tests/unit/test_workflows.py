@@ -594,6 +594,13 @@ def test_stacks_that_a_pull_request_changes(
     assert (result.returncode, listed) == (0, stacks), result.stderr
 
 
+def test_a_stack_is_previewed_whose_conf_file_is_removed_or_renamed(repository: Repository) -> None:
+    repository.git("mv", "conf/edge.conf", "conf/other.conf")
+    assert repository.stacks()[1] == ["staging"]
+    repository.git("rm", "--quiet", "conf/other.conf")
+    assert repository.stacks()[1] == ["staging"]
+
+
 def test_a_stack_that_is_removed_is_not_previewed(repository: Repository) -> None:
     (repository.runner.checkout / "Pulumi.prod.yaml").unlink()
     assert repository.stacks()[1] is None
