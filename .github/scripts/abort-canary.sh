@@ -4,11 +4,12 @@
 set -eo pipefail
 # shellcheck source=.github/scripts/credentials.sh
 . "$(dirname "${BASH_SOURCE[0]}")/credentials.sh"
+[[ -f $RUNNER_TEMP/process ]] || exit 0 # no canary was begun
 use_credentials "update-$STACK"
+# A runner of one's own keeps its name, and the host may have an earlier run that is open.
+process="@$(hostname) (process $(<"$RUNNER_TEMP/process"))"
 release=$(bin/rollout status --stack "$STACK" --no-plan --json |
-  jq -r --arg host "@$(hostname) " '.run // empty | select(.startedBy | contains($host)) | .release')
+  jq -r --arg process "$process" '.run // empty | select(.startedBy | endswith($process)) | .release')
 if [[ $release ]]; then
-  bin/rollout abort --stack "$STACK" --yes
+  exec bin/rollout abort --stack "$STACK" --yes
 fi
-mkdir -p "$RUNNER_TEMP/result"
-cp "Pulumi.$STACK.yaml" "$RUNNER_TEMP/result/"

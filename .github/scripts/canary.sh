@@ -4,8 +4,9 @@
 set -eo pipefail
 # shellcheck source=.github/scripts/credentials.sh
 . "$(dirname "${BASH_SOURCE[0]}")/credentials.sh"
-use_credentials "update-$STACK"
 mkdir -p "$RUNNER_TEMP/result/before"
 cp "Pulumi.$STACK.yaml" "$RUNNER_TEMP/result/before/"
+use_credentials "update-$STACK"
+echo $$ >"$RUNNER_TEMP/process" # of `rollout run` as well, for abort-canary.sh
 mapfile -t arguments < <(jq -r '.[]' <<<"$ARGUMENTS")
 exec bin/rollout run --stack "$STACK" --auto "${arguments[@]}"

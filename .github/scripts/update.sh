@@ -4,4 +4,4 @@ set -eo pipefail
 # shellcheck source=.github/scripts/credentials.sh
 . "$(dirname "${BASH_SOURCE[0]}")/credentials.sh"
 use_credentials "update-$STACK"
-pulumi up --stack "$STACK" --yes --non-interactive --color never --suppress-progress
+exec pulumi up --stack "$STACK" --yes --non-interactive --color never --suppress-progress

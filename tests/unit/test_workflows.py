@@ -172,9 +172,24 @@ def test_an_update_waits_until_a_canary_is_committed() -> None:
 
 def test_an_abort_is_a_step_of_its_own_with_time_left() -> None:
     job = CANARY["jobs"]["canary"]
-    run, abort, hand_over = job["steps"][-3:]
-    assert abort["if"] == hand_over["if"] == "${{ always() && steps.run.outcome != 'skipped' }}"
+    run, abort, keep, hand_over = job["steps"][-4:]
+    assert keep["if"] == hand_over["if"] == "${{ always() && steps.run.outcome != 'skipped' }}"
+    assert abort["if"] == keep["if"].replace(" }}", " && steps.run.outcome != 'success' }}"), (
+        "the commit of a complete canary does not depend on another step that needs the cluster"
+    )
     assert run["timeout-minutes"] + abort["timeout-minutes"] < job["timeout-minutes"]
+
+
+@pytest.mark.parametrize(("workflow", "name"), [(CANARY, "Run"), (UPDATE, "Update")])
+def test_a_cancellation_interrupts_what_changes_the_stack(
+    canary_job: "Runner", workflow: dict[str, Any], name: str
+) -> None:
+    """GitHub interrupts the process of the step, and no child of it: that has to be `rollout` or `pulumi`."""
+    for program in (canary_job.programs / "pulumi", canary_job.checkout / "bin/rollout"):
+        executable(program, 'echo "$PPID" >"$RUNNER_TEMP/parent"')
+    shell_of_the_step = canary_job.run(named(workflow, name), **GIVEN, ARGUMENTS="[]")
+    assert shell_of_the_step.returncode == 0, shell_of_the_step.stderr
+    assert int((canary_job.temp / "parent").read_text()) == os.getpid(), "the shell of the step is its parent"
 
 
 def test_scripts_are_files() -> None:
@@ -262,15 +277,28 @@ def test_a_canary_and_an_update_have_their_credentials(canary_job: Runner) -> No
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
-@pytest.mark.parametrize("started", ["here", "elsewhere", None])
+@pytest.mark.parametrize("started", ["here", "earlier", "elsewhere", None])
 def test_a_canary_that_this_job_has_begun_is_aborted(canary_job: Runner, started: str | None) -> None:
-    host = {"here": socket.gethostname(), "elsewhere": "laptop"}.get(started or "")
-    run = {"release": "r6", "startedBy": f"runner@{host} (process 7)"} if started else None
+    assert canary_job.run(named(CANARY, "Run"), **GIVEN, ARGUMENTS="[]", CODE="130").returncode == 130
+    process = int((canary_job.temp / "process").read_text())
+    holders = {
+        "here": f"{socket.gethostname()} (process {process})",
+        "earlier": f"{socket.gethostname()} (process {process - 1})",
+        "elsewhere": f"laptop (process {process})",
+    }
+    run = {"release": "r6", "startedBy": f"runner@{holders[started]}"} if started else None
     (canary_job.temp / "run").write_text(json.dumps({"run": run}))
     assert canary_job.run(named(CANARY, "Abort a canary that is still open"), **GIVEN).returncode == 0
     aborts = [call for call in calls(canary_job) if call.startswith("abort")]
     assert aborts == (["abort --stack prod --yes"] if started == "here" else [])
-    assert (canary_job.temp / "result/Pulumi.prod.yaml").exists()
+    assert canary_job.run(named(CANARY, "Keep the stack file"), **GIVEN).returncode == 0
+    assert (canary_job.temp / "result/Pulumi.prod.yaml").read_text().endswith("changed: 1\n")
+
+
+def test_a_canary_that_has_not_begun_is_not_aborted(canary_job: Runner) -> None:
+    assert canary_job.run(named(CANARY, "Run"), STACK="prod", ARGUMENTS="[]").returncode == 1
+    assert canary_job.run(named(CANARY, "Abort a canary that is still open"), STACK="prod").returncode == 0
+    assert not (canary_job.temp / "calls").exists()
 
 
 WAVE = load(ROOT / ".github" / "workflows" / "wave.yml")
