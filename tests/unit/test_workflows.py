@@ -164,7 +164,7 @@ def test_secrets_reach_the_jobs() -> None:
 
 
 def test_an_update_waits_until_a_canary_is_committed() -> None:
-    group = {"cancel-in-progress": False}
+    group = {"cancel-in-progress": False, "queue": "max"}
     assert CANARY["concurrency"] == {"group": "update-${{ inputs.stack }}", **group}
     assert UPDATE["jobs"]["update"]["concurrency"] == {"group": "update-${{ matrix.stack }}", **group}
     assert not any("concurrency" in job for job in CANARY["jobs"].values()), "it would wait for its own workflow"
