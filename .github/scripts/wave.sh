@@ -19,17 +19,19 @@ for stack in ${STACKS//,/ }; do
   export TITLE="canary of $RELEASE in $stack, wave $wave"
   gh workflow run canary.yml --ref main -f "stack=$stack" -f "release=$RELEASE" -f "image=$IMAGE" -f "steps=$STEPS" \
     -f "pause=$PAUSE" -f "wave=$wave"
+  # The canary goes on in any case: a request that fails is made again.
   id=""
   until [[ $id ]]; do
     sleep "${POLL-15}"
     id=$(gh api "$runs/workflows/canary.yml/runs?event=workflow_dispatch&per_page=100" \
-      --jq '.workflow_runs[] | select(.display_title == env.TITLE) | .id')
+      --jq '.workflow_runs[] | select(.display_title == env.TITLE) | .id') || id=""
   done
   echo "$stack: $GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$id"
-  until [[ $(gh api "$runs/runs/$id" --jq .status) == completed ]]; do
+  conclusion=""
+  until [[ $conclusion ]]; do
     sleep "${POLL-15}"
+    conclusion=$(gh api "$runs/runs/$id" --jq '.conclusion // empty') || conclusion=""
   done
-  conclusion=$(gh api "$runs/runs/$id" --jq .conclusion)
   if [[ $conclusion != success ]]; then
     echo "::error::$stack: $conclusion; the wave ends here"
     exit 1
