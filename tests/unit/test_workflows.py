@@ -66,7 +66,7 @@ class Runner:
         (self.folder / "output").write_text("")
         script = self.folder / "script"
         script.write_text(step["run"])
-        command = [sys.executable] if step.get("shell") == "python" else BASH
+        command = [sys.executable] if step.get("shell") == "python3 {0}" else BASH
         return subprocess.run(
             [*command, str(script)],
             cwd=self.checkout,
