@@ -4,7 +4,8 @@ releases the address of a Service."""
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from kubernetes.client import Configuration
@@ -23,6 +24,14 @@ Object = dict[str, Any]
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
 """Seconds; a preview must not hang when the cluster is unreachable."""
+
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
+"""Statuses of an API server that is overloaded, restarts or has lost etcd for a moment, or of a proxy before it."""
+
+RETRY_PAUSES = (0.2, 0.5, 1.0)
+"""Seconds before each further attempt of a read after such a status. An update reads some thirty times before it
+changes anything: without them, one failed call in ten would fail every update. (urllib3 repeats a read itself whose
+connection was closed.)"""
 
 POLL_INTERVAL = 0.5
 """Seconds between two reads of an awaited object."""
@@ -353,13 +362,14 @@ class LiveCluster:
 
     def _list(self, path: str, labels: str = "", fields: str = "", metadata_only: bool = False) -> list[Object]:
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" if metadata_only else None
-        body = self._request("GET", path, {"labelSelector": labels, "fieldSelector": fields}, accept=accept)
+        query = {"labelSelector": labels, "fieldSelector": fields}
+        body = self._request("GET", path, query, accept=accept, pauses=RETRY_PAUSES)
         answer = None if body is None else cast("Object", json.loads(body))
         return cast("list[Object]", answer["items"] or []) if answer else []  # null in an empty list of metadata
 
     def _get(self, path: str, **query: str) -> Object | None:
         """Read a path as JSON, None if it does not exist."""
-        body = self._read(path, **query)
+        body = self._request("GET", path, query, pauses=RETRY_PAUSES)
         try:
             return None if body is None else cast("Object", json.loads(body))
         except ValueError:
@@ -391,8 +401,11 @@ class LiveCluster:
         content: Object | None = None,
         accept: str | None = None,
         patch: str = "merge-patch+json",
+        pauses: Sequence[float] = (),
     ) -> bytes | None:
         """Send a request; None if the object does not exist. content: a whole object, or of PATCH what `patch` names.
+        pauses: seconds before each further attempt after a failure that may be over by then; none for a log, whose
+        node may have failed instead of the API server, and for writes.
 
         Not by the client's typed API: its import takes most of a second in every run.
         """
@@ -407,14 +420,19 @@ class LiveCluster:
             body=content,
             auth_settings=["BearerToken"],
         )
-        try:
-            response = self._api.call_api(*request, _request_timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
-            body = cast("bytes", response.read())
-        except HTTPError as error:
-            reason = getattr(error, "reason", error)  # urllib3 wraps it into a message about retries
-            raise UnreachableError(
-                f"the API server {self._api.configuration.host} does not answer: {reason}"
-            ) from error
+        attempts = iter(pauses)
+        while True:
+            try:
+                response = self._api.call_api(*request, _request_timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+                body = cast("bytes", response.read())
+            except HTTPError as error:
+                reason = getattr(error, "reason", error)  # urllib3 wraps it into a message about retries
+                raise UnreachableError(
+                    f"the API server {self._api.configuration.host} does not answer: {reason}"
+                ) from error
+            if response.status not in TRANSIENT or (pause := next(attempts, None)) is None:
+                break
+            time.sleep(pause)
         if response.status == 404:
             return None
         if response.status in (401, 403):

@@ -1,0 +1,114 @@
+"""Requests to an API server that fails now and then."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import live
+from cluster.live import LiveCluster, UnreachableError
+from model.config.kubernetes import KubernetesSettings
+
+RESET = 0
+"""The connection is closed without an answer."""
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with these statuses, one a request, and then with 200."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.statuses: list[int] = []
+        self.requests = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Of the server."""
+
+    server: Any
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_PATCH(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer()
+
+    def _answer(self) -> None:
+        self.server.requests += 1
+        status = self.server.statuses.pop(0) if self.server.statuses else 200
+        if status == RESET:
+            return
+        body = json.dumps({"metadata": {"name": "found"}, "items": []}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        del format, args
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(live, "RETRY_PAUSES", (0.0, 0.0, 0.0))
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def cluster(server: Server, tmp_path: Path) -> LiveCluster:
+    content = {
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(content))
+    return LiveCluster(KubernetesSettings.model_validate({"kubeconfig": str(file), "context": "c", "clusterId": "c"}))
+
+
+@pytest.mark.parametrize("statuses", [[503], [429, 500, 504], [RESET]], ids=str)
+def test_a_read_is_repeated(cluster: LiveCluster, server: Server, statuses: list[int]) -> None:
+    server.statuses = [*statuses]
+    found = cluster.deployment("srs")
+    assert found is not None
+    assert found["metadata"]["name"] == "found"
+    server.statuses = [*statuses]
+    assert cluster.objects("Service") == {}
+    assert server.requests == 2 * (len(statuses) + 1)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "message", "requests"),
+    [
+        ([503] * 5, "the API server answered 503", 4),
+        ([418], "the API server answered 418", 1),
+    ],
+    ids=["unavailable", "no transient status"],
+)
+def test_a_read_fails_in_the_end(
+    cluster: LiveCluster, server: Server, statuses: list[int], message: str, requests: int
+) -> None:
+    server.statuses = statuses
+    with pytest.raises(UnreachableError, match=message):
+        cluster.deployment("srs")
+    assert server.requests == requests
+
+
+def test_a_write_and_a_log_are_not_repeated(cluster: LiveCluster, server: Server) -> None:
+    """A write may have happened; the log of a pod whose node is lost is asked for again and again."""
+    server.statuses = [503]
+    with pytest.raises(UnreachableError, match="503"):
+        cluster.scale("srs", 1)
+    server.statuses = [500]
+    assert cluster.log("srs", 1) is None
+    assert server.requests == 2
