@@ -167,8 +167,9 @@ def stateful_set_status(stateful_set: Object, pods: Sequence[Object]) -> Rollout
     updated = [pod for pod in serving if _is_newest(pod, stateful_set)]
     ready = [pod for pod in updated if pod["metadata"]["name"] in names and pod_reason(pod) is None]
     draining = [pod for pod in pods if pod["metadata"]["name"] in names and is_draining(pod)]
-    # The status does not say which pods are available; those that are ready are, if as many pods are.
-    settled = status.get("availableReplicas", 0) >= status.get("readyReplicas", 0)
+    # The status does not say which pods are available; those that are ready are, if as many pods are. It may be older
+    # than the pods: one that knows of no ready pod yet says nothing about how long they have been ready.
+    settled = len(ready) <= status.get("readyReplicas", 0) <= status.get("availableReplicas", 0)
     available = len(ready) if observed and settled else min(len(ready), status.get("availableReplicas", 0))
     expected = max(min(desired, 1), desired - len(draining))
     replaces = len(serving) - len([pod for pod in updated if pod["metadata"]["name"] in names])

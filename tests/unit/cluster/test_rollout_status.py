@@ -72,8 +72,11 @@ DELETED: dict[str, Any] = {"deletionTimestamp": "2026-01-01T12:00:00Z"}
         ([origin(number, **DELETED) for number in (3, 4, 5)], {}, False),
         ([origin(3), origin(4), origin(5)], {"observedGeneration": 1}, False),
         ([origin(3), origin(4), origin(5)], {"availableReplicas": 2}, False),
+        # The status is older than the pods.
+        ([origin(3), origin(4), origin(5)], {"readyReplicas": 0, "availableReplicas": 0}, False),
+        ([origin(3), origin(4), origin(5)], {"readyReplicas": 1, "availableReplicas": 1}, False),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_a_stateful_set_is_complete(pods: list[dict[str, Any]], change: Status, complete: bool) -> None:
     """Draining pods keep their names, so nothing waits for their successors if other pods are available."""
