@@ -28,6 +28,9 @@ NODE ?=
 PLAYERS ?= 200
 CONNECTS ?= 100
 
+# Each round of `make bench` takes about five minutes.
+ROUNDS ?= 3
+
 .PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-e2e \
     test-autoscaling report report-fleet bench docs previews lock clean-tools
 
@@ -154,8 +157,8 @@ report: .venv/installed  ## run the end-to-end tests with PLAYERS and CONNECTS, 
 	$(BIN)/python -m testbed tools
 	$(BIN)/python -m report --players $(PLAYERS) --connects $(CONNECTS)
 
-bench: .venv/installed  ## measure the first update, an update without changes, and a preview of the dev stack
-	@$(BIN)/python -m bench.stack
+bench: .venv/installed  ## measure updates and previews beside other tools, and write docs/performance.md (ROUNDS, 3)
+	@$(BIN)/python -m bench --rounds $(ROUNDS)
 
 docs: .venv/installed  ## generate the references of the config and of the command `rollout`
 	$(BIN)/python -m docgen.config_reference > docs/config.md

@@ -1,1 +1,1 @@
-"""Benchmarks of the program."""
+"""Benchmarks: this program beside other tools (`python -m bench`), and the phases of one of its commands."""

@@ -1,0 +1,1 @@
+"""The tools that are measured, one a file, each with the same interface (`tool.py`)."""
