@@ -1,5 +1,10 @@
 """The SRS cluster: read the config, read the live state, plan the update, run the plan."""
 
+import gc
+
+# The imports create most objects of a run, and none of them is garbage.
+gc.disable()
+
 import asyncio
 import json
 import os
@@ -26,6 +31,9 @@ from update.ownership import Binding
 from update.plan import UpdatePlan, plan
 from update.polling import NamespaceTerminatingError, wait_for_namespace
 from update.run import run
+
+gc.freeze()
+gc.enable()
 
 # The engine interrupts the program when something fails; without this an old language host prints Python's
 # KeyboardInterrupt trace above the reason.
