@@ -440,7 +440,10 @@ class LiveCluster:
         if response.status == 409:
             raise ConflictError(f"{method} {path}: {_message(body) or response.reason}")
         if response.status not in (200, 201, 202):
-            raise UnreachableError(f"the API server answered {response.status} {response.reason} to {method} {path}")
+            reason = f": {message}" if (message := _message(body)) else ""
+            raise UnreachableError(
+                f"the API server answered {response.status} {response.reason} to {method} {path}{reason}"
+            )
         return body
 
 

@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         status = self.server.statuses.pop(0) if self.server.statuses else 200
         if status == RESET:
             return
-        body = json.dumps({"metadata": {"name": "found"}, "items": []}).encode()
+        body = json.dumps({"metadata": {"name": "found"}, "items": [], "message": "the reason"}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -91,7 +91,7 @@ def test_a_read_is_repeated(cluster: LiveCluster, server: Server, statuses: list
     ("statuses", "message", "requests"),
     [
         ([503] * 5, "the API server answered 503", 4),
-        ([418], "the API server answered 418", 1),
+        ([422], "the API server answered 422 Unprocessable .* to GET .*: the reason", 1),
     ],
     ids=["unavailable", "no transient status"],
 )
