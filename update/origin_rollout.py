@@ -89,6 +89,23 @@ def _apply(live: LiveCluster, stateful_set: DesiredObject, ordinals: range) -> N
     live.apply({**content, "metadata": _metadata(content["metadata"], existing), "spec": spec})
 
 
+def added_strategy(existing: Manifest | None) -> Manifest | None:
+    """The update strategy of a StatefulSet that must be replaced before OnDelete can be applied; None if it need not.
+
+    The API server has added `rollingUpdate` to one that was created without a strategy, such as that of version 2.0. An
+    apply does not remove it, as no manager declares it, and is rejected with it (422): only RollingUpdate may have it.
+    """
+    strategy: Manifest = existing["spec"].get("updateStrategy") or {} if existing else {}
+    return strategy if strategy.get("rollingUpdate") is not None else None
+
+
+def allow_on_delete(live: LiveCluster, existing: Manifest) -> None:
+    """Prepare a StatefulSet for the strategy OnDelete, if it must be. Raises UnreachableError."""
+    if added_strategy(existing):
+        strategy = {"type": "OnDelete", "rollingUpdate": None}
+        live.correct("StatefulSet", existing["metadata"]["name"], {"spec": {"updateStrategy": strategy}})
+
+
 def _check_unchanged(live: LiveCluster, stateful_set: DesiredObject) -> None:
     """End an update that a later one has overtaken: the program outlives a `pulumi up` that was killed.
 

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from cluster.aborted import WITHOUT_MARK, is_aborted
-from cluster.live import Kind, LiveCluster, UnreachableError
+from cluster.live import Kind, LiveCluster, Object, UnreachableError
 from cluster.run_record import read_run
 from cluster.state import LiveState
 from components.declare import Declarer
@@ -30,7 +30,7 @@ from update.addresses import release_addresses, wait_for_addresses
 from update.live_fleet import AutoscalerError, follow_fleet, next_releases, retire
 from update.object_changes import correction, differences
 from update.open_run import is_superseded
-from update.origin_rollout import bring_up, replace_in_place
+from update.origin_rollout import added_strategy, allow_on_delete, bring_up, replace_in_place
 from update.plan import UpdatePlan
 from update.polling import (
     ClaimError,
@@ -51,6 +51,8 @@ async def run(plan: UpdatePlan, desired: Desired, live: LiveCluster, state: Live
     As the program ends there, later steps do not happen and nothing is deleted.
     """
     desired = desired.with_origins_from(plan.origins.start)
+    if pulumi.runtime.is_dry_run() and (strategy := added_strategy(state.origins)):
+        desired = desired.with_origin_strategy(strategy)  # what the API server would accept before an update
     settings = desired.settings
     if plan.early_scale_downs and not pulumi.runtime.is_dry_run():
         for deployment, replicas in plan.early_scale_downs.items():
@@ -103,7 +105,7 @@ async def run(plan: UpdatePlan, desired: Desired, live: LiveCluster, state: Live
     for key, value in outputs.items():
         pulumi.export(key, value)
     fleet = EdgeFleet("srs-edge", desired, declarer, opts)
-    declarations = _declarations(plan, live, desired, declarer, fleet, hls, opts)
+    declarations = _declarations(plan, live, state.origins, desired, declarer, fleet, hls, opts)
     for name in plan.taken_back if not pulumi.runtime.is_dry_run() else ():
         # Not before: an update in flight must see the mark until it has ended.
         await asyncio.to_thread(live.patch, "Deployment", name, WITHOUT_MARK)
@@ -135,20 +137,21 @@ def _delete(plan: UpdatePlan, live: LiveCluster) -> None:
 def _declarations(
     plan: UpdatePlan,
     live: LiveCluster,
+    live_origins: Object | None,
     desired: Desired,
     declarer: Declarer,
     fleet: EdgeFleet,
     hls: Hls | None,
     opts: pulumi.ResourceOptions,
 ) -> Declarations:
-    """How to declare each workload."""
+    """How to declare each workload. live_origins: the live StatefulSet of the origins, None if there is none."""
     declarations: dict[str, Callable[[], object]] = {}
     if hls:
         hls.deploy()  # what mounts the claim depends on it
     for release in desired.releases:
         declarations[desired.edges(release).name] = partial(fleet.release, release)
     for workload in desired.workloads_of(desired.origins):
-        declarations[workload.name] = partial(_origins, plan, live, desired, declarer, opts)
+        declarations[workload.name] = partial(_origins, plan, live, live_origins, desired, declarer, opts)
     for workload in desired.workloads_of(desired.demo):
         declarations[workload.name] = partial(DemoStream, DEMO, desired, declarer, opts)
     return declarations
@@ -214,7 +217,12 @@ async def _check_not_aborted(live: LiveCluster, marked: frozenset[str], run_toke
 
 
 async def _origins(
-    plan: UpdatePlan, live: LiveCluster, desired: Desired, declarer: Declarer, opts: pulumi.ResourceOptions
+    plan: UpdatePlan,
+    live: LiveCluster,
+    live_origins: Object | None,
+    desired: Desired,
+    declarer: Declarer,
+    opts: pulumi.ResourceOptions,
 ) -> None:
     """Declare the origins, when new ones are ready next to those that they replace; a preview does not wait."""
     origins = OriginCluster(ORIGIN, desired, declarer, opts)
@@ -238,6 +246,8 @@ async def _origins(
                 "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
             ) from None
 
+    if live_origins:
+        await carry_out(lambda: asyncio.to_thread(allow_on_delete, live, live_origins), (), "No origin was changed")
     if plan.origins.surges:
         edges = [workload for workload in desired.workloads if workload.release is not None]
         unchecked = await carry_out(

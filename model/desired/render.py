@@ -78,15 +78,19 @@ class Desired:
 
     def with_origins_from(self, start: int) -> "Desired":
         """The same state with other names of the origins. start: the ordinal of the first one."""
+        return self._with_origin_spec({"ordinals": {"start": start}})
 
-        def named(item: DesiredObject) -> DesiredObject:
+    def with_origin_strategy(self, strategy: Mapping[str, Any]) -> "Desired":
+        """The same state with another update strategy of the origins."""
+        return self._with_origin_spec({"updateStrategy": strategy})
+
+    def _with_origin_spec(self, fields: Mapping[str, Any]) -> "Desired":
+        def changed(item: DesiredObject) -> DesiredObject:
             if item.kind != "StatefulSet":
                 return item
-            return replace(
-                item, manifest=item.manifest | {"spec": item.manifest["spec"] | {"ordinals": {"start": start}}}
-            )
+            return replace(item, manifest=item.manifest | {"spec": {**item.manifest["spec"], **fields}})
 
-        return replace(self, origins=tuple(named(item) for item in self.origins))
+        return replace(self, origins=tuple(changed(item) for item in self.origins))
 
     @property
     def origin_set(self) -> DesiredObject:

@@ -155,7 +155,7 @@ def test_origins_of_an_earlier_version_of_the_program_are_replaced_once(stack: D
     stack.must_update()
     earlier = stack.get("statefulset", "srs-origin")
     template = earlier["spec"]["template"]
-    earlier["spec"]["updateStrategy"] = {"type": "RollingUpdate"}
+    del earlier["spec"]["updateStrategy"]  # the API server adds `rollingUpdate`, which it rejects beside OnDelete
     template["spec"]["terminationGracePeriodSeconds"] = 30
     del template["metadata"]["annotations"]["srs/revision"], template["spec"]["containers"][0]["lifecycle"]
     for field in ("resourceVersion", "uid", "creationTimestamp"):
@@ -168,7 +168,9 @@ def test_origins_of_an_earlier_version_of_the_program_are_replaced_once(stack: D
     stack.kubectl("create", "-f", str(manifest))
     stack.kubectl("rollout", "status", "statefulset", "srs-origin", "--timeout=120s")
     warning = "2 origins that this version of the program has not created cannot drain: each drops its publishers once"
-    assert warning in stack.preview().output
+    preview = stack.preview()
+    assert preview.ok, preview.output
+    assert warning in preview.output
 
     with stack.watched_endpoints("srs-origin-service") as ready:
         assert warning in stack.must_update().output
