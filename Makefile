@@ -31,8 +31,8 @@ CONNECTS ?= 100
 # Each round of `make bench` takes about five minutes.
 ROUNDS ?= 3
 
-.PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-e2e \
-    test-autoscaling report report-fleet bench docs previews lock clean-tools
+.PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-faults \
+    test-e2e test-autoscaling report report-fleet bench docs previews lock clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -134,6 +134,10 @@ test-edits: .venv/installed  ## test EDIT_SEQUENCES (200) sequences of edits, ma
 	$(BIN)/python -m testbed tools
 	EDIT_SEQUENCES=$(EDIT_SEQUENCES) $(BIN)/python -m pytest tests/integration/test_edit_sequences.py \
 	    -n $(INTEGRATION_WORKERS) -rP
+
+test-faults: .venv/installed  ## test all faults of the API server, the state and the machine (about ten minutes)
+	$(BIN)/python -m testbed tools
+	SRS_FAULTS=1 $(BIN)/python -m pytest tests/integration/test_faults.py $(DURATIONS)
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools

@@ -94,6 +94,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "integration/test_srs_conf.py::test_a_hooks_key_is_in_no_state_plan_or_message",
         "integration/prod/test_prod_committed.py::test_no_credential_is_printed_or_stored_in_plain_text",
     ),
+    "An interrupted update, or one with a fault, is completed by the next one": (
+        "integration/test_faults.py",
+        "integration/test_canary.py::test_capacity_never_dips_in_the_update_after_an_interrupted_one",
+    ),
     "`make up`, `make demo` and `make down` do what the README shows": ("integration/test_make_up.py",),
 }
 """The tests of each promise, by path in tests/."""

@@ -32,6 +32,7 @@ SHARED_SETUP = (
     "test_embedded_cluster.py",
     "test_cloud_controller.py",
     "test_declared_objects.py",
+    "test_faults.py",
     "test_prod_clb.py",
     "test_roles.py",
     "test_prod_committed.py",
