@@ -14,7 +14,7 @@ from model.desired.workloads import release_of
 from model.names import EDGE_APP, edge_run
 from model.srs.versions import format_version, parse_version
 from rollout.command import Context
-from rollout.edges.rotation import replica_sets, revision_hash, update_in_place
+from rollout.edges.rotation import revision_hash, update_with_sets
 from rollout.stack.stack_file import StackFile
 
 
@@ -73,8 +73,8 @@ class Fleet:
             versions[release] = srs_version(file.edges.releases.get(release, ReleaseOutline()), image)
             runs[labels.get("run", edge_run(release))] = release
         earlier: set[str] = set()
-        if in_place and (update := update_in_place(live, in_place)):
-            sets, name = replica_sets(live, in_place), earlier_revision(in_place)
+        if in_place and (found := update_with_sets(live, in_place)):
+            (update, sets), name = found, earlier_revision(in_place)
             new = update.sets(sets)
             replicas[in_place], replicas[name] = _replicas(new), _replicas(sets) - _replicas(new)
             for replica_set in sorted((item for item in sets if item not in new), key=lambda item: _replicas([item])):

@@ -65,6 +65,12 @@ def update_in_place(live: LiveCluster, release: str) -> Update | None:
     None if there is none, if no edge of its earlier revisions is ready, or if another release serves. Raises
     UnreachableError.
     """
+    found = update_with_sets(live, release)
+    return found[0] if found else None
+
+
+def update_with_sets(live: LiveCluster, release: str) -> tuple[Update, list[Object]] | None:
+    """The same with the ReplicaSets of the release, also of earlier revisions. Raises UnreachableError."""
     ready = [pod for pod in live.pods(f"app={EDGE_APP}") if pod_reason(pod) is None]
     if any(pod["metadata"]["labels"].get("run") != edge_run(release) for pod in ready):
         return None
@@ -72,10 +78,11 @@ def update_in_place(live: LiveCluster, release: str) -> Update | None:
     if deployment is None:
         return None
     update = Update(release, deployment["spec"]["template"])
-    new = update.sets(_sets(live, deployment))
+    sets = _sets(live, deployment)
+    new = update.sets(sets)
     began = is_update_aborted(deployment) or any(_active(new))
     hashes = set(map(revision_hash, new))
-    return update if began and any(revision_hash(pod) not in hashes for pod in ready) else None
+    return (update, sets) if began and any(revision_hash(pod) not in hashes for pod in ready) else None
 
 
 def take_out_update(live: LiveCluster, update: Update) -> list[str]:
@@ -130,12 +137,6 @@ def _hold(live: LiveCluster, deployment: Object, mark: str) -> None:
     annotations = {ABORTED_ANNOTATION: mark}
     if not (annotations.items() <= (metadata.get("annotations") or {}).items() and deployment["spec"].get("paused")):
         live.patch("Deployment", metadata["name"], {"metadata": {"annotations": annotations}, "spec": {"paused": True}})
-
-
-def replica_sets(live: LiveCluster, release: str) -> list[Object]:
-    """The ReplicaSets of a release, also of earlier revisions. Raises UnreachableError."""
-    deployment = live.deployment(edge_deployment(release))
-    return [] if deployment is None else _sets(live, deployment)
 
 
 def _sets(live: LiveCluster, deployment: Object) -> list[Object]:
