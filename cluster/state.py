@@ -14,6 +14,11 @@ from model.run_record import RunRecord
 Objects = dict[str, Object]
 """Objects by name."""
 
+CONNECTIONS = 8
+"""Requests at the same time. Each needs a connection of its own, whose TLS handshake costs more than the round trips
+that it saves: 30 reads take 0.06 s with 8 connections, and 0.10 s with 17 (a local API server, two cores).
+"""
+
 
 @dataclass(frozen=True)
 class LiveState:
@@ -95,7 +100,7 @@ def read_state(
     tls_secret: the Secret whose certificate is read. other_services: whether to read the Services of other namespaces.
     nodes: whether to read the nodes.
     """
-    with ThreadPoolExecutor(len(KINDS)) as pool:  # one round trip instead of ten
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
         lists: dict[Kind, Future[Objects | None]] = {kind: pool.submit(live.readable_objects, kind) for kind in KINDS}
         others = pool.submit(live.other_services) if other_services else None
         all_nodes = pool.submit(live.nodes) if nodes else None

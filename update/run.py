@@ -41,6 +41,12 @@ from update.steps import DELETED_MEANWHILE, Declarations, StepRunner
 
 T = TypeVar("T")
 
+REQUESTS_PER_SECOND, BURST = 200, 1000
+"""Limits of the provider, which reads every object twice in an update. With its defaults (50, after the first 120) an
+update without changes of 40 releases waits two seconds for them. The API server protects itself (API Priority and
+Fairness).
+"""
+
 
 async def run(plan: UpdatePlan, desired: Desired, live: LiveCluster, state: LiveState, run_token: str = "") -> None:
     """Carry out a plan; a preview declares everything and waits for nothing.
@@ -67,12 +73,14 @@ async def run(plan: UpdatePlan, desired: Desired, live: LiveCluster, state: Live
         cluster_identifier=settings.kubernetes.cluster_id,
         # A changed password of the image registry is an update; replaced, the Secret would be missing for a moment.
         enable_secret_mutable=True,
+        kube_client_settings={"qps": REQUESTS_PER_SECOND, "burst": BURST},
     )
     opts = pulumi.ResourceOptions(provider=provider)
     declarer = Declarer(settings.kubernetes.namespace)
     if desired.namespace:
         declarer.declare_namespace(desired.namespace, opts)
-        await _check_namespace(live, declarer.resource(desired.namespace))
+        if state.namespace is None:
+            await _check_namespace(live, declarer.resource(desired.namespace))
     if desired.registry_secret:
         declarer.declare(desired.registry_secret, opts)
     load_balancers = {
