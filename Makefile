@@ -32,7 +32,7 @@ CONNECTS ?= 100
 ROUNDS ?= 3
 
 .PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-faults \
-    test-e2e test-autoscaling report report-fleet bench docs previews lock clean-tools
+    test-e2e test-autoscaling report report-fleet bench bench-scale docs previews lock clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -135,9 +135,10 @@ test-edits: .venv/installed  ## test EDIT_SEQUENCES (200) sequences of edits, ma
 	EDIT_SEQUENCES=$(EDIT_SEQUENCES) $(BIN)/python -m pytest tests/integration/test_edit_sequences.py \
 	    -n $(INTEGRATION_WORKERS) -rP
 
-test-faults: .venv/installed  ## test all faults of the API server, the state and the machine (about ten minutes)
+test-faults: .venv/installed  ## test all faults of the API server, the state and the machine, and full edges (20 minutes)
 	$(BIN)/python -m testbed tools
-	SRS_FAULTS=1 $(BIN)/python -m pytest tests/integration/test_faults.py $(DURATIONS)
+	SRS_FAULTS=1 $(BIN)/python -m pytest tests/integration/test_faults.py \
+	    tests/e2e/test_outages.py::test_full_edges_keep_their_viewers $(DURATIONS)
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools
@@ -163,6 +164,9 @@ report: .venv/installed  ## run the end-to-end tests with PLAYERS and CONNECTS, 
 
 bench: .venv/installed  ## measure updates and previews beside other tools, and write docs/performance.md (ROUNDS, 3)
 	@$(BIN)/python -m bench --rounds $(ROUNDS)
+
+bench-scale: .venv/installed  ## measure how time, memory and API requests grow, and write docs/scale.md
+	@$(BIN)/python -m bench.scale
 
 docs: .venv/installed  ## generate the references of the config and of the command `rollout`
 	$(BIN)/python -m docgen.config_reference > docs/config.md

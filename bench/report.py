@@ -79,6 +79,11 @@ def write_page(record: Record, tools: Sequence[type[Tool]], page: Path) -> None:
             [[title, *[f"{run[name]:.2f} s" for run in record["phases"].values()]] for name, title in PHASES.items()],
         ),
     ]
+    write_figures(page, lines)
+
+
+def write_figures(page: Path, lines: Sequence[str]) -> None:
+    """Replace the generated part of a page."""
     before, _, rest = page.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     page.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after)
