@@ -32,7 +32,7 @@ mpl.use("agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FormatStrFormatter
+from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
 STATE = PROJECT / ".testbed-bench"
 DOCS = PROJECT / "docs"
@@ -269,7 +269,11 @@ def chart(record: Record, target: Path) -> None:
                 values = [cast("Any", point[command])[key] for point in points.values()]
                 panel.plot(numbers, values, marker="o", label=title, color=f"C{list(COMMANDS).index(command)}")
             panel.set_xscale("log")
-            panel.set_yscale("log")
+            if key == "memory":
+                panel.set_ylim(bottom=0)
+            else:
+                panel.set_yscale("log")
+                panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_xticks(numbers, [str(number) for number in numbers], minor=False)
             panel.set_xticks([], minor=True)
             panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
