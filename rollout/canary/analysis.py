@@ -61,8 +61,8 @@ a comparison has no power left."""
 class Measurements:
     """What viewers saw, in columns, a row for each viewer.
 
-    started_at: Unix time. pods: a number for the pod that served it. first_frames: seconds, NaN without one.
-    failures: why it failed, "" if it did not. stalled: whether it had a stall.
+    started_at: seconds of the monotonic clock. pods: a number for the pod that served it. first_frames: seconds, NaN
+    without one. failures: why it failed, "" if it did not. stalled: whether it had a stall.
     """
 
     started_at: Floats
@@ -164,7 +164,7 @@ class Audience:
         return Events.of(self.measured.started_at, self.measured.pods, hit)
 
     def since(self, time: float) -> "Audience":
-        """The viewers that came after this Unix time."""
+        """The viewers that came after this time (seconds of the monotonic clock)."""
         return Audience(self.measured.where(self.measured.started_at > time))
 
     @staticmethod

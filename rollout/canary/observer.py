@@ -197,7 +197,7 @@ class Observer:
             seen += self._round(sampling, arrivals, number == 2 * analyses)
             fleet, error = sampling.fleet, budget.error(number, attempt)
             last = number >= analyses
-            recent = seen if last else [item for item in seen if item.view.started_at > time.time() - WINDOW]
+            recent = seen if last else [item for item in seen if item.view.started_at > time.monotonic() - WINDOW]
             findings = [
                 *self._api_findings(),
                 *self._pod_findings(fleet),

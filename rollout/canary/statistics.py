@@ -155,7 +155,9 @@ class Events:
 
     @staticmethod
     def of(started_at: Floats, pods: Integers, hit: Booleans) -> "Events":
-        """Count them. started_at: Unix time of each viewer. pods: a number for its pod. hit: whether it is such one."""
+        """Count them. started_at: seconds of one clock, of each viewer. pods: a number for its pod. hit: whether it is
+        such one.
+        """
         if not started_at.size:
             return Events(0, 0)
         slots = np.floor(started_at / SLOT_SECONDS).astype(np.int64)

@@ -54,10 +54,11 @@ class StreamUrlError(ValueError):
 class View:
     """What one viewer saw.
 
-    url: of the stream. started_at: Unix time of its start. version, server: of SRS that served it, and its IP
-    address, None if unknown. first_frame: seconds from the connection attempt to the first decoded picture (sound,
-    if the stream has no picture). stalls: times without media longer than STALL_SECONDS. longest_gap: the longest time
-    without media, in seconds. failure: why it did not see the stream for its whole time, "" if it did.
+    url: of the stream. started_at: its start in seconds of the monotonic clock, which nobody sets. version, server: of
+    SRS that served it, and its IP address, None if unknown. first_frame: seconds from the connection attempt to the
+    first decoded picture (sound, if the stream has no picture). stalls: times without media longer than STALL_SECONDS.
+    longest_gap: the longest time without media, in seconds. failure: why it did not see the stream for its whole time,
+    "" if it did.
     """
 
     url: str
@@ -162,7 +163,7 @@ class _Watching:
     last_media: float | None = None
 
     def __post_init__(self) -> None:
-        self.view = View(self.url, time.time())
+        self.view = View(self.url, self.started)
 
     @contextmanager
     def opened(self) -> Generator[InputContainer]:

@@ -99,6 +99,7 @@ def test_viewers_arrive_one_after_the_other_on_all_addresses(server: str) -> Non
         views += arrivals.next(4, last=True)
     assert 3.4 < time.monotonic() - started < 5, "four a second"
     begun = sorted(view.started_at for view in views)
+    assert started <= begun[0] <= begun[-1] <= time.monotonic(), "a corrected clock moves no viewer in time"
     gaps = [later - earlier for earlier, later in pairwise(begun)]
     assert max(gaps) < 0.6, "no viewer waits for those of a round to end"
     assert min(gaps) > 0.15, "viewers that fail do not let the next ones arrive sooner"
