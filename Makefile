@@ -137,7 +137,7 @@ test-edits: .venv/installed  ## test EDIT_SEQUENCES (200) sequences of edits, ma
 
 test-faults: .venv/installed  ## test all faults of the API server, the state and the machine, and full edges (20 minutes)
 	$(BIN)/python -m testbed tools
-	SRS_FAULTS=1 $(BIN)/python -m pytest tests/integration/test_faults.py \
+	SRS_FAULTS=1 $(BIN)/python -m pytest tests/integration/test_faults.py tests/integration/test_lost_node.py \
 	    tests/e2e/test_outages.py::test_full_edges_keep_their_viewers $(DURATIONS)
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)

@@ -1,6 +1,6 @@
 """A node that does not return: what an update says, and what ends the pods on it.
 
-In a cluster of its own, because other tests count the nodes.
+In a cluster of its own, because other tests count the nodes. `make test-faults` loses one during a canary, too.
 """
 
 import json
@@ -8,10 +8,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stack import DevStack, eventually
+from stack import READY_AFTER, DevStack, eventually, release
 from testbed.cluster import EmbeddedCluster
 from testbed.environment import environment
 from testbed.toolchain.install import ensure_tools
@@ -70,3 +71,33 @@ def test_the_pods_of_a_lost_node_are_replaced_when_the_node_is_deleted(
     stack.kubectl("delete", "node", node)
     eventually(lambda: not stack.pods("", terminating=True) and len(stack.pods("app=srs-origin")) == 2, 90)
     assert stack.must_update().changes == {}
+
+
+@pytest.mark.skipif(not os.environ.get("SRS_FAULTS"), reason="takes minutes: make test-faults")
+def test_a_canary_step_goes_on_when_a_node_is_lost(cluster: EmbeddedCluster, tmp_path: Path) -> None:
+    (tmp_path / "stack").mkdir()
+    stack = DevStack(tmp_path / "stack", cluster.kubeconfig, "lost-node-canary")
+    stack.config["edge"]["rolloutTimeout"] = "150s"
+    slow = {"podAnnotations": {READY_AFTER: "15s"}}
+    stack.releases(r5=release("v4.0.5", 75), r6=release("v4.0.6", 25, **slow))
+    stack.must_update()
+
+    stack.releases(r5=release("v4.0.5", 25), r6=release("v4.0.6", 75, **slow))
+    update = stack.start_update()
+    eventually(lambda: len(stack.pods()) == 6, 60)
+    # Where a new edge is about to become ready.
+    node = next(pod["spec"]["nodeName"] for pod in stack.pods() if not ready(pod))
+    remaining = {pod["metadata"]["name"] for pod in stack.pods() if ready(pod) and pod["spec"]["nodeName"] != node}
+    with stack.watched_endpoints() as counts:
+        lose(cluster, stack, node)
+        assert update.wait(200) == 0
+    assert min(counts) >= len(remaining), counts
+    assert stack.replicas() == {"r5": 1, "r6": 3}
+    assert len(stack.endpoints()) == 4
+    assert stack.must_update().changes == {}
+
+
+def ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod is ready."""
+    conditions = pod["status"].get("conditions", [])
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
