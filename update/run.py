@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
+from importlib import metadata
 from typing import TypeVar, cast
 
 import pulumi
-import pulumi_kubernetes as k8s
 
 from cluster.aborted import WITHOUT_MARK, is_aborted
 from cluster.live import Kind, LiveCluster, Object, UnreachableError
@@ -20,6 +21,7 @@ from components.hls import Hls
 from components.load_balancer import LoadBalancer
 from components.monitoring import Monitoring
 from components.origin_cluster import OriginCluster
+from model.config.kubernetes import KubernetesSettings
 from model.desired.alerts import alert_rules
 from model.desired.objects import DesiredObject
 from model.desired.render import Desired
@@ -64,18 +66,7 @@ async def run(plan: UpdatePlan, desired: Desired, live: LiveCluster, state: Live
         for deployment, replicas in plan.early_scale_downs.items():
             pulumi.log.info(f"removing pods of Deployment {deployment} that are not ready")
             await asyncio.to_thread(live.scale, deployment, replicas)
-    provider = k8s.Provider(
-        "kubernetes",
-        # Not None: the SDK would put the path in KUBECONFIG into the state, and the next refresh would use it.
-        kubeconfig=settings.kubernetes.kubeconfig or "",
-        context=settings.kubernetes.context,
-        # Without it, a changed API address of the same cluster would replace every object.
-        cluster_identifier=settings.kubernetes.cluster_id,
-        # A changed password of the image registry is an update; replaced, the Secret would be missing for a moment.
-        enable_secret_mutable=True,
-        kube_client_settings={"qps": REQUESTS_PER_SECOND, "burst": BURST},
-    )
-    opts = pulumi.ResourceOptions(provider=provider)
+    opts = pulumi.ResourceOptions(provider=_provider(settings.kubernetes))
     declarer = Declarer(settings.kubernetes.namespace)
     if desired.namespace:
         declarer.declare_namespace(desired.namespace, opts)
@@ -125,6 +116,27 @@ async def run(plan: UpdatePlan, desired: Desired, live: LiveCluster, state: Live
     await StepRunner(plan, live, desired, declarer, declarations, correct, claim, check, follow).run()
     if not pulumi.runtime.is_dry_run():
         await asyncio.to_thread(_delete, plan, live)
+
+
+def _provider(settings: KubernetesSettings) -> pulumi.ProviderResource:
+    """The provider of Kubernetes.
+
+    Not by the SDK's class, which takes some of its settings from variables of the machine (KUBECONFIG, PULUMI_K8S_…):
+    they would be in the state, and the next refresh would use them. Providers take values as JSON.
+    """
+    properties: dict[str, pulumi.Input[str] | None] = {
+        "kubeconfig": settings.kubeconfig or "",
+        "context": settings.context,
+        # Without it, a changed API address of the same cluster would replace every object.
+        "clusterIdentifier": settings.cluster_id,
+        # A changed password of the image registry is an update; replaced, the Secret would be missing for a moment.
+        "enableSecretMutable": "true",
+        "kubeClientSettings": json.dumps({"qps": REQUESTS_PER_SECOND, "burst": BURST}),
+        # Provider 4.29 and later would not take over objects that exist: after a lost state, or with `adopt`.
+        "upsertExistingObjects": "true",
+    }
+    opts = pulumi.ResourceOptions(version=metadata.version("pulumi-kubernetes"))
+    return pulumi.ProviderResource("kubernetes", "kubernetes", properties, opts)
 
 
 def _delete(plan: UpdatePlan, live: LiveCluster) -> None:

@@ -54,11 +54,11 @@ class StreamUrlError(ValueError):
 class View:
     """What one viewer saw.
 
-    url: of the stream. started_at: its start in seconds of the monotonic clock, which nobody sets. version, server: of
-    SRS that served it, and its IP address, None if unknown. first_frame: seconds from the connection attempt to the
-    first decoded picture (sound, if the stream has no picture). stalls: times without media longer than STALL_SECONDS.
-    longest_gap: the longest time without media, in seconds. failure: why it did not see the stream for its whole time,
-    "" if it did.
+    url: of the stream. started_at: its start in seconds of the monotonic clock, which does not follow corrections of
+    the time. version, server: of SRS that served it, and its IP address, None if unknown. first_frame: seconds from the
+    connection attempt to the first decoded picture (sound, if the stream has no picture). stalls: times without media
+    longer than STALL_SECONDS. longest_gap: the longest time without media, in seconds. failure: why it did not see the
+    stream for its whole time, "" if it did.
     """
 
     url: str
