@@ -42,7 +42,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 if "SRS_SDK_DEBUG" not in os.environ:
     # The SDK waits for the engine at each of its debug messages, of which a resource has five (pulumi/pulumi #7292,
     # #7146). For those that `pulumi up --debug` prints, set the variable.
-    pulumi.log.debug = lambda *_, **__: None
+    pulumi.log.debug = lambda *_arguments, **_options: None  # pyright: ignore[reportUnknownLambdaType]
 
 READ_ATTEMPTS = 10
 """How often the outputs are read while the state is being written."""

@@ -55,7 +55,7 @@ def _outcome(scenario: Scenario, seed: int) -> Outcome:
 
 
 def tables(runs: int) -> str:
-    """Both tables, with what they hold for. runs: of each case; a fifth of them for power."""
+    """Both tables, with what they are about. runs: of each case; a fifth of them for power."""
     fewer = max(1, runs // 5)
     steps = ", ".join(map(str, SPREAD.steps))
     return "\n".join(
@@ -63,8 +63,8 @@ def tables(runs: int) -> str:
             _wrapped(
                 f"Simulated with the functions that judge real runs (`python -m docgen.canary_tables {runs}`), for the "
                 f"default options: steps of {steps} %, {SPREAD.pause / 60:g} minutes and 2,400 viewers each, a tenth "
-                "of a per cent of which fails anyway. Runs that end a good canary, and in brackets those that hold "
-                f"because their end is inconclusive, of {runs} runs:"
+                "of a per cent of which fails anyway. Runs that end a good canary, and in brackets those that stay "
+                f"open because their end is inconclusive, of {runs} runs:"
             ),
             "",
             *_table(GOOD, lambda scenario: _false_alarms(outcomes(scenario, runs))),
@@ -82,8 +82,8 @@ def _wrapped(text: str) -> str:
 
 
 def _false_alarms(counts: Counter[Outcome]) -> str:
-    held = counts[Outcome.INCONCLUSIVE]
-    return f"{counts[Outcome.FAILED]}{f' ({held})' if held else ''}"
+    inconclusive = counts[Outcome.INCONCLUSIVE]
+    return f"{counts[Outcome.FAILED]}{f' ({inconclusive})' if inconclusive else ''}"
 
 
 def _table(cases: dict[str, Scenario], cell: Callable[[Scenario], str]) -> list[str]:

@@ -108,7 +108,7 @@ class RunRecord(_Model):
     before: its image, version and srs.conf before. weights_before: of all releases. weights, written: the weights that
     the run has written last, and the hash of the canary's other settings. steps: shares in per cent, in order.
     index: the step that was begun last; -1 before the first one. commit: whether steps are committed.
-    hold: number of new edges at which the update of this step is held, 0 if it is not; in place only.
+    pause_at: number of new edges at which the update of this step is paused, 0 if it is not; in place only.
     started_by: whose process has begun it. heartbeat: when the holder has last written. aborted_by: who has aborted it,
     "" while it is not aborted.
     baseline: what the analysis of the later steps needs from before the first one.
@@ -127,7 +127,7 @@ class RunRecord(_Model):
     written: str = ""
     steps: tuple[int, ...]
     index: int = -1
-    hold: int = 0
+    pause_at: int = 0
     commit: bool = False
     options: RunOptions = RunOptions()
     started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))

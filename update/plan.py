@@ -54,7 +54,7 @@ class UpdatePlan:
     foreign_edges: ready foreign edges behind the same Service, by Deployment.
     retired: see `update.autoscaling.retired`. origins: see `update.origin_revisions`.
     taken_back: Deployments of aborted releases that the update brings back as they were.
-    holds: numbers of ready new edges at which the rolling update of a release is held, for a `rollout run`.
+    pause_at: numbers of ready new edges at which the rolling update of a release is paused, for a `rollout run`.
     """
 
     binding: Binding
@@ -71,7 +71,7 @@ class UpdatePlan:
     retired: tuple[LiveAutoscaler, ...] = ()
     origins: OriginPlan = NO_ORIGINS
     taken_back: tuple[str, ...] = ()
-    holds: Mapping[Workload, int] = field(default_factory=dict[Workload, int])
+    pause_at: Mapping[Workload, int] = field(default_factory=dict[Workload, int])
 
 
 def plan(desired: Desired, state: LiveState, bound: Binding | None, run_token: str = "") -> UpdatePlan:
@@ -128,7 +128,7 @@ def plan(desired: Desired, state: LiveState, bound: Binding | None, run_token: s
         retired=tuple(retired(desired, own, stacks)),
         origins=origins,
         taken_back=tuple(change.workload.name for change in back),
-        holds={desired.edges(run.release): run.hold} if run and run.hold and not run.aborted_by else {},
+        pause_at={desired.edges(run.release): run.pause_at} if run and run.pause_at and not run.aborted_by else {},
     )
 
 

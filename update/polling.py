@@ -115,14 +115,14 @@ class RolloutResult:
 
 
 async def wait_for_rollout(
-    live: LiveCluster, workload: Workload, on_progress: Callable[[str], None], hold: int = 0
+    live: LiveCluster, workload: Workload, on_progress: Callable[[str], None], pause_at: int = 0
 ) -> RolloutResult:
     """Wait until a rollout is complete, and until one of the new edges has reached an origin.
 
     From the first ready new edge until then the Deployment is paused: it replaces no more edges, and stays so if the
     wait fails.
-    hold: number of ready new edges at which it is paused again, and the wait ends; 0: it goes on until it is complete.
-    A batch is never divided, so there may be more.
+    pause_at: number of ready new edges at which it is paused again, and the wait ends; 0: it goes on until it is
+    complete. A batch is never divided, so there may be more.
     Raises RolloutError at the workload's timeout, or earlier: when the same pod has been stuck for a minute and no pod
     of the new revision is available, when the new edges have reached no origin for a minute, or when they run an SRS
     version that breaks the promises of the declared one.
@@ -144,15 +144,15 @@ async def wait_for_rollout(
             if status.aborted and status.desired:
                 return Pending("aborted", f"{workload.title} was taken out of rotation (rollout abort)", expired=True)
             if workload.release is not None and status.desired:
-                is_held = bool(status.replaces) and 0 < hold <= len(status.ready)
-                if status.ready and status.replaces and not status.paused and (is_held or not check.is_final):
+                pauses = bool(status.replaces) and 0 < pause_at <= len(status.ready)
+                if status.ready and status.replaces and not status.paused and (pauses or not check.is_final):
                     live.pause(workload.name, True, status.version)
                 access = check.observe(status.ready)
                 if status.ready and access.result != "unknown":
                     running = running or running_version(live, status.ready[0])
                     _check_version(workload, running)
                 if status.paused and access.is_final:
-                    if not is_held:
+                    if not pauses:
                         live.pause(workload.name, False, status.version)
                     elif not status.reasons and times.lasting(status, elapsed) >= set(status.ready):
                         status = replace(status, complete=True)

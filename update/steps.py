@@ -95,7 +95,7 @@ class StepRunner:
 
     async def _wait(self, workloads: Iterable[Workload]) -> dict[Workload, RolloutResult]:
         declared = {item: self._declared[item] for item in workloads}
-        return await _wait(self.live, declared, self.desired.confs.redact, self.plan.holds)
+        return await _wait(self.live, declared, self.desired.confs.redact, self.plan.pause_at)
 
     async def _wait_again(self, releases: Sequence[str]) -> None:
         await self._wait(workload for workload in self._declared if workload.release in releases)
@@ -124,11 +124,11 @@ async def _wait(
     live: LiveCluster,
     resources: Mapping[Workload, pulumi.CustomResource],
     redact: Callable[[str], str],
-    holds: Mapping[Workload, int],
+    pause_at: Mapping[Workload, int],
 ) -> dict[Workload, RolloutResult]:
     """Wait until workloads are ready, and return what was found out; a preview does not wait.
 
-    redact: removes secrets from the logs of pods. holds: as in the plan.
+    redact: removes secrets from the logs of pods. pause_at: as in the plan.
     """
     results: dict[Workload, RolloutResult] = {}
     if pulumi.runtime.is_dry_run():
@@ -143,7 +143,7 @@ async def _wait(
         def on_progress(message: str) -> None:
             pulumi.log.info(redact(message), resource, ephemeral=True)
 
-        results[workload] = await wait_for_rollout(live, workload, on_progress, holds.get(workload, 0))
+        results[workload] = await wait_for_rollout(live, workload, on_progress, pause_at.get(workload, 0))
 
     waits = {asyncio.ensure_future(wait(*item)): item for item in resources.items()}
     if not waits:

@@ -15,7 +15,7 @@ from rollout.canary.outcome import ERROR_RETRY_SECONDS, Outcome
 from rollout.canary.prometheus import Queries
 from rollout.canary.run_state import RunHolder, RunLostError, abandoned
 from rollout.canary.steps import (
-    held_edges,
+    edges_at_pause,
     last_file,
     last_title,
     preview_file,
@@ -256,8 +256,8 @@ class Run:
         edited = step_file(before, run.record, index, live)
         heading = title(edited, run.record, index, live)
         previous = run.record
-        hold = held_edges(edited.edges.total(live), previous.steps[index]) if previous.in_place else 0
-        self._record(index=index, hold=hold, **written(edited, run.record))
+        pause_at = edges_at_pause(edited.edges.total(live), previous.steps[index]) if previous.in_place else 0
+        self._record(index=index, pause_at=pause_at, **written(edited, run.record))
         try:
             if edited.content != before.content:
                 edited.write()
@@ -268,13 +268,15 @@ class Run:
         except (OperationError, CommandRejectedError, GitError) as error:
             self._undo(before, edited)
             if index == 0:
-                self._record(index=-1, hold=0, weights=previous.weights, written=previous.written)
+                self._record(index=-1, pause_at=0, weights=previous.weights, written=previous.written)
                 if self._preview_observer:  # the edge of step 0 is removed
                     self._until_answered(self._try_revert, "the revert is tried")
                 else:
                     self._until_answered(run.close, "the end of the run is recorded")
                 raise
-            self._record(index=index - 1, hold=previous.hold, weights=previous.weights, written=previous.written)
+            self._record(
+                index=index - 1, pause_at=previous.pause_at, weights=previous.weights, written=previous.written
+            )
             if self._options.auto and not isinstance(error, RejectedError | CommandRejectedError):
                 return Verdict(Outcome.ERROR, (f"{heading} was not begun: {error}",))
             raise CommandRejectedError(
@@ -286,7 +288,7 @@ class Run:
             raise
         step: dict[str, Any] = {"title": heading, "percent": run.record.steps[index]}
         self._steps.append(step)
-        reasons = () if hold and self._is_held(hold) else self._update(heading, step)
+        reasons = () if pause_at and self._is_paused_at(pause_at) else self._update(heading, step)
         if reasons:
             self._record()  # an abort elsewhere ends the update as well
             return Verdict(Outcome.FAILED, reasons)
@@ -294,7 +296,7 @@ class Run:
         self._record_outcome(index + 1, observation)
         return Verdict(observation.outcome, tuple(observation.problems))
 
-    def _is_held(self, hold: int) -> bool:
+    def _is_paused_at(self, edges: int) -> bool:
         """Whether the step before has updated as many edges in place: a batch is not divided."""
         context, release = self._context, self._run.record.release
 
@@ -302,7 +304,7 @@ class Run:
             deployment = context.live.deployment(edge_deployment(release)) or {"spec": {}}
             fleet = Fleet.read(context.live, context.read_file(), release)
             serves_earlier = bool(fleet.pods_of(earlier_revision(release)))
-            return bool(deployment["spec"].get("paused")) and serves_earlier and fleet.ready[release] >= hold
+            return bool(deployment["spec"].get("paused")) and serves_earlier and fleet.ready[release] >= edges
 
         return self._until_answered(read, "the new edges are counted")
 
@@ -389,7 +391,7 @@ class Run:
         edited = last_file(before, run.record)
         if edited.content == before.content and not run.record.in_place:
             return PASSED
-        self._record(hold=0, **written(edited, run.record))
+        self._record(pause_at=0, **written(edited, run.record))
         edited.write()
         heading = last_title(run.record)
         if run.record.commit:
@@ -406,7 +408,7 @@ class Run:
         state = self._run.record
         self._run.stop()
         self._report_end(
-            self._result("held") | {"outcome": verdict.outcome, "reasons": verdict.reasons},
+            self._result("open") | {"outcome": verdict.outcome, "reasons": verdict.reasons},
             _lines(
                 f"the outcome of step {state.index + 1} is: {verdict.outcome}. The run of release {state.release} "
                 f"stays open, with the share of this step: {HOW_TO_CONTINUE}",
@@ -440,7 +442,7 @@ class Run:
         if record.in_place and record.index >= 0:
             if update := update_in_place(context.live, record.release):
                 return abort_update(context, update, record.commit, time.time(), lambda: run)
-            self._record(hold=0)
+            self._record(pause_at=0)
         ready = serving(context.live)
         # In step 0, nothing of the canary is in rotation.
         if record.index >= 0 and sum(ready.values()) > ready.get(record.release, 0):

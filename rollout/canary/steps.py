@@ -1,7 +1,7 @@
 """The steps of `rollout run` as edits of the stack file, and their inverse. Pure.
 
-A canary moves weights, step by step. The only release is updated in place: one edit, and its rolling update is held at
-the number of new edges of each step (`RunRecord.hold`).
+A canary moves weights, step by step. The only release is updated in place: one edit, and its rolling update is paused
+at the number of new edges of each step (`RunRecord.pause_at`).
 """
 
 import math
@@ -45,8 +45,8 @@ def new_record(file: StackFile, release: str, image: str | None, conf: str | Non
     return record
 
 
-def held_edges(edges: int, percent: int) -> int:
-    """At how many new edges the update of a step in place is held; at 100 %, `control_edges` earlier ones are left.
+def edges_at_pause(edges: int, percent: int) -> int:
+    """At how many new edges the update of a step in place is paused; at 100 %, `control_edges` earlier ones are left.
 
     edges: of the fleet. Raises CommandRejectedError if there are too few for that.
     """
@@ -134,7 +134,7 @@ def step_file(file: StackFile, record: RunRecord, index: int, live: int | None =
     percent = record.steps[index]
     total = file.edges.total(live)
     if record.in_place:
-        held_edges(total, percent)  # rejects what is too small
+        edges_at_pause(total, percent)  # rejects what is too small
         return _with_weights(file, record, {})
     return _with_weights(file, record, observed_weights(record.weights_before, total, record.release, percent))
 
@@ -246,8 +246,8 @@ def title(file: StackFile, record: RunRecord, index: int, live: int | None = Non
     percent = record.steps[index]
     head = f"step {index + 1} of {len(record.steps)}: {percent} % of new viewers to {record.release}"
     if record.in_place:
-        held = held_edges(total, percent)
-        return f"{head} in place (held at {held} or more new edges of {total})"
+        paused = edges_at_pause(total, percent)
+        return f"{head} in place (paused at {paused} or more new edges of {total})"
     try:
         share = shares(total, observed_weights(record.weights_before, total, record.release, percent))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`rollout pause`: hold the rolling update of a release."""
+"""`rollout pause`: pause the rolling update of a release."""
 
 import argparse
 
@@ -21,7 +21,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 VERB = Verb(
     "pause",
-    "hold the rolling update of a release",
+    "pause the rolling update of a release",
     "Sets `paused` of a release, shows the plan, asks and updates: its rolling update stops where it is, and "
     "updates do not wait for it. An update that is running must be interrupted first (Ctrl-C). `rollout resume` "
     "continues.",

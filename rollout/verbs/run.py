@@ -175,13 +175,13 @@ VERB = Verb(
     "updated. A step of which nothing is known (no viewers, the stream has ended, a server does not answer) is "
     "observed again, and is not passed: with --auto the canary is then out of rotation as well, otherwise the run "
     "stays open. The step of 100 % keeps some edges of the other releases until it has passed. The only release is "
-    "updated in place: each step holds its rolling update, and edges of its earlier revision take the part of the "
+    "updated in place: each step pauses its rolling update, and edges of its earlier revision take the part of the "
     "other releases. The run is recorded in the cluster: `rollout abort` ends it from any machine, `rollout resume` "
     "continues an interrupted one, another run is rejected, and so is an update that would change its releases.",
     run,
     _add_arguments,
     exits=(Exit.REJECTED, Exit.NOT_ACCEPTED, Exit.INCONCLUSIVE, Exit.INTERRUPTED),
-    json="`release`, `result` (`complete`, `reverted`, `held` or `aborted`), `steps` (`title`, `percent`, "
+    json="`release`, `result` (`complete`, `reverted`, `open` or `aborted`), `steps` (`title`, `percent`, "
     "`updateSeconds`, `observedSeconds`, `attempts`, `outcome` (`passed`, `failed`, `inconclusive` or `error`), "
     "`reasons` in CamelCase, `problems`, `figures` as in `rollout sample`); of a run that has not passed `outcome`, "
     "`reasons`, and of a reverted one `detectedAt` and `revert` (as in `rollout abort`). With --dry-run: `steps` with "

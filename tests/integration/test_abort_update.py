@@ -86,8 +86,8 @@ def test_an_update_of_the_only_release_is_aborted_by_revision(operator: Operator
 IN_PLACE = ("run", "--release", "r5", "--image", "ossrs/srs:v4.0.6", "--no-viewers", "--auto", "--commit")
 
 
-def held(operator: Operator, new: int) -> bool:
-    """Whether the update is held, with this number of new edges in rotation beside those of the earlier revision."""
+def paused_at(operator: Operator, new: int) -> bool:
+    """Whether the update is paused, with this number of new edges in rotation beside those of the earlier revision."""
     stack = operator.stack
     new_edges = black_edges(stack) & stack.endpoints()
     return bool(
@@ -97,11 +97,11 @@ def held(operator: Operator, new: int) -> bool:
     )
 
 
-def test_a_run_updates_the_only_release_in_place_and_is_aborted_while_it_is_held(operator: Operator) -> None:
+def test_a_run_updates_the_only_release_in_place_and_is_aborted_while_it_is_paused(operator: Operator) -> None:
     stack = operator.stack
     before, file = stack.endpoints(), operator.file.read_bytes()
     run = operator.start(*IN_PLACE, "--steps", "50,100", "--pause", "5m")
-    eventually(lambda: held(operator, 2), 90)
+    eventually(lambda: paused_at(operator, 2), 90)
     status = operator.run("status")
     assert "a rollout run of release r5 (step 1 of 2" in status
     assert "r5 must not change while" in " ".join(status.split()), "an update by hand would resume it"
@@ -121,7 +121,7 @@ def test_a_run_in_place_keeps_an_edge_of_the_earlier_revision_until_its_last_ste
     stack = operator.stack
     run = operator.start(*IN_PLACE, "--steps", "25,100", "--pause", "8s")
     for new in (1, 3):
-        eventually(lambda new=new: held(operator, new), 90)
+        eventually(lambda new=new: paused_at(operator, new), 90)
     output, errors = run.communicate(timeout=120)
     assert run.returncode == 0, output + errors
     assert stack.endpoints() == black_edges(stack)

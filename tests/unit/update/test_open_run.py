@@ -58,11 +58,11 @@ def test_an_update_of_a_run_that_has_ended_is_superseded() -> None:
 def test_a_release_is_held_by_its_own_run_only() -> None:
     stable = settings(edge__releases={"r5": R5 | {"weight": 100}})
     state = replace(
-        state_after(stable), run=RunRecord(release="r5", steps=(25,), hold=2, weights_before={"r5": 100}, token="t")
+        state_after(stable), run=RunRecord(release="r5", steps=(25,), pause_at=2, weights_before={"r5": 100}, token="t")
     )
     desired = rendered(stable, state)
-    assert plan(desired, state, None, "t").holds == {desired.edges("r5"): 2}
-    assert plan(desired, state, None).holds == {}
+    assert plan(desired, state, None, "t").pause_at == {desired.edges("r5"): 2}
+    assert plan(desired, state, None).pause_at == {}
     assert state.run
     aborted = replace(state, run=state.run.model_copy(update={"aborted_by": "alice"}))
-    assert plan(desired, aborted, None, "t").holds == {}, "the earlier revision gets all edges"
+    assert plan(desired, aborted, None, "t").pause_at == {}, "the earlier revision gets all edges"

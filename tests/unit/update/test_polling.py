@@ -101,7 +101,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polling, "STUCK_TIMEOUT", timedelta(seconds=0.3))
 
 
-def wait(cluster: Cluster, timeout: float, lines: list[str], hold: int = 0) -> RolloutResult:
+def wait(cluster: Cluster, timeout: float, lines: list[str], pause_at: int = 0) -> RolloutResult:
     workload = Workload(
         "Deployment",
         "srs-edge-r6-deploy",
@@ -111,7 +111,7 @@ def wait(cluster: Cluster, timeout: float, lines: list[str], hold: int = 0) -> R
         "r6",
         (4, 0, 6),
     )
-    return asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append, hold))
+    return asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append, pause_at))
 
 
 def run(cluster: Cluster, timeout: float) -> list[str]:
@@ -209,14 +209,14 @@ def test_edges_that_reach_an_origin_replace_the_others() -> None:
 def test_an_update_is_held_when_enough_new_edges_are_ready() -> None:
     cluster = Cluster(lambda _: "ready", log=REACHED)
     cluster.old = 3
-    wait(cluster, 10, [], hold=1)
+    wait(cluster, 10, [], pause_at=1)
     assert cluster.paused == [True], "at the first ready edge, and not resumed after its check"
     with pytest.raises(RolloutError, match="is not ready after 1s"):
-        wait(cluster, 1, [], hold=2)
+        wait(cluster, 1, [], pause_at=2)
     assert cluster.paused == [True, False], "one new edge is not enough"
     cluster.old = 0
-    wait(cluster, 10, [], hold=1)
-    assert cluster.paused == [True, False], "a complete update is not held"
+    wait(cluster, 10, [], pause_at=1)
+    assert cluster.paused == [True, False], "a complete update is not paused"
 
 
 def test_edges_without_an_origin_that_is_ready_are_given_the_whole_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

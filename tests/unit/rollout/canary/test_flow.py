@@ -144,7 +144,7 @@ def test_a_bad_canary_is_reverted_beside_a_control_in_every_step(run: Callable[[
 def test_a_step_of_which_nothing_is_known_is_never_passed(
     run: Callable[[bool], FakeRun], finding: Finding, auto: bool
 ) -> None:
-    """It is observed again; then an unattended run goes back, and an attended one holds."""
+    """It is observed again; then an unattended run goes back, and an attended one stays open."""
     going = run(auto)
     going.findings = iter([finding] * 100)
     code = going.carry_out()

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from rollout.canary.steps import held_edges, last_file, new_record, preview_file, reverted, step_file, title, written
+from rollout.canary.steps import (
+    edges_at_pause,
+    last_file,
+    new_record,
+    preview_file,
+    reverted,
+    step_file,
+    title,
+    written,
+)
 from rollout.command import CommandRejectedError
 from rollout.stack.stack_file import StackFile
 
@@ -85,9 +94,9 @@ def test_the_only_release_is_updated_in_place() -> None:
     edited = step_file(previewed, record, 0)
     assert edited.content.decode() == BEFORE.replace("v4.0.5", "v4.0.6")
     assert step_file(edited, record, 2) == last_file(edited, record) == edited
-    assert [held_edges(40, percent) for percent in record.steps] == [4, 10, 36]
+    assert [edges_at_pause(40, percent) for percent in record.steps] == [4, 10, 36]
     assert title(edited, record, 0) == (
-        "step 1 of 3: 10 % of new viewers to r5 in place (held at 4 or more new edges of 40)"
+        "step 1 of 3: 10 % of new viewers to r5 in place (paused at 4 or more new edges of 40)"
     )
     record = record.model_copy(update=written(edited, record))
     evening = stack_file(edited.content.decode().replace("replicas: 40", "replicas: 60"))

@@ -192,15 +192,15 @@ IN_PLACE = ["run", "--release", "r5", "--image", "ossrs/srs:v4.0.6", "--pause", 
 def test_the_only_release_is_updated_in_place_and_held_in_each_step(
     command: Callable[..., int], stack: FakeStack
 ) -> None:
-    holds: list[int] = []
-    stack.fail = lambda _number: holds.append(run.hold if (run := open_run()) else -1)
+    pauses: list[int] = []
+    stack.fail = lambda _number: pauses.append(run.pause_at if (run := open_run()) else -1)
     assert command(*IN_PLACE, "--steps", "25,100") == Exit.DONE
     assert stack.updates == [
-        "step 1 of 2: 25 % of new viewers to r5 in place (held at 1 or more new edges of 4)",
-        "step 2 of 2: 100 % of new viewers to r5 in place (held at 3 or more new edges of 4)",
+        "step 1 of 2: 25 % of new viewers to r5 in place (paused at 1 or more new edges of 4)",
+        "step 2 of 2: 100 % of new viewers to r5 in place (paused at 3 or more new edges of 4)",
         "all edges of r5 in place: its last analysis has passed",
     ]
-    assert holds == [1, 3, 0]
+    assert pauses == [1, 3, 0]
     assert Path("Pulumi.dev.yaml").read_text() == BEFORE.replace("v4.0.5", "v4.0.6")
     assert open_run() is None
 
