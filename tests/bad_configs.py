@@ -359,6 +359,23 @@ BAD_CONFIGS = [
         "is not the path of a file that can be read",
         at="edge.releases.r6.srs.conf",
     ),
+    *(
+        put(
+            f"{owner}/srs/conf",
+            path,
+            "is not the path of a file that can be read",
+            at=f"{owner}/srs/conf".replace("/", "."),
+        )
+        for owner, path in ((R6, "~no-such-user/srs.conf"), (ORIGINS, "a\0b"))
+    ),
+    put(
+        "edge/nodeSelector/a\n::error::b",
+        "c",
+        "must be the key of a label",
+        "'a\\n::error::b'",
+        r"edge.nodeSelector.a\n::error::b",
+    ),
+    put("origin/podAnnotations/a", "\x7f", "must be Unicode that YAML can have", "(a text)", "origin"),
     conf("directives", "stats { disk $(disk); }", "has $(disk), but srs:secrets has no such name"),
     # Who may publish, and secrets.
     put("publish/exclusive", True, "needs a load balancer of the encoders with to: origins"),

@@ -46,7 +46,40 @@ _ORIGIN: Config = GOOD["origin"] | {
 _RELEASE: Config = SIX["r6"] | {
     "srs": {"vhostDirectives": "tcp_nodelay on; # now"},
     "podAnnotations": {"example.com/a": "b"},
-    "podPatch": {"metadata": {"labels": {"team": "live"}}},
+    "podPatch": {
+        "metadata": {"labels": {"team": "live"}},
+        "spec": {
+            "volumes": [
+                {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}},
+                {"name": "www", "configMap": {"name": "www"}},
+            ],
+            "containers": [
+                {
+                    "name": "srs",
+                    "env": [{"name": "A", "value": "b"}],
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                },
+                {
+                    "name": "proxy",
+                    "image": "proxy:1",
+                    "command": ["proxy"],
+                    "ports": [{"containerPort": 9000, "name": "proxy"}],
+                    "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi"}},
+                    "readinessProbe": {"httpGet": {"path": "/", "port": 9000}, "periodSeconds": 5},
+                },
+            ],
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "zone",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": {"app": "srs-edge"}},
+                }
+            ],
+            "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a.example.com"]}],
+            "dnsConfig": {"nameservers": ["10.0.0.2"], "options": [{"name": "ndots", "value": "1"}]},
+        },
+    },
 }
 _SCALING: Config = {"minimum": 4, "maximum": 60, "metric": "connections", "target": 400} | {
     "prometheus": "http://prometheus:9090",
@@ -58,6 +91,18 @@ _EDGE: Config = {
     "releases": {"r6": _RELEASE},
     "autoscaling": _SCALING,
     "schedulerName": "mine",
+    "affinity": {
+        "nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 1, "preference": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}}
+            ]
+        },
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "srs-edge"}}}
+            ]
+        },
+    },
 }
 FULL: Config = GOOD | {
     "origin": _ORIGIN,
@@ -94,7 +139,7 @@ CONFIGS: list[Config] = [
     sample("prod"),
     GOOD | {"edge": SCALED | {"autoscaling": SCALING}, "tls": {"secretName": "live-tls"}, "loadBalancer": SLB},
     GOOD | {"edge": SCALED | {"autoscaling": SCALING | KEDA}, "monitoring": {"kind": "podMonitor"}},
-    GOOD | {"loadBalancer": NLB, "publish": {"hook": "http://auth/", "from": ["10.0.0.1"]}},
+    GOOD | {"loadBalancer": NLB, "publish": {"hook": "http://auth/"}},
     GOOD
     | {
         "origin": GOOD["origin"]

@@ -107,8 +107,8 @@ def _checked_patch(patch: dict[str, Any]) -> dict[str, Any]:
     if not patch:
         return patch
     spec = patch.get("spec", {})
-    if isinstance(spec, Mapping):  # the schema requires containers, a patch does not
-        patch = {**patch, "spec": {"containers": [], **cast("Mapping[str, Any]", spec)}}
+    if spec is None or isinstance(spec, Mapping):  # the schema requires containers, a patch does not
+        patch = {**patch, "spec": {"containers": [], **cast("Mapping[str, Any]", spec or {})}}
     patch = kubernetes_object(patch, "V1PodTemplateSpec")
     if problems := list(_problems(patch)):
         raise RuleError(problems)

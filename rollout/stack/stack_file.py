@@ -79,7 +79,7 @@ class StackFile:
     def _with_files(self, read: Callable[[str], bytes]) -> "StackFile":
         files: dict[str, bytes] = {}
         for name in sorted(self.named_files):
-            with suppress(OSError, GitError):
+            with suppress(OSError, GitError, ValueError, RuntimeError):  # a path that is none
                 files[name] = read(name)
         return replace(self, files=files)
 

@@ -351,8 +351,8 @@ def test_a_mutated_file_is_read_or_rejected(tmp_path: Path) -> None:
                 assert file.with_releases({"r6": {"weight": 1}}).releases["r6"]["weight"] == 1
             else:
                 getattr(file, use)
-        except (StackFileError, ConfigError) as error:
-            assert str(error)
+        except (StackFileError, ConfigError):
+            pass
 
     check()
 
