@@ -145,9 +145,9 @@ test-faults: .venv/installed  ## test all faults of the API server, the state an
 # SRS_BINARIES: paths of objs/srs of several versions, separated by colons; they read each srs.conf that is accepted.
 test-input: .venv/installed  ## test INPUTS (10000) mutated stack files, texts and srs.conf, and what the API server says to them
 	$(BIN)/python -m testbed tools
-	INPUTS=$(INPUTS) $(BIN)/python -m pytest -n $(UNIT_WORKERS) -rP $(DURATIONS) tests/unit/model/config/test_fuzz.py \
+	INPUTS=$(INPUTS) $(BIN)/python -m pytest --timeout 7200 -n $(UNIT_WORKERS) -rP $(DURATIONS) tests/unit/model/config/test_fuzz.py \
 	    tests/unit/model/desired/test_injection.py tests/unit/rollout/stack/test_stack_file.py -k "mutated or text"
-	INPUTS=$(INPUTS) $(BIN)/python -m pytest -n $(UNIT_WORKERS) -rP tests/integration/test_bad_input.py
+	INPUTS=$(INPUTS) $(BIN)/python -m pytest --timeout 7200 -n $(UNIT_WORKERS) -rP tests/integration/test_bad_input.py
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools

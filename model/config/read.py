@@ -187,7 +187,7 @@ def _unreadable(name: str, value: Any) -> Problem | None:
     else:
         allowed = f"must have at most {MAX_DEPTH} maps and lists in each other"
         return Problem((name,), Redacted("(a deep value)"), allowed, reason="TooDeep")
-    if UNREADABLE.search(json.dumps(value, ensure_ascii=False)):
+    if UNREADABLE.search(json.dumps([name, value], ensure_ascii=False)):
         return Problem((name,), Redacted("(a text)"), READABLE, reason="NotUnicode")
     return None
 
