@@ -498,6 +498,13 @@ BAD_POD_CONFIGS = [
         "proxy",
     ),
     put(f"{PATCH}/volumes", [{"name": "a b", "emptyDir": {}}], "must be a DNS label", "'a b'", f"{AT}.volumes[0].name"),
+    put(
+        f"{PATCH}/dnsConfig",
+        {"options": [{"value": "1"}]},
+        "is required",
+        ABSENT,
+        f"{AT}.dnsConfig.options[0].name",
+    ),
     put(f"{PATCH}/hostAliases", [{"ip": "a"}], "must be an IP address", "'a'", f"{AT}.hostAliases[0].ip"),
     put(
         "edge/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution",

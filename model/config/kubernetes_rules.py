@@ -13,7 +13,7 @@ from kubernetes.client import models
 from kubernetes.utils.quantity import parse_quantity
 from pydantic import BaseModel
 
-from model.config.problems import Problem
+from model.config.problems import ABSENT, Problem
 from model.config.values import DNS_LABEL, LABEL_KEY, LABEL_VALUE, is_label_value, is_qualified_name, is_subdomain
 
 Path = tuple[str | int, ...]
@@ -203,6 +203,8 @@ def api_server_problems(value: BaseModel, path: Path = ()) -> Iterator[Problem]:
                     yield from api_server_problems(item, (*path, name, index))
     if kind in _ONE_OF and len(given.keys() & {*_ONE_OF[kind]}) != 1:
         yield _problem(path, [*given], f"must have one of {', '.join(sorted(_ONE_OF[kind])[:12])}")
+    if kind == "PodDNSConfigOption" and "name" not in given:
+        yield Problem((*path, "name"), ABSENT, "is required", reason="MissingKey")
     if kind.endswith("SelectorRequirement"):
         yield from _requirement_problems(given, path)
 
