@@ -21,6 +21,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # The number of sequences of `make test-edits`; about 30 seconds each with three workers.
 EDIT_SEQUENCES ?= 200
 
+# The inputs of each test of `make test-input`; the other targets try 100.
+INPUTS ?= 10000
+
 # The kind of the nodes of a new embedded cluster: simulated, or containerd (they run containers; Linux and root).
 NODE ?=
 
@@ -32,7 +35,7 @@ CONNECTS ?= 100
 ROUNDS ?= 3
 
 .PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-faults \
-    test-e2e test-autoscaling report report-fleet bench bench-scale docs previews lock clean-tools
+    test-input test-e2e test-autoscaling report report-fleet bench bench-scale docs previews lock clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -139,6 +142,13 @@ test-faults: .venv/installed  ## test all faults of the API server, the state an
 	$(BIN)/python -m testbed tools
 	SRS_FAULTS=1 $(BIN)/python -m pytest tests/integration/test_faults.py tests/integration/test_lost_node.py \
 	    tests/e2e/test_outages.py::test_full_edges_keep_their_viewers $(DURATIONS)
+
+# SRS_BINARIES: paths of objs/srs of several versions, separated by colons; they read each srs.conf that is accepted.
+test-input: .venv/installed  ## test INPUTS (10000) mutated stack files, texts and srs.conf, and what the API server says to them
+	$(BIN)/python -m testbed tools
+	INPUTS=$(INPUTS) $(BIN)/python -m pytest --timeout 7200 -n $(UNIT_WORKERS) -rP $(DURATIONS) tests/unit/model/config/test_fuzz.py \
+	    tests/unit/model/desired/test_injection.py tests/unit/rollout/stack/test_stack_file.py -k "mutated or text"
+	INPUTS=$(INPUTS) $(BIN)/python -m pytest --timeout 7200 -n $(UNIT_WORKERS) -rP tests/integration/test_bad_input.py
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools
