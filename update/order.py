@@ -39,7 +39,6 @@ def steps(desired: Desired, state: LiveState) -> Iterator[Step]:
     nginx = [workload for workload in others if workload in desired.workloads_of(desired.hls)]
     if nginx and not is_bound(state.get("PersistentVolumeClaim", HLS_CLAIM)):
         yield Step(tuple(nginx), claim=True)
-        releases = desired.settings.edge.releases
     others = [workload for workload in others if workload not in nginx]
     first, last, scale_up = edge_order(
         {release: share.replicas for release, share in desired.shares.items()},

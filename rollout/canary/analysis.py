@@ -200,8 +200,8 @@ class Sources:
         grouped: dict[str | None, list[View]] = {release: [] for release in (*self.versions, None)}
         for view in views:
             grouped.setdefault(self.release(view), []).append(view)
-        edges = Counter(self.addresses.values())
-        return {release: Audience.seen(found, edges.get(release or "", 1)) for release, found in grouped.items()}
+        edges: Counter[str | None] = Counter(self.addresses.values())
+        return {release: Audience.seen(found, edges.get(release, 1)) for release, found in grouped.items()}
 
 
 @dataclass(frozen=True)

@@ -253,8 +253,8 @@ def test_shares_must_fit() -> None:
     assert not share_problems(seen, {"r5": 75, "r6": 25}, LAST)
     problems = share_problems(seen, {"r5": 25, "r6": 75}, LAST)
     assert len(problems) == 2
+    assert problems[0] == "r5 has 75 % of new viewers (30 of 40; with this number between 47 and 93 %) instead of 25 %"
     assert problems[1].startswith("r6 has 25 % of new viewers (10 of 40; ")
-    assert problems[1].endswith("instead of 75 %")
     assert share_problems({"r5": audience([0.3] * 60)}, {"r5": 75, "r6": 25}, LAST), "none reached r6"
 
 
@@ -290,6 +290,21 @@ def test_the_pod_names_the_release_and_else_its_version(
     assert sources.release(View("", 0, version, server)) == release
 
 
+def test_viewers_without_a_pod_count_for_the_pods_of_their_release_in_turn() -> None:
+    sources = Sources({"10.0.0.5": "r5", "10.0.0.6": "r5", "10.0.0.4": "r4"}, {"r5": "4.0.5"})
+    seen = [View("", 0, "4.0.5", first_frame=1)] * 3 + [View("", 0, "6.0")] * 2 + [View("", 0, "4.0.5", "10.0.0.4")]
+    found = sources.by_release(seen)
+    assert {release: list(of.measured.pods) for release, of in found.items()} == {
+        "r5": [0, 1, 0],
+        None: [0, 0],
+        "r4": [0],  # its pods have just been removed
+    }
+
+
+def test_viewers_since_a_time_came_after_it() -> None:
+    assert audience([0.3] * 5).since(1e9 + 2).viewers == 2
+
+
 def test_figures_of_a_release() -> None:
     seen = {"r5": audience([0.2, 0.3, 0.4]), "r6": audience(failures=1), None: Audience()}
     data = figures(seen, {"r5": 75.0, "r6": 25.0}, {"r5": 80.0, "r6": 20.0}, 0.01)
@@ -306,11 +321,17 @@ def test_figures_of_a_release() -> None:
     }
     assert data["releases"]["r6"]["failures"] == {NO_MEDIA: 1}
     assert data["unknown"]["viewers"] == 0
+    few = figures({"r5": audience([0.2] * 2), "r6": audience([0.2])}, {}, {}, 0.05)["releases"]
+    assert {name: (row["sharePercent"], row["intervalPercent"]) for name, row in few.items()} == {
+        "r5": (66.7, [9.4, 99.2]),
+        "r6": (33.3, [0.8, 90.6]),
+    }
+    assert figures({}, {"r5": 100.0}, {}, 0.05)["releases"] == {}
 
 
 def test_limits_count_all_viewers() -> None:
     seen = [audience([0.2] * 98), audience(failures=1), audience(stalled=1)]
-    assert not limits_problems(seen, 1, 1, 3)
+    assert not limits_problems(seen, 1, 1, 0.2)
     assert limits_problems(seen, 0.5, 0.5, 0.1) == [
         "1 of 100 viewers failed (1 no media); at most 0.5 % are acceptable",
         "1 of 100 viewers stalled; at most 0.5 % are acceptable",
