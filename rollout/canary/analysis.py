@@ -155,9 +155,9 @@ class Audience:
         return Times(self.measured.first_frames[seen], self.measured.pods[seen])
 
     def first_frame(self, quantile: float) -> float | None:
-        """A quantile of the seconds to the first frame, None without any."""
+        """A quantile (below 1) of the seconds to the first frame, None without any."""
         times = np.sort(self.times.seconds)
-        return float(times[min(int(quantile * len(times)), len(times) - 1)]) if len(times) else None
+        return float(times[int(quantile * len(times))]) if len(times) else None
 
     def events(self, hit: Booleans) -> Events:
         """In how many pods and times such a thing has happened (`statistics.Events`). hit: of each viewer."""

@@ -197,6 +197,20 @@ def test_a_black_canary_is_found_within_a_minute() -> None:
     assert messages(findings) == ["r6: 60 of 60 viewers failed (60 no media), elsewhere 0 of 180 (p = 1e-11)"]
 
 
+@pytest.mark.parametrize(
+    ("failed", "viewers", "elsewhere", "found"),
+    [(21, 40, 4, True), (20, 40, 4, False), (21, 40, 5, False), (21, 39, 3, False), (51, 100, 0, True)],
+)
+def test_most_viewers_are_evidence_within_seconds(failed: int, viewers: int, elsewhere: int, found: bool) -> None:
+    """In one moment there is one event here and one there: only the numbers of viewers tell them apart."""
+
+    def moment(failures: int, total: int) -> Audience:
+        failure = [NO_MEDIA] * failures + [""] * (total - failures)
+        return Audience.seen([View("", 1e9, None, "10.0.0.1", 0.3, failure=text) for text in failure])
+
+    assert bool(quality_findings("r6", moment(failed, viewers), moment(elsewhere, 40), LAST)) is found
+
+
 def test_one_event_of_one_pod_is_no_evidence() -> None:
     """All viewers that one pod has within a few seconds stall: Fisher's test on viewers has p = 1e-6."""
     stable = audience([0.3] * 180, pods=3)
@@ -321,17 +335,32 @@ def test_figures_of_a_release() -> None:
     }
     assert data["releases"]["r6"]["failures"] == {NO_MEDIA: 1}
     assert data["unknown"]["viewers"] == 0
-    few = figures({"r5": audience([0.2] * 2), "r6": audience([0.2])}, {}, {}, 0.05)["releases"]
-    assert {name: (row["sharePercent"], row["intervalPercent"]) for name, row in few.items()} == {
-        "r5": (66.7, [9.4, 99.2]),
-        "r6": (33.3, [0.8, 90.6]),
+
+
+def test_figures_are_rounded_and_have_the_releases_with_viewers_or_pods_in_natural_order() -> None:
+    seen = {"r10": audience([0.23456] * 2), "r9": audience([0.2]), "r8": Audience(), "r7": Audience()}
+    rows = figures(seen, {"r8": 33.333}, {}, 0.05)["releases"]
+    assert {
+        name: (row["sharePercent"], row["intervalPercent"], row["actualPercent"]) for name, row in rows.items()
+    } == {
+        "r8": (0.0, [0.0, 70.8], 33.3),
+        "r9": (33.3, [0.8, 90.6], 0.0),
+        "r10": (66.7, [9.4, 99.2], 0.0),
     }
-    assert figures({}, {"r5": 100.0}, {}, 0.05)["releases"] == {}
+    assert list(rows) == ["r8", "r9", "r10"]
+    assert rows["r10"]["firstFrameSeconds"] == {"median": 0.235, "p90": 0.235}
+    nobody = figures({"r5": Audience()}, {"r5": 100.0}, {}, 0.05)
+    assert nobody["releases"]["r5"]["sharePercent"] is None
+    assert nobody["unknown"]["viewers"] == 0
 
 
 def test_limits_count_all_viewers() -> None:
     seen = [audience([0.2] * 98), audience(failures=1), audience(stalled=1)]
     assert not limits_problems(seen, 1, 1, 0.2)
+    mixed = Audience.seen([View("", 0, failure=reason) for reason in "abbcccdddd"])
+    assert limits_problems([mixed], 99, 0, 0) == [
+        "10 of 10 viewers failed (4 d, 3 c, 2 b); at most 99 % are acceptable"
+    ]
     assert limits_problems(seen, 0.5, 0.5, 0.1) == [
         "1 of 100 viewers failed (1 no media); at most 0.5 % are acceptable",
         "1 of 100 viewers stalled; at most 0.5 % are acceptable",
