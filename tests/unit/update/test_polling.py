@@ -16,13 +16,16 @@ from model.desired.workloads import Workload
 from model.srs.versions import Version, format_version
 from update import polling
 from update.polling import (
+    AddressError,
     ClaimError,
     NamespaceTerminatingError,
     ReadyTimes,
     RolloutError,
     RolloutResult,
+    wait_for_address,
     wait_for_claim,
     wait_for_namespace,
+    wait_for_pods,
     wait_for_rollout,
 )
 
@@ -357,3 +360,138 @@ def test_a_claim_that_is_not_bound_has_its_reason() -> None:
         wait()
     assert progress == ['waiting for a volume: storageclass.storage.k8s.io "nas" not found']
     wait()
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """The time; a poll is made each second."""
+    now = 0
+
+    async def sleep(_seconds: float) -> None:
+        nonlocal now
+        now += 1
+
+    monkeypatch.setattr(polling, "STUCK_TIMEOUT", timedelta(minutes=1))
+    monkeypatch.setattr(polling.time, "monotonic", lambda: float(now))
+    monkeypatch.setattr(polling.asyncio, "sleep", sleep)
+    return lambda: now
+
+
+ORIGINS = Workload(
+    "StatefulSet", "srs-origin", "app=srs-origin", "origins", timedelta(seconds=100), min_ready=timedelta(seconds=5)
+)
+
+
+def wait_for_new(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int], status: Callable[[int], RolloutStatus]
+) -> list[str]:
+    """The lines of progress while the new origins o-3 and o-4 are awaited."""
+
+    def rollout_status(_live: Any, workload: Workload, awaited: frozenset[str]) -> RolloutStatus:
+        assert (workload, awaited) == (ORIGINS, {"o-3", "o-4"})
+        return status(seconds())
+
+    lines: list[str] = []
+    monkeypatch.setattr(polling, "rollout_status", rollout_status)
+    monkeypatch.setattr(polling, "remove_dead_pods", lambda *_: None)
+    asyncio.run(wait_for_pods(cast("LiveCluster", None), ORIGINS, {"o-3", "o-4"}, lines.append))
+    return lines
+
+
+def new_origins(*ready: str, stuck: str = "", reasons: tuple[str, ...] = ()) -> RolloutStatus:
+    return RolloutStatus(False, len(ready), 5, reasons, frozenset({stuck} - {""}), ready)
+
+
+def test_new_origins_are_awaited_whatever_the_others_do(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int]
+) -> None:
+    def status(second: int) -> RolloutStatus:
+        if second == 1:
+            raise UnreachableError("no answer")
+        ready = ("o-0", "o-3", "o-4") if second >= 90 else ("o-0", "o-3")
+        return new_origins(*ready, stuck="o-1", reasons=("pod o-1: CrashLoopBackOff", "pod o-2: late"))
+
+    waiting = "1 of 2 new ones ready; pod o-1: CrashLoopBackOff"
+    assert wait_for_new(monkeypatch, seconds, status) == [
+        waiting,
+        "0 of 2 new ones ready; no answer",
+        waiting,
+        "2 of 2 new ones ready; pod o-1: CrashLoopBackOff",
+        "",
+    ]
+    assert seconds() == 95, "ready for minReady"
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "duration"),
+    [
+        (lambda second: new_origins("o-3", stuck="o-4" if second >= 3 else ""), 63, "1m3s"),
+        (lambda second: new_origins("o-3", stuck="o-4" if second % 60 else ""), 100, "1m40s"),
+        (lambda _: new_origins("o-3", stuck="o-1"), 100, "1m40s"),
+    ],
+    ids=["stuck", "recovers", "another one is stuck"],
+)
+def test_a_new_origin_that_does_not_become_ready_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: Callable[[], int],
+    status: Callable[[int], RolloutStatus],
+    after: int,
+    duration: str,
+) -> None:
+    with pytest.raises(RolloutError) as error:
+        wait_for_new(monkeypatch, seconds, status)
+    assert seconds() == after
+    assert str(error.value) == (
+        f"origins (StatefulSet srs-origin) is not ready after {duration}: 1 of 2 pods of the new revision are available"
+    )
+
+
+def wait_for(seconds: Callable[[], int], address: str, events: list[str], expected: str | None = None) -> list[str]:
+    """The address that a Service has from second 3 on, or what was said while it was awaited for 9 seconds."""
+
+    class Services:
+        namespace = "live"
+
+        def service(self, name: str) -> Any:
+            assert name == "srs-edge-service"
+            if events == ["unreachable"]:
+                raise UnreachableError("no answer")
+            key = "ip" if address[-1:].isdigit() else "hostname"
+            return {"status": {"loadBalancer": {"ingress": [{key: address}] if address and seconds() >= 3 else []}}}
+
+        def warnings(self, name: str) -> list[str]:
+            assert name == "srs-edge-service"
+            return events
+
+    lines: list[str] = []
+    live = cast("LiveCluster", Services())
+    try:
+        host = asyncio.run(wait_for_address(live, "srs-edge-service", timedelta(seconds=9), lines.append, expected))
+        return [*lines, host]
+    except AddressError as error:
+        return [*lines, *str(error).splitlines()]
+
+
+HEAD = "Service srs-edge-service has no address of its load balancer after 9s"
+HAS = "where the load balancer has 10.0.0.1"
+DESCRIBE = "  kubectl -n live describe service srs-edge-service"
+SILENT = "  it has no events: is a cloud controller manager running?"
+
+
+@pytest.mark.parametrize(
+    ("host", "events", "expected", "lines"),
+    [
+        ("10.0.0.1", [], None, ["waiting for an address", "", "10.0.0.1"]),
+        ("10.0.0.1", [], "10.0.0.1", ["waiting for an address", "", "10.0.0.1"]),
+        ("a.example.com", [], "10.0.0.1", ["waiting for an address", "", "a.example.com"]),
+        ("10.0.0.2", [], "10.0.0.1", ["waiting for an address", f"{HEAD}, but 10.0.0.2, {HAS}", SILENT, DESCRIBE]),
+        ("fd00::2", [], "10.0.0.1", ["waiting for an address", f"{HEAD}, but fd00::2, {HAS}", SILENT, DESCRIBE]),
+        ("", list("aabbcd"), None, ["waiting for an address: d", HEAD, "  b", "  c", "  d", DESCRIBE]),
+        ("", ["unreachable"], None, ["waiting for an address: no answer", HEAD, "  no answer", DESCRIBE]),
+    ],
+)
+def test_the_address_of_a_load_balancer_is_awaited(
+    seconds: Callable[[], int], host: str, events: list[str], expected: str | None, lines: list[str]
+) -> None:
+    assert wait_for(seconds, host, events, expected) == lines
+    assert seconds() == (9 if lines[-1] == DESCRIBE else 3)
