@@ -111,8 +111,10 @@ def _apply(result: Object, change: Change) -> None:
         items = cast("list[Any]", node)
         if change.after is None:
             del items[_index(items, last)]
-        else:
+        elif change.before is None:
             items.append(change.after)
+        else:
+            items[_index(items, last)] = change.after
     elif change.after is None:
         node.pop(last, None)
     else:
