@@ -135,7 +135,7 @@ def was_complete(live: Object) -> bool:
     """
     status = live.get("status", {})
     if live["spec"].get("updateStrategy", {}).get("type") == "OnDelete":  # its `currentRevision` never changes
-        return bool(status.get("updatedReplicas", 0) >= live["spec"].get("replicas", 1))
+        return bool(status.get("updatedReplicas", 0) >= live["spec"]["replicas"])
     if "currentRevision" in status:  # a StatefulSet
         return status.get("currentRevision") == status.get("updateRevision")
     return any(condition.get("reason") == "NewReplicaSetAvailable" for condition in status.get("conditions", []))

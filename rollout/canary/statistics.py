@@ -114,7 +114,7 @@ class _PodMedians:
     """
 
     medians: Floats
-    viewers: Floats
+    viewers: Integers
     residuals: Floats
     parameters: int
 
@@ -122,14 +122,13 @@ class _PodMedians:
     def of(times: Times) -> "_PodMedians":
         logs = np.log(np.maximum(times.seconds, 1e-3))
         order = np.lexsort((logs, times.pods))
-        logs, pods = logs[order], times.pods[order]
-        starts = np.flatnonzero(np.diff(pods, prepend=pods[0] - 1))
-        counts = np.diff(starts, append=len(pods))
+        logs = logs[order]
+        _, starts, counts = np.unique(times.pods[order], return_index=True, return_counts=True)
         medians = (logs[starts + (counts - 1) // 2] + logs[starts + counts // 2]) / 2
         several = np.repeat(counts > 2, counts)
         return _PodMedians(
             medians,
-            counts.astype(np.float64),
+            counts,
             (logs - np.repeat(medians, counts))[several],
             int(np.sum(counts > 2)),
         )

@@ -276,7 +276,17 @@ def test_viewers_that_reach_no_release_are_the_canarys_only_if_its_own_are_missi
     refused = audience(failures=60)
     stable, canary = audience([0.3] * 180, pods=3), audience([0.3] * 60, release=6)
     refusing = {"r5": stable, "r6": Audience(), None: refused}
-    assert reasons(unreached_findings("r6", refusing, 25, NOTHING_BEFORE, LAST)) == {"ViewersUnreached": Outcome.FAILED}
+    findings = unreached_findings("r6", refusing, 25, NOTHING_BEFORE, LAST)
+    assert reasons(findings) == {"ViewersUnreached": Outcome.FAILED}
+    assert messages(findings) == [
+        "60 of 240 viewers reached no release (60 no media); before, 0 of 60 (p = 3e-07), and 0 reached r6 instead of "
+        "60 (p = 1e-30)"
+    ]
+    unknown = {"r5": stable, "r6": Audience(), None: audience([0.3] * 60)}
+    assert (
+        "reached no release (of no known release)"
+        in messages(unreached_findings("r6", unknown, 25, NOTHING_BEFORE, LAST))[0]
+    )
     lost = {"r5": audience([0.3] * 120, pods=2), "r6": canary, None: refused}
     assert reasons(unreached_findings("r6", lost, 25, NOTHING_BEFORE, LAST)) == {
         "ViewersUnreached": Outcome.INCONCLUSIVE
