@@ -272,7 +272,7 @@ def _conf_diff(before: str, after: str) -> Iterator[str]:
 
 
 def _replicas(live: Object) -> int:
-    return int(live["spec"].get("replicas", 1))
+    return int(live["spec"]["replicas"])
 
 
 def _pods(live: Object) -> int:
