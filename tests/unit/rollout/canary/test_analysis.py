@@ -240,6 +240,10 @@ def test_what_was_not_observed_has_not_passed() -> None:
     assert judged({"r5": stable, "r6": canary}) == {}
     few = audience([0.3] * (MINIMUM_VIEWERS - 1), release=6)
     assert judged({"r5": stable, "r6": few}) == {"TooFewViewers": Outcome.INCONCLUSIVE}
+    assert messages(canary_findings("r6", {"r5": stable, "r6": few}, 25, NOTHING_BEFORE, LAST)) == [
+        "r6 has had 39 viewers; a step needs 40"
+    ]
+    assert judged({"r5": stable, "r6": audience([0.3] * MINIMUM_VIEWERS, release=6)}) == {}
     assert judged({"r5": stable}) == {"TooFewViewers": Outcome.INCONCLUSIVE}
     assert judged({"r6": audience(failures=240, release=6)}) == {"NoReference": Outcome.INCONCLUSIVE}, "resume at 100 %"
 
@@ -292,6 +296,11 @@ def test_viewers_that_reach_no_release_are_the_canarys_only_if_its_own_are_missi
         "ViewersUnreached": Outcome.INCONCLUSIVE
     }, "a node of the stable release is lost"
     assert not unreached_findings("r6", refusing, 25, Unreached(15, 60), LAST), "it was so before"
+    assert judged(refusing) == {"ViewersUnreached": Outcome.FAILED, "TooFewViewers": Outcome.INCONCLUSIVE}
+    some = {"r5": stable, "r6": audience([0.3] * 40, release=6), None: audience(failures=20)}
+    assert judged(some) == {}, "p = 0.01 is not enough for one of four tests"
+    tenth = {"r5": stable, "r6": audience([0.3] * 45, release=6), None: audience(failures=25)}
+    assert not unreached_findings("r6", tenth, 25, Unreached(), LAST)
     assert reasons(unreached_findings("r6", refusing, 25, Unreached(), LAST)) == {
         "ViewersUnreached": Outcome.INCONCLUSIVE
     }, "nothing is known of before"
@@ -326,7 +335,9 @@ def test_viewers_without_a_pod_count_for_the_pods_of_their_release_in_turn() -> 
 
 
 def test_viewers_since_a_time_came_after_it() -> None:
-    assert audience([0.3] * 5).since(1e9 + 2).viewers == 2
+    later = audience([0.2, 0.4], failures=2, stalled=1, pods=2).since(1e9)
+    assert (later.viewers, later.failures, later.stalled, later.first_frame(0.5)) == (3, {NO_MEDIA: 2}, 1, 0.3)
+    assert list(later.measured.pods) == [0, 1, 0]
 
 
 def test_figures_of_a_release() -> None:
