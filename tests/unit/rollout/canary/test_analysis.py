@@ -188,6 +188,16 @@ def test_all_tests_of_a_run_share_one_false_alarm_rate() -> None:
         assert budget.error(analyses, 1) == pytest.approx(REPETITION * budget.error(analyses))
 
 
+@pytest.mark.parametrize(
+    ("budget", "analyses"),
+    [(Budget(5, 120, 600), 16), (Budget(1, 2, 600), 4), (Budget(2, 1000, 301), 12)],
+)
+def test_the_analyses_before_the_last_one_share_what_it_leaves(budget: Budget, analyses: int) -> None:
+    """As many as have other viewers: LOOKS in each WINDOW, up to twice the shortest time."""
+    assert budget.error(1) == pytest.approx(0.3 * 0.009 / budget.steps / analyses)
+    assert budget.error(budget.analyses) == pytest.approx(0.7 * 0.009 / budget.steps)
+
+
 def test_a_black_canary_is_found_within_a_minute() -> None:
     error = Budget(steps=5, analyses=120, seconds=600).error(1)
     for seconds, found in ((10, False), (60, True)):
@@ -261,9 +271,17 @@ def test_a_stream_that_ends_says_nothing_about_the_canary() -> None:
         "r6": audience(failures=60, release=6),
     }
     assert worst(canary_findings("r6", worse, 25, NOTHING_BEFORE, LAST)) is Outcome.FAILED
-    assert messages(reference_findings("r6", worse["r5"]))[0].startswith(
-        "30 of 180 viewers of the other releases failed"
-    )
+    fault = "the stream, or the line of these viewers, is at fault, and nothing can be said about the canary"
+    both = audience([0.3] * 7, failures=2, stalled=1)
+    assert messages(reference_findings("r6", both)) == [
+        f"2 of 10 viewers of the other releases failed (2 no media): {fault}"
+    ]
+    assert messages(reference_findings("r6", audience([0.3] * 7, failures=1, stalled=2))) == [
+        f"2 of 10 viewers of the other releases stalled: {fault}"
+    ]
+    assert messages(reference_findings("r6", Audience())) == [
+        "only r6 has had viewers: there is nothing to compare it with at the same time"
+    ]
 
 
 def test_shares_must_fit() -> None:
@@ -292,9 +310,9 @@ def test_viewers_that_reach_no_release_are_the_canarys_only_if_its_own_are_missi
         in messages(unreached_findings("r6", unknown, 25, NOTHING_BEFORE, LAST))[0]
     )
     lost = {"r5": audience([0.3] * 120, pods=2), "r6": canary, None: refused}
-    assert reasons(unreached_findings("r6", lost, 25, NOTHING_BEFORE, LAST)) == {
-        "ViewersUnreached": Outcome.INCONCLUSIVE
-    }, "a node of the stable release is lost"
+    (finding,) = unreached_findings("r6", lost, 25, NOTHING_BEFORE, LAST)
+    assert finding.outcome is Outcome.INCONCLUSIVE, "a node of the stable release is lost"
+    assert finding.message.endswith("(p = 3e-07), but r6 has its share of all viewers")
     assert not unreached_findings("r6", refusing, 25, Unreached(15, 60), LAST), "it was so before"
     assert judged(refusing) == {"ViewersUnreached": Outcome.FAILED, "TooFewViewers": Outcome.INCONCLUSIVE}
     some = {"r5": stable, "r6": audience([0.3] * 40, release=6), None: audience(failures=20)}
@@ -338,6 +356,8 @@ def test_viewers_since_a_time_came_after_it() -> None:
     later = audience([0.2, 0.4], failures=2, stalled=1, pods=2).since(1e9)
     assert (later.viewers, later.failures, later.stalled, later.first_frame(0.5)) == (3, {NO_MEDIA: 2}, 1, 0.3)
     assert list(later.measured.pods) == [0, 1, 0]
+    several = Audience.of([audience([0.3] * 2, pods=2), Audience(), audience([0.3])])
+    assert list(several.measured.pods) == [0, 1, 2], "each release has its own"
 
 
 def test_figures_of_a_release() -> None:
