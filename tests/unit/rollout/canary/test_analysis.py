@@ -234,6 +234,7 @@ def test_stalls_and_slow_first_frames_are_reported_with_figures() -> None:
     assert messages(quality_findings("r6", audience(stalled=100), stable, LAST)) == [
         "r6: 100 of 100 viewers stalled, elsewhere 0 of 300 (p = 3e-19)"
     ]
+    assert not quality_findings("r6", audience([0.65] * 100), stable, LAST), "p = 0.001 is not enough for this test"
     (finding,) = quality_findings("r6", audience([1.5] * 100), stable, LAST)
     assert finding.reason == "FirstFrameLate"
     assert finding.message.startswith(
