@@ -146,13 +146,14 @@ ON_DELETE = {"replicas": 3, "updateStrategy": {"type": "OnDelete"}}
         ({"replicas": 1}, {"conditions": [{"reason": "ReplicaSetUpdated"}]}, False),
         (ON_DELETE, {"updatedReplicas": 3, "currentRevision": "a", "updateRevision": "b"}, True),
         (ON_DELETE, {"updatedReplicas": 2, "currentRevision": "b", "updateRevision": "b"}, False),
-        (ON_DELETE, {}, False),
+        (ON_DELETE | {"replicas": 1}, {}, False),
         ({"replicas": 3, "updateStrategy": {}}, {"currentRevision": "b", "updateRevision": "b"}, True),
         ({"replicas": 3}, {"currentRevision": "a", "updateRevision": "b"}, False),
     ],
 )
 def test_whether_a_rollout_has_ever_been_complete(spec: Any, status: Any, complete: bool) -> None:
     assert was_complete({"spec": spec, "status": status}) is complete
+    assert not was_complete({"spec": spec}), "its controller has not seen it yet"
 
 
 def change_of(update: UpdatePlan, release: str = "r5") -> WorkloadChange:
