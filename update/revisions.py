@@ -36,7 +36,7 @@ def outdated_pods(live: Object, template: Object, state: LiveState, settings: St
     pods = ready = dropped = 0
     current = False
     for replica_set in state.replica_sets(live):
-        replicas = replica_set.get("status", {}).get("replicas", 0)
+        replicas = replica_set["status"]["replicas"]
         if _same(replica_set["spec"]["template"], template):
             current = current or replicas > 0
             continue

@@ -98,6 +98,14 @@ def test_what_happens_to_the_pods_of_a_release(before: Any, after: Any, of_r6: t
     assert [str(item) for item in change.unseen] == unseen, "the provider does not see what becomes 0"
 
 
+def test_a_deployment_without_status_has_no_pods_yet() -> None:
+    state = state_after(settings(edge__releases={"r5": R5, "r6": R6}))
+    del state.edges["srs-edge-r6-deploy"]["status"]
+    del state.objects["ReplicaSet"]["srs-edge-r6-deploy"]
+    other = {"r5": R5, "r6": R6 | {"image": "ossrs/srs:v4.0.271"}}
+    assert figures(change_of(planned(settings(edge__releases=other), state), "r6")) == ("roll", 1, 1, 1, 0, 0, 0)
+
+
 def test_pods_that_a_deleted_deployment_has_left_are_replaced() -> None:
     """`kubectl delete --cascade=orphan` leaves ReplicaSets, which a new Deployment takes over."""
     state = state_after(settings(edge__releases={"r5": R5, "r6": R6}))
