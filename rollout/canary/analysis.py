@@ -82,7 +82,7 @@ class Measurements:
         return Measurements(
             np.array([view.started_at for view in views], dtype=np.float64),
             np.array([names.setdefault(server, len(names)) for server in servers], dtype=np.int64),
-            np.array([np.nan if view.first_frame is None else view.first_frame for view in views], dtype=np.float64),
+            np.array([view.first_frame for view in views], dtype=np.float64),  # NaN for None
             np.array([view.failure for view in views], dtype=np.str_),
             np.array([view.stalls > 0 for view in views], dtype=np.bool_),
         )

@@ -49,7 +49,7 @@ def test_what_the_api_server_has_added_to_another_strategy_is_removed(strategy: 
 
 
 class Origins:
-    """Its controllers make an origin ready at once. steps: what was done, and asked, in this order."""
+    """Its controllers make an origin ready soon. steps: what was done, and asked, in this order."""
 
     namespace = "live"
 
@@ -58,6 +58,7 @@ class Origins:
         self.current["metadata"]["annotations"]["other"] = "stays"
         self.origins = {pod["metadata"]["name"]: pod for pod in copy.deepcopy(state.pods)}
         self.steps: list[Any] = []
+        self.reads = 0
 
     def stateful_set(self, _name: str) -> Any:
         ready = {"replicas": len(self.origins), "readyReplicas": len(self.origins)}
@@ -65,6 +66,7 @@ class Origins:
         return self.current
 
     def apply(self, manifest: Any) -> None:
+        self.reads = 0
         self.current |= {"spec": manifest["spec"], "status": {"updateRevision": "new"}}
         self.current["metadata"] |= manifest["metadata"]
         start, count = manifest["spec"]["ordinals"]["start"], manifest["spec"]["replicas"]
@@ -76,12 +78,14 @@ class Origins:
 
     def pods(self, selector: str) -> list[Any]:
         if selector == "app=srs-origin":
-            return list(self.origins.values())
+            self.reads += 1
+            return list(self.origins.values()) if self.reads > 2 else []
         edges = {"run=srs-edge-r5": ("r5-ready", "True"), "run=srs-edge-r6": ("r6-crashes", "False")}
         name, ready = edges[selector]
         return [{"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}]
 
     def delete_pod(self, name: str, uid: str) -> None:
+        self.reads = 0
         self.steps.append((name, uid))
         self.origins[name] = origin(self.current, int(name[-1]), uid="new")
 
@@ -136,7 +140,13 @@ def test_one_new_origin_is_checked_before_there_are_more(update: tuple[Origins, 
     edges = [("r5-ready", desired.edges("r5").probe_path)]
     assert live.steps == [range(4), ("srs-origin-3", desired.origin_set.workload, edges), range(6)]
     assert result == ""
-    assert progress == ["checking whether srs-origin-3 accepts a stream, and an edge serves it"]
+    assert progress == [
+        "0 of 1 new ones ready",
+        "",
+        "checking whether srs-origin-3 accepts a stream, and an edge serves it",
+        "0 of 3 new ones ready",
+        "",
+    ]
     metadata = live.current["metadata"]
     assert {**metadata["annotations"], **metadata["labels"]} == {
         **desired.origin_set.manifest["metadata"]["annotations"],
@@ -188,6 +198,8 @@ def test_origins_are_replaced_in_place_one_after_the_other(update: tuple[Origins
     for ordinal in (0, 2):
         live.origins[f"srs-origin-{ordinal}"] = origin(live.current, ordinal, uid="old")
     in_place = replace(plan.origins, in_place=("srs-origin-1", "srs-origin-0"))
-    replaced = replace_in_place(cast("LiveCluster", live), desired.origin_set, in_place, lambda _: None)
-    asyncio.run(replaced)
+    live.reads = 9
+    progress: list[str] = []
+    asyncio.run(replace_in_place(cast("LiveCluster", live), desired.origin_set, in_place, progress.append))
+    assert progress == ["0 of 1 new ones ready", ""] * 2
     assert live.steps == [("srs-origin-1", "old"), ("srs-origin-0", "old")]

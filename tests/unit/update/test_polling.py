@@ -335,33 +335,6 @@ def test_an_empty_namespace_that_is_never_deleted_ends_the_wait(monkeypatch: pyt
     assert namespace.reads < 10 + (SYNC_PERIOD + timedelta(minutes=1)).total_seconds() / 2 + 5
 
 
-def test_a_claim_that_is_not_bound_has_its_reason() -> None:
-    class Claims:
-        namespace = "live"
-        phases = iter(["Pending", "Bound"])
-
-        def claim(self, name: str) -> dict[str, Any]:
-            return {"metadata": {"name": name}, "status": {"phase": next(self.phases, "Pending")}}
-
-        def warnings(self, name: str) -> list[str]:
-            return ['storageclass.storage.k8s.io "nas" not found'] if name == "srs-hls" else []
-
-        def deployment(self, _name: str) -> None:
-            return None
-
-    claims = cast("LiveCluster", Claims())
-    workload = Workload("Deployment", "nginx-origin-deploy", "app=nginx-origin", "nginx-origin", timedelta(seconds=9))
-    progress: list[str] = []
-
-    def wait() -> None:
-        asyncio.run(wait_for_claim(claims, "srs-hls", workload, timedelta(0), progress.append))
-
-    with pytest.raises(ClaimError, match=r"claim srs-hls is not bound after 0s\n  storageclass\S+ \"nas\" not found"):
-        wait()
-    assert progress == ['waiting for a volume: storageclass.storage.k8s.io "nas" not found']
-    wait()
-
-
 @pytest.fixture
 def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """The time; a poll is made each second."""
@@ -495,3 +468,50 @@ def test_the_address_of_a_load_balancer_is_awaited(
 ) -> None:
     assert wait_for(seconds, host, events, expected) == lines
     assert seconds() == (9 if lines[-1] == DESCRIBE else 3)
+
+
+@pytest.mark.parametrize(
+    ("bound_after", "events", "lines"),
+    [
+        (0, [], []),
+        (3, ["not found"], ["waiting for a volume: not found", ""]),
+        (99, [], ["waiting for a volume", "  it has no events: does the provisioner of its storage class run?"]),
+        (99, list("abcd"), ["waiting for a volume: b", "  b", "  c", "  d", "  pod p: pending"]),
+        (
+            99,
+            ["no answer"],
+            ["waiting for a volume: the API server does not answer", "  the API server does not answer"],
+        ),
+    ],
+)
+def test_the_volume_of_a_claim_is_awaited(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int], bound_after: int, events: list[str], lines: list[str]
+) -> None:
+    class Claims:
+        namespace = "live"
+
+        def claim(self, name: str) -> dict[str, Any]:
+            if events == ["no answer"]:
+                raise UnreachableError("the API server does not answer")
+            return {"metadata": {"name": name}, "status": {"phase": "Bound" if seconds() >= bound_after else "Pending"}}
+
+        def warnings(self, name: str) -> list[str]:
+            assert name == "srs-hls"
+            return events
+
+    pod = ("pod p: pending", "pod p: pending") if len(events) > 1 else ()
+    monkeypatch.setattr(polling, "rollout_status", lambda *_: RolloutStatus(False, 0, 1, pod))
+    nginx = Workload("Deployment", "nginx-origin-deploy", "app=nginx-origin", "nginx-origin", timedelta(seconds=9))
+    progress: list[str] = []
+    live = cast("LiveCluster", Claims())
+    wait = wait_for_claim(live, "srs-hls", nginx, timedelta(seconds=9), progress.append)
+    if bound_after < 99:
+        asyncio.run(wait)
+        assert (progress, seconds()) == (lines, bound_after)
+        return
+    with pytest.raises(ClaimError) as error:
+        asyncio.run(wait)
+    describe = "  kubectl -n live describe pvc srs-hls"
+    head, *reasons, last = str(error.value).splitlines()
+    assert (head, last) == ("claim srs-hls is not bound after 9s", describe)
+    assert ([*progress, *reasons], seconds()) == (lines, 9)

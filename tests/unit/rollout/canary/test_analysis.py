@@ -351,6 +351,7 @@ def test_viewers_without_a_pod_count_for_the_pods_of_their_release_in_turn() -> 
         None: [0, 0],
         "r4": [0],  # its pods have just been removed
     }
+    assert list(Audience.seen(seen[:2]).measured.pods) == [0, 0]
 
 
 def test_viewers_since_a_time_came_after_it() -> None:
