@@ -60,7 +60,8 @@ class Origins:
         self.steps: list[Any] = []
         self.reads = 0
 
-    def stateful_set(self, _name: str) -> Any:
+    def stateful_set(self, name: str) -> Any:
+        assert name == "srs-origin"
         ready = {"replicas": len(self.origins), "readyReplicas": len(self.origins)}
         self.current["status"] |= ready | {"availableReplicas": len(self.origins), "observedGeneration": 1}
         return self.current

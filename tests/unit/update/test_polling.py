@@ -22,6 +22,7 @@ from update.polling import (
     ReadyTimes,
     RolloutError,
     RolloutResult,
+    remove_dead_pods,
     wait_for_address,
     wait_for_claim,
     wait_for_namespace,
@@ -270,8 +271,8 @@ class Namespace:
         self.messages: list[str] = []
         self.status: list[str] = []
 
-        async def sleep(_seconds: float) -> None:
-            pass
+        async def sleep(seconds: float) -> None:
+            assert seconds == 2
 
         monkeypatch.setattr(polling.time, "monotonic", lambda: self.reads * 2.0)
         monkeypatch.setattr(polling.asyncio, "sleep", sleep)
@@ -316,8 +317,11 @@ def test_the_pods_of_a_terminating_namespace_are_awaited_until_the_timeout(monke
     namespace = Namespace(monkeypatch, with_pods=1000, empty=0)
     with pytest.raises(NamespaceTerminatingError, match="it waits for 1 pod:\n  p0 until 2026-01-01T12:00:00Z"):
         namespace.wait()
-    assert namespace.reads == pytest.approx(30, abs=2)
-    assert len(namespace.messages) == 1
+    assert namespace.reads == 31
+    (message,) = namespace.messages
+    head, pod, _ = message.splitlines()
+    assert pod == "  p0 until 2026-01-01T12:00:00Z at the latest"
+    assert namespace.status == [head.removesuffix(":")]
 
 
 def test_an_empty_namespace_is_awaited_until_its_controller_checks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,6 +421,37 @@ def test_a_new_origin_that_does_not_become_ready_ends_the_wait(
     assert str(error.value) == (
         f"origins (StatefulSet srs-origin) is not ready after {duration}: 1 of 2 pods of the new revision are available"
     )
+
+
+def test_origins_of_an_earlier_revision_that_never_ran_are_deleted_by_their_identity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deleted: list[tuple[str, str]] = []
+
+    class Origins:
+        found: Any = "StatefulSet"
+
+        def stateful_set(self, name: str) -> Any:
+            assert name == "srs-origin"
+            return self.found
+
+        def pods(self, selector: str) -> list[str]:
+            return [selector]
+
+        def delete_pod(self, name: str, uid: str) -> None:
+            deleted.append((name, uid))
+
+    def dead_pods(stateful_set: Any, pods: list[str]) -> list[Any]:
+        assert (stateful_set, pods) == (Origins.found, ["app=srs-origin"])
+        return [{"metadata": {"name": "srs-origin-3", "uid": "u"}}]
+
+    monkeypatch.setattr(polling, "dead_pods", dead_pods)
+    live = Origins()
+    remove_dead_pods(cast("LiveCluster", live), ORIGINS)
+    assert deleted == [("srs-origin-3", "u")]
+    live.found = None
+    remove_dead_pods(cast("LiveCluster", live), ORIGINS)
+    assert len(deleted) == 1
 
 
 def wait_for(seconds: Callable[[], int], address: str, events: list[str], expected: str | None = None) -> list[str]:
