@@ -321,6 +321,28 @@ def test_a_retired_autoscaler_is_awaited_with_what_keda_made_of_it(monkeypatch: 
         asyncio.run(retire(stuck, [old]))
 
 
+def test_an_autoscaler_whose_deletion_takes_a_while_is_awaited() -> None:
+    class Finalizer(Autoscalers):
+        def objects(self, kind: Kind) -> dict[str, dict[str, Any]]:
+            if kind == "ScaledObject":
+                self.stays -= 1
+            return {} if self.stays < 0 else super().objects(kind)
+
+        def delete(self, kind: Kind, name: str) -> None:
+            self.deleted.append((kind, name))
+
+    only = Finalizer({"srs-edge-r5": scaled_object()["srs-edge-r5"]}, stays=8)
+    objects: dict[Kind, dict[str, Any]] = {kind: only.objects(kind) for kind in ("Deployment", "ScaledObject")}
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    with patch("asyncio.sleep", sleep):
+        asyncio.run(retire(only, list(live_autoscalers(LiveState(objects=objects)))))
+    assert waits == [1, 1, 1]
+
+
 def test_shares_of_the_annotation_are_those_of_the_weights() -> None:
     def share(configured: StackSettings) -> str | None:
         return share_annotation(configured, "r6").get(SHARE_ANNOTATION)

@@ -206,6 +206,8 @@ def managed(manager: str, fields: Any, operation: str = "Apply", **more: str) ->
         (managed("srs", {"f:spec": {".": {}, "f:set": {"v:x": {}}, "f:empty": {}}}), None),
         (managed("srs", {"f:spec": {"f:ports": {'k:{"port":1,"protocol":"TCP"}': {}}}}), None),
         (managed("srs", {"f:spec": {"f:ports": {'k:{"port":1,"protocol":"UDP"}': {}}}}), "spec.ports.1: removed"),
+        (managed("srs", {"f:spec": {"f:ports": {'k:{"port":7,"protocol":"TCP"}': {}}}}), "spec.ports.7: removed"),
+        (managed("srs", {"f:spec": {"f:ports": {'k:{"name":"x"}': {}}}}), "spec.ports.x: removed"),
         (managed("srs", {"f:spec": {"f:gone": {'k:{"name":"a"}': {}}}}), "spec.gone: removed"),
         (managed("kubectl-edit", {"f:spec": {"f:old": {}}}, "Update"), "spec.old: removed (set by kubectl-edit)"),
         (managed("before-first-apply", {"f:spec": {"f:old": {}}}), "spec.old: removed (set by before-first-apply)"),
