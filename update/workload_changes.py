@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
@@ -263,7 +263,7 @@ def _reason(change: Change, conf_changes: bool) -> str:
 
 
 def _duration(grace: Any) -> str:
-    return format_duration(timedelta(seconds=int(grace or 30)))
+    return format_duration(timedelta(seconds=int(grace)))
 
 
 def _conf_diff(before: str, after: str) -> Iterator[str]:
@@ -285,4 +285,4 @@ def grace_seconds(live: Object) -> int:
 
 
 def _pod_grace(pod: dict[str, Any]) -> int:
-    return int(cast("int", pod.get("terminationGracePeriodSeconds", 30)))
+    return int(pod["terminationGracePeriodSeconds"])

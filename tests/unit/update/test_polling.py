@@ -403,10 +403,11 @@ def test_new_origins_are_awaited_whatever_the_others_do(
     ("status", "after", "duration"),
     [
         (lambda second: new_origins("o-3", stuck="o-4" if second >= 3 else ""), 63, "1m3s"),
+        (lambda _: new_origins("o-3", stuck="o-4"), 60, "1m"),
         (lambda second: new_origins("o-3", stuck="o-4" if second % 60 else ""), 100, "1m40s"),
         (lambda _: new_origins("o-3", stuck="o-1"), 100, "1m40s"),
     ],
-    ids=["stuck", "recovers", "another one is stuck"],
+    ids=["stuck", "always stuck", "recovers", "another one is stuck"],
 )
 def test_a_new_origin_that_does_not_become_ready_ends_the_wait(
     monkeypatch: pytest.MonkeyPatch,

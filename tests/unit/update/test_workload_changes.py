@@ -94,6 +94,7 @@ UNABLE = {"image": "ossrs/srs:v5.0-r3", "allowDroppedConnections": True}
 def test_what_happens_to_the_pods_of_a_release(before: Any, after: Any, of_r6: tuple[Any, ...]) -> None:
     change = change_of(planned(settings(edge__releases=after), state_after(settings(edge__releases=before))), "r6")
     assert figures(change) == of_r6
+    assert change.grace_seconds == (43235 if "r6" in before else 0)
     unseen = ["spec.replicas: 4 -> 0"] if of_r6[:3] == ("scale", 4, 0) else []
     assert [str(item) for item in change.unseen] == unseen, "the provider does not see what becomes 0"
 
