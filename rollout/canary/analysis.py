@@ -72,7 +72,7 @@ class Measurements:
     stalled: Booleans
 
     @staticmethod
-    def of(views: Sequence[View], edges: int = 1) -> "Measurements":
+    def of(views: Sequence[View], edges: int) -> "Measurements":
         """The columns of these views.
 
         edges: of the release. Over HTTP-FLV a viewer does not know its pod; it then counts for one of `edges`, in turn.
@@ -92,7 +92,7 @@ class Measurements:
         """The rows of all parts, whose pods are different ones."""
         all_parts = list(parts)
         if not all_parts:
-            return Measurements.of([])
+            return Measurements.of([], edges=1)
         offsets = np.cumsum([0, *(int(part.pods.max(initial=-1)) + 1 for part in all_parts)])
         return Measurements(
             np.concatenate([part.started_at for part in all_parts]),
@@ -114,7 +114,7 @@ class Measurements:
 
 
 def _nothing() -> Measurements:
-    return Measurements.of([])
+    return Measurements.of([], edges=1)
 
 
 @dataclass(frozen=True)
