@@ -64,6 +64,8 @@ def main() -> str | None:
             counts["explained" if (reason := explanation(mutant)) else "survived"] += 1
             if not reason:
                 unexplained.append(mutant)
+        if not results:
+            continue
         columns = (len(results), *(counts[column] for column in ("killed", "explained", "survived", "not run")))
         print(f"| `{path}` | {' | '.join(map(str, columns))} |")
     return "\n".join(unexplained) or None
