@@ -256,7 +256,9 @@ def test_what_was_not_observed_has_not_passed() -> None:
     ]
     assert judged({"r5": stable, "r6": audience([0.3] * MINIMUM_VIEWERS, release=6)}) == {}
     assert judged({"r5": stable}) == {"TooFewViewers": Outcome.INCONCLUSIVE}
-    assert judged({"r6": audience(failures=240, release=6)}) == {"NoReference": Outcome.INCONCLUSIVE}, "resume at 100 %"
+    alone = canary_findings("r6", {"r6": audience(failures=240, release=6)}, 25, NOTHING_BEFORE, LAST)
+    assert messages(alone) == ["only r6 has had viewers: there is nothing to compare it with at the same time"]
+    assert reasons(alone) == {"NoReference": Outcome.INCONCLUSIVE}, "resume at 100 %"
 
 
 def test_a_stream_that_ends_says_nothing_about_the_canary() -> None:
@@ -299,7 +301,9 @@ def test_viewers_that_reach_no_release_are_the_canarys_only_if_its_own_are_missi
     refused = audience(failures=60)
     stable, canary = audience([0.3] * 180, pods=3), audience([0.3] * 60, release=6)
     refusing = {"r5": stable, "r6": Audience(), None: refused}
-    findings = unreached_findings("r6", refusing, 25, NOTHING_BEFORE, LAST)
+    nobody = {"r5": stable, None: refused}
+    findings = unreached_findings("r6", nobody, 25, NOTHING_BEFORE, LAST)
+    assert findings == unreached_findings("r6", refusing, 25, NOTHING_BEFORE, LAST)
     assert reasons(findings) == {"ViewersUnreached": Outcome.FAILED}
     assert messages(findings) == [
         "60 of 240 viewers reached no release (60 no media); before, 0 of 60 (p = 3e-07), and 0 reached r6 instead of "
