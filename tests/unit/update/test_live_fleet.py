@@ -321,6 +321,21 @@ def test_a_retired_autoscaler_is_awaited_with_what_keda_made_of_it(monkeypatch: 
         asyncio.run(retire(stuck, [old]))
 
 
+@pytest.mark.parametrize(
+    ("ready", "declared"),
+    [
+        ({"r5": 4, "r6": 1}, ["r6", "r7"]),
+        ({"r5": 4}, ["r6", "r7"]),
+        ({"r5": 3, "r6": 2, "r7": 1}, ["r5"]),
+        ({"r5": 4, "r6": 2, "r7": 1}, ["r5", "r6", "r7"]),
+    ],
+)
+def test_releases_that_lose_no_ready_edge_are_declared_first(ready: dict[str, int], declared: list[str]) -> None:
+    releases = {name: {"image": "ossrs/srs:v4.0.6", "weight": weight} for name, weight in (("r5", 75), ("r6", 25))}
+    unused = {"r7": {"image": "ossrs/srs:v4.0.6", "weight": 0}}
+    assert next_releases(["r5", "r6", "r7"], rendered(settings(edge__releases=releases | unused)), ready) == declared
+
+
 def test_an_autoscaler_whose_deletion_takes_a_while_is_awaited() -> None:
     class Finalizer(Autoscalers):
         def objects(self, kind: Kind) -> dict[str, dict[str, Any]]:

@@ -527,6 +527,7 @@ def test_the_volume_of_a_claim_is_awaited(
         namespace = "live"
 
         def claim(self, name: str) -> dict[str, Any]:
+            assert name == "srs-hls"
             if events == ["no answer"]:
                 raise UnreachableError("the API server does not answer")
             return {"metadata": {"name": name}, "status": {"phase": "Bound" if seconds() >= bound_after else "Pending"}}
@@ -536,7 +537,9 @@ def test_the_volume_of_a_claim_is_awaited(
             return events
 
     pod = ("pod p: pending", "pod p: pending") if len(events) > 1 else ()
-    monkeypatch.setattr(polling, "rollout_status", lambda *_: RolloutStatus(False, 0, 1, pod))
+    monkeypatch.setattr(
+        polling, "rollout_status", lambda *asked: RolloutStatus(False, 0, 1, pod if asked == (live, nginx) else ())
+    )
     nginx = Workload("Deployment", "nginx-origin-deploy", "app=nginx-origin", "nginx-origin", timedelta(seconds=9))
     progress: list[str] = []
     live = cast("LiveCluster", Claims())
