@@ -35,7 +35,8 @@ CONNECTS ?= 100
 ROUNDS ?= 3
 
 .PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-faults \
-    test-input test-e2e test-autoscaling report report-fleet bench bench-scale docs previews lock clean-tools
+    test-input test-mutants test-e2e test-autoscaling report report-fleet bench bench-scale docs previews lock \
+    clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -138,6 +139,17 @@ test-edits: .venv/installed  ## test EDIT_SEQUENCES (200) sequences of edits, ma
 	EDIT_SEQUENCES=$(EDIT_SEQUENCES) $(BIN)/python -m pytest tests/integration/test_edit_sequences.py \
 	    -n $(INTEGRATION_WORKERS) -rP
 
+# In a folder of its own: it needs the packages of the project, and the project does not need its.
+.mutmut/installed: testbed/pins/mutmut/requirements.txt | .venv/installed
+	@rm -rf .mutmut
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target .mutmut -r $<
+	@touch $@
+
+test-mutants: .venv/installed .mutmut/installed  ## test the unit tests of updates and canaries with mutants (hours; MUTANTS='update.plan.*': these again)
+	@$(if $(MUTANTS),,rm -rf mutants)
+	-PYTHONPATH=.mutmut $(BIN)/python -m mutmut run --max-children $(UNIT_WORKERS) $(foreach mutant,$(MUTANTS),'$(mutant)')
+	PYTHONPATH=.mutmut $(BIN)/python tests/mutants.py
+
 test-faults: .venv/installed  ## test all faults of the API server, the state and the machine, and full edges (20 minutes)
 	$(BIN)/python -m testbed tools
 	SRS_FAULTS=1 $(BIN)/python -m pytest tests/integration/test_faults.py tests/integration/test_lost_node.py \
@@ -189,9 +201,12 @@ docs: .venv/installed  ## generate the references of the config and of the comma
 previews: .venv/installed  ## generate docs/previews.md from real previews
 	@$(BIN)/python -m docgen.previews
 
-lock: .venv/installed  ## generate requirements.txt from pyproject.toml
-	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-	    --python-version 3.11 --group dev pyproject.toml --output-file requirements.txt
+LOCK := -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+lock: .venv/installed  ## generate requirements.txt from pyproject.toml, and that of mutmut with the same versions
+	$(BIN)/python $(LOCK) --group dev pyproject.toml --output-file requirements.txt
+	$(BIN)/python $(LOCK) --constraint requirements.txt testbed/pins/mutmut/requirements.in \
+	    --output-file testbed/pins/mutmut/requirements.txt
 
 clean-tools: .venv/installed  ## remove the cache of tools
 	@$(BIN)/python -m testbed clean-tools
