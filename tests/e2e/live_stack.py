@@ -110,6 +110,11 @@ class LiveStack(DevStack):
         children = self.cluster.machine.init(self.cluster.machine_pid).children()
         return [process for process in children if process.name() == name]
 
+    def drain_node(self, node: str) -> "subprocess.Popen[str]":
+        """Start `kubectl drain`. It ends when the last pod is deleted, which may take as long as its connections."""
+        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), "drain", node, "--delete-emptydir-data", "--force"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
     def exists(self, pod: str) -> bool:
         """Whether the pod exists, terminating or not."""
         return "NotFound" not in self.kubectl("get", "pod", pod, check=False)
