@@ -106,9 +106,10 @@ class Observer:
             "load": psutil.getloadavg()[0],
         }
 
-    def _processes(self, pods: dict[str, Any]) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-        """[bytes of memory, descriptors] of SRS by pod, and of all processes of a name by name."""
-        srs: dict[str, list[int]] = {}
+    def _processes(self, pods: dict[str, Any]) -> tuple[dict[str, list[float]], dict[str, list[int]]]:
+        """[bytes of memory, descriptors] of all processes of a name by name; of SRS by pod, with the seconds that it
+        has run and that it has waited for a CPU (proc_pid_schedstat, fs/proc/base.c)."""
+        srs: dict[str, list[float]] = {}
         others: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for process in psutil.Process(self.stack.cluster.machine_pid).children(recursive=True):
             with suppress(psutil.Error, OSError):
@@ -116,7 +117,9 @@ class Observer:
                 group = Path(f"/proc/{process.pid}/cgroup").read_text()
                 pod = next((pod for uid, pod in pods.items() if uid in group), None)
                 if pod and process.name() == "srs":
-                    srs[pod["metadata"]["name"]] = figures
+                    times = [file.read_text().split() for file in Path(f"/proc/{process.pid}/task").glob("*/schedstat")]
+                    ran, waited = (sum(int(thread[index]) for thread in times) / 1e9 for index in (0, 1))
+                    srs[pod["metadata"]["name"]] = [*figures, ran, waited]
                 total = others[process.name()]
                 total[0], total[1] = total[0] + figures[0], total[1] + figures[1]
         return srs, dict(others)
