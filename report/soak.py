@@ -7,10 +7,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, cast
 
 from report.render import COLOURS, save
-from report.soak_rules import Record, rules
+from report.soak_rules import Record, rules, waiting
 from testbed.environment import PROJECT
 
 from matplotlib import pyplot as plt  # isort: skip  after report.render, which chooses the backend
@@ -57,7 +58,9 @@ seed {record["seed"]}, on two cores that also run the control plane, Pulumi, all
 
 ![Players, new connections, edges, memory, descriptors and objects over time](soak.png)
 
-{connections:,} new connections, {len(actions)} actions, at most {most} draining pods at the same time.
+{connections:,} new connections, {len(actions)} actions, at most {most} draining pods at the same time. An SRS waited
+for a CPU at most {max(waiting(viewed), default=0):.0f} % of 30 seconds (median over the run:
+{median(waiting(viewed) or [0]):.0f} %): where that is much, the machine was overloaded.
 
 | rule | found | |
 | --- | ---: | --- |
@@ -114,6 +117,7 @@ def chart(record: Record, target: Path) -> None:
     line(load, [sample["players"] for sample in samples], "players", blue)
     rates = [sum(sample["connects"]) / max(1, len(sample["connects"])) for sample in samples]
     line(load, rates, "new connections a second", orange)
+    line(load, waiting(samples), "% of the time that an SRS waited for a CPU", "#888888", linestyle=":")
     pods = {
         state: [sample["pods"].get(state, 0) for sample in samples]
         for state in ("edge ready", "edge draining", "origin ready", "origin draining")

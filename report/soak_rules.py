@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -19,11 +20,12 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule, what was found, and whether it holds."""
+    """A rule, what was found, and whether it holds. growth: of a rule on growth, in its unit."""
 
     title: str
     found: str
     holds: bool
+    growth: float = 0
 
 
 def quarters(samples: Sequence[Record], value: Callable[[Record], float]) -> tuple[float, float]:
@@ -40,6 +42,18 @@ def veterans(samples: Sequence[Record]) -> list[str]:
     start, end = samples[0]["t"], samples[-1]["t"]
     old = [sample["srs"] for sample in samples if sample["t"] >= start + (end - start) / 4]
     return sorted(set(old[0]).intersection(*old)) if old else []
+
+
+def waiting(samples: Sequence[Record]) -> list[float]:
+    """The largest part of the time since the sample before, in per cent, that an SRS has waited for a CPU.
+
+    The machine is overloaded where that is much: it runs more than the stack.
+    """
+    parts = [0.0]
+    for before, after in pairwise(samples):
+        waited = [after["srs"][pod][3] - before["srs"][pod][3] for pod in before["srs"].keys() & after["srs"].keys()]
+        parts.append(100 * max(waited, default=0) / (after["t"] - before["t"]))
+    return parts[: len(samples)]
 
 
 def rules(record: Record) -> Iterator[Rule]:
@@ -89,18 +103,26 @@ def _growth(samples: Sequence[Record]) -> Iterator[Rule]:
     def rule(title: str, value: Callable[[Record], float], allowance: float, scale: float, unit: str) -> Rule:
         second, last = quarters(samples, value)
         found = f"{second / scale:.1f} → {last / scale:.1f}{unit}"
-        return Rule(title, found, last <= second * (1 + TOLERANCE) + allowance)
+        return Rule(title, found, last <= second * (1 + TOLERANCE) + allowance, last - second)
 
     mib = 2**20
     old = veterans(samples)
-    for pod in old:
-        yield rule(
-            f"memory of SRS in {pod}", lambda sample, pod=pod: sample["srs"].get(pod, [0, 0])[0], 2 * mib, mib, " MiB"
-        )
-        yield rule(f"descriptors of SRS in {pod}", lambda sample, pod=pod: sample["srs"].get(pod, [0, 0])[1], 20, 1, "")
+    for index, what, allowance, scale, unit in ((0, "memory", 2 * mib, mib, " MiB"), (1, "descriptors", 20, 1, "")):
+        title = f"{what} of SRS, largest growth of the {len(old)} pods of the last three quarters"
+        found = [
+            rule(
+                title,
+                lambda sample, pod=pod, index=index: sample["srs"].get(pod, [0, 0])[index],
+                allowance,
+                scale,
+                unit,
+            )
+            for pod in old
+        ]
+        yield from sorted(found, key=lambda rule: (rule.holds, -rule.growth))[:1]
     yield rule(
         "memory of SRS for each pod",
-        lambda sample: sum(memory for memory, _ in sample["srs"].values()) / max(1, len(sample["srs"])),
+        lambda sample: sum(figures[0] for figures in sample["srs"].values()) / max(1, len(sample["srs"])),
         2 * mib,
         mib,
         " MiB",

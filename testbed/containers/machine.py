@@ -40,8 +40,8 @@ _PREFIX = "srs-testbed-"
 """The prefix of the machines' control groups."""
 
 CPU_WEIGHT = {"cpu.weight": "1000", "cpu.shares": "10240"}
-"""Of the pods of all nodes together, as much as ten processes (control groups of version 2 and 1). The default is as much
-as one of those of the control plane, of Pulumi and of the load beside them: then SRS stalls on a busy machine."""
+"""Of the pods of all nodes together: as much as ten processes (control groups of version 2 and 1). The default is as
+much as one of those of the control plane, of Pulumi and of the load beside them: SRS stalls then on a busy machine."""
 
 _CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 _CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")

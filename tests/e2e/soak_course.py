@@ -108,7 +108,7 @@ class Observer:
 
     def _processes(self, pods: dict[str, Any]) -> tuple[dict[str, list[float]], dict[str, list[int]]]:
         """[bytes of memory, descriptors] of all processes of a name by name; of SRS by pod, with the seconds that it
-        has run and that it has waited for a CPU (proc_pid_schedstat, fs/proc/base.c)."""
+        has run and that it has waited for a CPU."""
         srs: dict[str, list[float]] = {}
         others: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for process in psutil.Process(self.stack.cluster.machine_pid).children(recursive=True):
@@ -117,9 +117,7 @@ class Observer:
                 group = Path(f"/proc/{process.pid}/cgroup").read_text()
                 pod = next((pod for uid, pod in pods.items() if uid in group), None)
                 if pod and process.name() == "srs":
-                    times = [file.read_text().split() for file in Path(f"/proc/{process.pid}/task").glob("*/schedstat")]
-                    ran, waited = (sum(int(thread[index]) for thread in times) / 1e9 for index in (0, 1))
-                    srs[pod["metadata"]["name"]] = [*figures, ran, waited]
+                    srs[pod["metadata"]["name"]] = [*figures, *self.stack.scheduled(process.pid)]
                 total = others[process.name()]
                 total[0], total[1] = total[0] + figures[0], total[1] + figures[1]
         return srs, dict(others)

@@ -27,13 +27,13 @@ from testbed.containers.images import SrsImages
 REQUEST = "SRS_SIZING"
 pytestmark = pytest.mark.skipif(REQUEST not in os.environ, reason="takes ten minutes and needs real SRS: `make sizing`")
 
-SECONDS = 20.0
-"""Of each measurement."""
+SECONDS, TRIES, CALM = 15.0, 4, 0.1
+"""The length of a measurement, and how often it is repeated while SRS waits for a CPU for more of the time."""
 
-BUSY = 90.0
-"""Per cent of the machine at which a series of steps ends: the load would measure itself."""
+BUSY = 1.5
+"""Cores of the load and of SRS, of two, at which a series of steps ends."""
 
-SERIES = {500: (50, 100, 200, 400, 800), 1000: (50, 100, 200, 400), 2500: (25, 50, 100, 200)}
+SERIES = {500: (50, 100, 200, 400, 800), 1000: (50, 100, 200, 400, 800), 2500: (50, 100, 200, 400)}
 """kbit/s of a stream: numbers of its players."""
 
 CONNECTS = (50, 100, 200, 300)
@@ -81,33 +81,43 @@ def queued(process: psutil.Process) -> int:
 
 
 def measure(stack: LiveStack, viewers: Viewers, **step: Any) -> dict[str, Any]:
-    """One measurement. Cores: of edges and origin (the one with the streams), and of the load generator."""
+    """The measurement in which SRS has waited least: one that waits for a CPU sends more at once, which costs less."""
+    tries: list[dict[str, Any]] = []
+    while len(tries) < TRIES and not (tries and tries[-1]["waited"] < CALM):
+        tries.append(_measure(stack, viewers) | step)
+    return min(tries, key=lambda found: found["waited"])
+
+
+def _measure(stack: LiveStack, viewers: Viewers) -> dict[str, Any]:
+    """Cores: of the edges, of the origin with the streams, and of the load generator. waited: the part of the time."""
     edges = [stack.process(name) for name in stack.pod_names()]
     origin = stack.process(name := stack.origin_of_stream())
     load = [item for item in psutil.Process().children(recursive=True) if item.name() == "rtmp-load"]
 
     def used() -> list[float]:
-        groups = (edges, [origin], load)
-        return [sum(sum(process.cpu_times()[:2]) for process in group) for group in groups]
+        return [sum(stack.scheduled(item.pid)[0] for item in group) for group in (edges, [origin], load)]
 
-    psutil.cpu_percent()
-    before, started, ticks = used(), time.monotonic(), len(viewers.record.events)
+    def waited() -> float:
+        return max(stack.scheduled(edge.pid)[1] for edge in edges)
+
+    before, idle, started, ticks = used(), waited(), time.monotonic(), len(viewers.record.events)
     time.sleep(SECONDS)
-    cores = [(after - early) / (time.monotonic() - started) for after, early in zip(used(), before, strict=True)]
+    seconds = time.monotonic() - started
+    cores = [(after - early) / seconds for after, early in zip(used(), before, strict=True)]
     seen = [event for event in viewers.record.events[ticks:] if event["event"] == "tick"]
-    return step | {
+    return {
+        "waited": (waited() - idle) / seconds,
         "players": sum(viewers.open().values()),
-        "connects": sum(sum(tick["samples_by_version"].values()) for tick in seen) / len(seen),
+        "connects": sum(sum(tick["samples_by_version"].values()) for tick in seen) / max(1, len(seen)),
         "edge_cores": cores[0],
         "origin_cores": cores[1],
         "load_cores": cores[2],
-        "busy": psutil.cpu_percent(),
         "edge_bytes": sum(process.memory_info().rss for process in edges),
         "origin_bytes": origin.memory_info().rss,
         "edge_files": sum(process.num_fds() for process in edges),
         "origin_connections": stack.rtmp_connections(name),
         "queued_bytes": sum(queued(process) for process in edges),
-        "silence": max(tick["silence"] for tick in seen),
+        "silence": max((tick["silence"] for tick in seen), default=SECONDS),
     }
 
 
@@ -132,12 +142,12 @@ def test_what_viewers_and_streams_cost(stack: LiveStack, images: SrsImages, new:
     for kbps, counts in SERIES.items():
         with published(stack, film(tmp_path, kbps), [STREAM]) as actual:
             for players in counts:
-                with Viewers(stack.cluster, Size(players, 0), publish=False) as viewers:
+                with Viewers(stack.cluster, Size(players, 0), publish=False, start_rate=100) as viewers:
                     record(measure(stack, viewers, series="players", kbps=actual, edges=1, streams=1))
-                    if kbps == max(SERIES) and players == counts[-2]:
+                    if kbps == max(SERIES) and players == counts[1]:
                         record(stalled(stack, viewers, kbps=actual))
                 assert viewers.record.dropped == []
-                if steps[-1]["busy"] > BUSY:
+                if sum(steps[-1].get(key, 0) for key in ("edge_cores", "origin_cores", "load_cores")) > BUSY:
                     break
     for rate in (0, *CONNECTS):
         with Viewers(stack.cluster, Size(4, rate)) as viewers:
