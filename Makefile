@@ -172,6 +172,11 @@ soak: .venv/installed  ## change a stack every two minutes for SOAK_MINUTES (120
 	    SRS_REPORT=$(CURDIR)/.testbed-report/soak $(BIN)/python -m pytest tests/e2e/test_soak.py -s; code=$$?; \
 	    $(BIN)/python -m report.soak .testbed-report/soak/soak.json && exit $$code
 
+sizing: .venv/installed  ## measure what viewers, connections and streams cost SRS, and write docs/sizing.md (on request; SRS_IMAGES)
+	$(BIN)/python -m testbed tools
+	SRS_SIZING=1 SRS_REPORT=$(CURDIR)/.testbed-report/sizing $(BIN)/python -m pytest tests/e2e/test_sizing.py -s
+	$(BIN)/python -m report.sizing .testbed-report/sizing/sizing.json
+
 bench: .venv/installed  ## measure updates and previews beside other tools, and write docs/performance.md (ROUNDS, 3)
 	@$(BIN)/python -m bench --rounds $(ROUNDS)
 

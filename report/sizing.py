@@ -69,18 +69,26 @@ def costs(steps: Sequence[Step]) -> Costs:
         mbit = step["players"] * step["kbps"] / 1000
         return [1, step["players"], mbit, step["connects"]]
 
-    found = fit([row(step) for step in edge], [step["edge_cores"] for step in edge])
+    base, player, mbit, connection = fit([row(step) for step in edge], [step["edge_cores"] for step in edge])
     players = [step for step in steps if step["series"] == "players"]
-    errors = [abs(np.dot(found, row(step)) / step["edge_cores"] - 1) for step in players]
-    base_bytes, player_bytes = np.polyfit([s["players"] for s in players], [s["edge_bytes"] for s in players], 1)[::-1]
+    fits = [float(np.dot((base, player, mbit, connection), row(step))) for step in players]
+    player_bytes, base_bytes = np.polyfit([s["players"] for s in players], [s["edge_bytes"] for s in players], 1)
     streams = [step for step in steps if step["series"] == "streams"]
     pulls = [[1, step["streams"], step["origin_connections"] - step["streams"]] for step in streams]
     _, stream, pull = fit(pulls, [step["origin_cores"] for step in streams])
     (stalled,) = [step for step in steps if step["series"] == "stalled"]
+    queues = stalled["queued_bytes"] + stalled["edge_bytes"] - base_bytes
     return Costs(
-        *found[1:], stream, pull, float(base_bytes), float(player_bytes),
-        (stalled["queued_bytes"] + stalled["edge_bytes"] - base_bytes) / stalled["players"], 100 * float(max(errors)),
-    )  # fmt: skip
+        player=player,
+        mbit=mbit,
+        connection=connection,
+        stream=stream,
+        pull=pull,
+        base_bytes=float(base_bytes),
+        player_bytes=float(player_bytes),
+        queue_bytes=float(queues / stalled["players"] - player_bytes),
+        error=100 * max(abs(value / step["edge_cores"] - 1) for value, step in zip(fits, players, strict=True)),
+    )
 
 
 def main() -> int:
@@ -155,24 +163,37 @@ def page(version: str, steps: Sequence[Step], found: Costs) -> str:
             "memory without queues": lambda step: f"{_memory(found, found.players(step['mbps'])):.0f} MiB",
         },
     )
-    fans = sum(step["connects"] for step in of("connects"))
-    assert fans
     return PAGE.format(
-        version=version, players=players, connects=connects, streams=streams, capacity=capacity, found=found,
-        ms=1000 * found.player, mbit_ms=1000 * found.mbit, connection_ms=1000 * found.connection,
-        stream_ms=1000 * found.stream, pull_ms=1000 * found.pull, player_kib=found.player_bytes / 1024,
-        base_mib=found.base_bytes / MIB, queue_mib=found.queue_bytes / MIB, usage=f"{100 * USAGE:.0f} %",
-        stalled=stalled, stalled_mib=stalled["queued_bytes"] / MIB, stalled_rss=stalled["edge_bytes"] / MIB,
-        at_2=found.players(2), example_cores=found.cores(1000, 2), example_memory=_memory(found, 1000),
-        example_edges=math.ceil(8000 / found.players(2)), origin_streams=math.floor(USAGE / (found.stream + 8 * found.pull) / 2),
-    )  # fmt: skip
+        version=version,
+        players=players,
+        connects=connects,
+        streams=streams,
+        capacity=capacity,
+        usage=f"{100 * USAGE:.0f} %",
+        error=found.error,
+        player_ms=1000 * found.player,
+        mbit_ms=1000 * found.mbit,
+        connection_ms=1000 * found.connection,
+        stream_ms=1000 * found.stream,
+        pull_ms=1000 * found.pull,
+        base=found.base_bytes / MIB,
+        player_kib=found.player_bytes / 1024,
+        queue=found.queue_bytes / MIB,
+        stalled=stalled["players"],
+        stalled_mbps=stalled["kbps"] / 1000,
+        example_cores=found.cores(1000, 2, 10),
+        example_memory=_memory(found, 1000),
+        example_queues=_memory(found, 1000) + 1000 * found.queue_bytes / MIB,
+        example_origin=100 * 2 / 3 * (found.stream + 8 * found.pull),
+    )
 
 
 def _memory(found: Costs, players: float) -> float:
     return (found.base_bytes + players * found.player_bytes) / MIB
 
 
-PAGE = ""
+PAGE = Path(__file__).with_name("sizing_page.md").read_text()
+"""The page, with the names of figures in braces."""
 
 
 def chart(steps: Sequence[Step], found: Costs, target: Path) -> None:

@@ -125,11 +125,9 @@ def _measure(stack: LiveStack, viewers: Viewers) -> dict[str, Any]:
 def test_what_viewers_and_streams_cost(stack: LiveStack, images: SrsImages, new: str, tmp_path: Path) -> None:
     if not images.real or shutil.which("ffmpeg") is None:
         pytest.skip("it needs real SRS (SRS_IMAGES) and ffmpeg")
-    stack.one_release(new, srs={"maxConnections": 10000})
-    stack.config["edge"]["releases"]["r5"]["resources"] = TINY | {"memory": "4Gi"}
+    stack.one_release(new, resources=TINY | {"memory": "4Gi"})
     stack.config["origin"] |= {"image": new, "replicas": 1}
     stack.config["edge"]["replicas"] = 1
-    stack.must_update()
     steps: list[dict[str, Any]] = []
 
     def record(step: dict[str, Any]) -> None:
@@ -140,6 +138,8 @@ def test_what_viewers_and_streams_cost(stack: LiveStack, images: SrsImages, new:
             (Path(report) / "sizing.json").write_text(json.dumps({"version": version_of(new), "steps": steps}))
 
     for kbps, counts in SERIES.items():
+        # SRS keeps the memory of players who have left: each series needs a new edge.
+        fresh(stack, maxConnections=10000 + kbps)
         with published(stack, film(tmp_path, kbps), [STREAM]) as actual:
             for players in counts:
                 with Viewers(stack.cluster, Size(players, 0), publish=False, start_rate=100) as viewers:
@@ -149,6 +149,7 @@ def test_what_viewers_and_streams_cost(stack: LiveStack, images: SrsImages, new:
                 assert viewers.record.dropped == []
                 if sum(steps[-1].get(key, 0) for key in ("edge_cores", "origin_cores", "load_cores")) > BUSY:
                     break
+    fresh(stack, maxConnections=10000)
     for rate in (0, *CONNECTS):
         with Viewers(stack.cluster, Size(4, rate)) as viewers:
             step = measure(stack, viewers, series="connects", kbps=32, edges=1, streams=1)
@@ -164,6 +165,13 @@ def test_what_viewers_and_streams_cost(stack: LiveStack, images: SrsImages, new:
             Viewers(stack.cluster, Size(players, 0), publish=False, play=names) as viewers,
         ):
             record(measure(stack, viewers, series="streams", kbps=actual, edges=edges, streams=streams))
+
+
+def fresh(stack: LiveStack, **srs: int) -> None:
+    """Replace the edges by a change of their srs.conf."""
+    stack.config["edge"]["releases"]["r5"]["srs"] = srs
+    stack.must_update()
+    stack.wait_until_drained()
 
 
 def stalled(stack: LiveStack, viewers: Viewers, **step: Any) -> dict[str, Any]:

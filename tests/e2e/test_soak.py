@@ -41,6 +41,9 @@ GROUPS, SHORTEST = 10, 60.0
 SAMPLES = 30.0
 """Seconds between two samples."""
 
+EVIDENCE = 20
+"""Maximum of files with the logs of all pods, about 10 MB each."""
+
 DRAINED, RESTARTED = 2, 4
 """Of five actions, the one after which node-2 is drained, and the one after which the kubelets are restarted."""
 
@@ -92,6 +95,7 @@ class Sampler:
     visitors: Visitors
     seen: int = 0
     problems: int = 0
+    evidence: int = 0
 
     def turn(self) -> None:
         """Record a sample, and logs if there were problems."""
@@ -107,7 +111,8 @@ class Sampler:
         }
         self.course.samples.append(sample | self.observer.sample())
         self.course.write()
-        if self.course.target and len(self.course.problems) > self.problems:
+        if self.course.target and len(self.course.problems) > self.problems and self.evidence < EVIDENCE:
+            self.evidence += 1
             name = f"problem-{time.strftime('%H%M%S')}.log"
             self.course.target.with_name(name).write_text(self.observer.evidence(2 * SAMPLES))
         self.problems = len(self.course.problems)
