@@ -20,7 +20,7 @@ from matplotlib import pyplot as plt  # isort: skip  after report.render, which 
 from matplotlib.axes import Axes  # isort: skip
 
 Step = Mapping[str, Any]
-MIB, GIB = 2**20, 2**30
+MIB = 2**20
 
 USAGE = 0.6
 """Part of the one core that SRS can use which the tables plan with: the rest is for peaks, drains and first frames."""
@@ -28,13 +28,15 @@ USAGE = 0.6
 
 @dataclass(frozen=True)
 class Costs:
-    """CPU seconds. player: of each player in a second; mbit: of each Mbit sent to players; connection: of each new one.
+    """CPU seconds. base, player: of an edge and of each of its players in a second; mbit: of each Mbit sent to players;
+    connection: of each new one.
 
     stream: of an origin, for each stream of 1 Mbit/s in a second; pull: for each edge that pulls one. Bytes: base and
     player of an edge without queues; queue: of each player who reads nothing at 2.5 Mbit/s. error: the largest error of
     the fit of an edge, in per cent of the measured value.
     """
 
+    base: float
     player: float
     mbit: float
     connection: float
@@ -47,11 +49,11 @@ class Costs:
 
     def cores(self, players: float, mbps: float, connects: float = 0) -> float:
         """Cores of one edge."""
-        return players * (self.player + mbps * self.mbit) + connects * self.connection
+        return self.base + players * (self.player + mbps * self.mbit) + connects * self.connection
 
     def players(self, mbps: float, cores: float = USAGE) -> int:
         """Players of one edge, without new connections."""
-        return math.floor(cores / (self.player + mbps * self.mbit))
+        return math.floor((cores - self.base) / (self.player + mbps * self.mbit))
 
 
 def fit(rows: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
@@ -79,6 +81,7 @@ def costs(steps: Sequence[Step]) -> Costs:
     (stalled,) = [step for step in steps if step["series"] == "stalled"]
     queues = stalled["queued_bytes"] + stalled["edge_bytes"] - base_bytes
     return Costs(
+        base=base,
         player=player,
         mbit=mbit,
         connection=connection,
@@ -171,6 +174,7 @@ def page(version: str, steps: Sequence[Step], found: Costs) -> str:
         capacity=capacity,
         usage=f"{100 * USAGE:.0f} %",
         error=found.error,
+        base_cores=found.base,
         player_ms=1000 * found.player,
         mbit_ms=1000 * found.mbit,
         connection_ms=1000 * found.connection,
@@ -181,11 +185,20 @@ def page(version: str, steps: Sequence[Step], found: Costs) -> str:
         queue=found.queue_bytes / MIB,
         stalled=stalled["players"],
         stalled_mbps=stalled["kbps"] / 1000,
-        example_cores=found.cores(1000, 2, 10),
+        example_cores=found.cores(1000, 2, 10) / USAGE,
         example_memory=_memory(found, 1000),
         example_queues=_memory(found, 1000) + 1000 * found.queue_bytes / MIB,
-        example_origin=100 * 2 / 3 * (found.stream + 8 * found.pull),
+        staging_cpu=found.players(2, 0.1),
+        staging_stalled=_stalled(found, 256),
+        production_stalled=_stalled(found, 1024),
+        production_cpu=found.players(2, 1),
+        example_origin=100 * 2 / 3 * (found.stream + 8 * found.pull) / USAGE,
     )
+
+
+def _stalled(found: Costs, mib: float) -> int:
+    """How many players may stall at the same time in so much memory."""
+    return math.floor((mib * MIB - found.base_bytes) / (found.player_bytes + found.queue_bytes))
 
 
 def _memory(found: Costs, players: float) -> float:
@@ -205,7 +218,7 @@ def chart(steps: Sequence[Step], found: Costs, target: Path) -> None:
         rows = [step for step in players if step["kbps"] == kbps]
         counts = [step["players"] for step in rows]
         edge.plot(counts, [step["edge_cores"] for step in rows], "o", color=colour, label=f"{kbps:.0f} kbit/s")
-        edge.plot([0, max(counts)], [0, found.cores(max(counts), kbps / 1000)], color=colour, linewidth=1)
+        edge.plot([0, max(counts)], [found.base, found.cores(max(counts), kbps / 1000)], color=colour, linewidth=1)
         memory.plot(counts, [step["edge_bytes"] / MIB for step in rows], "o-", color=colour, linewidth=1)
     rows = [step for step in steps if step["series"] == "connects"]
     connects.plot([s["connects"] for s in rows], [s["edge_cores"] for s in rows], "o-", color=COLOURS[0], linewidth=1)

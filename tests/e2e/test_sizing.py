@@ -27,7 +27,7 @@ from testbed.containers.images import SrsImages
 REQUEST = "SRS_SIZING"
 pytestmark = pytest.mark.skipif(REQUEST not in os.environ, reason="takes ten minutes and needs real SRS: `make sizing`")
 
-SECONDS, TRIES, CALM = 15.0, 4, 0.1
+SECONDS, TRIES, CALM = 15.0, 4, 0.2
 """The length of a measurement, and how often it is repeated while SRS waits for a CPU for more of the time."""
 
 BUSY = 1.5
