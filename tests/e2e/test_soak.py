@@ -49,6 +49,16 @@ DRAINED, RESTARTED = 2, 4
 
 
 @dataclass
+class Group:
+    """Clients that come and go together. until: when they leave, as Unix time. seen: of their events."""
+
+    viewers: Viewers
+    since: float
+    until: float
+    seen: int = 0
+
+
+@dataclass
 class Visitors:
     """Groups of players that stay for a random time and are replaced by others; the last one is an encoder."""
 
@@ -57,30 +67,28 @@ class Visitors:
     players: int
     longest: float
     random: Random
-    groups: list[tuple[Viewers, float, float]] = field(default_factory=list[tuple[Viewers, float, float]])
-    seen: dict[int, int] = field(default_factory=dict[int, int])
+    groups: list[Group] = field(default_factory=list[Group])
 
     def enter(self) -> None:
         """A group comes, for a time with a logarithmic distribution."""
-        encoders = not any(viewers.size.players == 0 for viewers, _, _ in self.groups)
+        encoders = not any(group.viewers.size.players == 0 for group in self.groups)
         size = Size(0 if encoders else self.players // GROUPS, 0)
         viewers = Viewers(self.cluster, size, publish=False, settle=False, more_streams=int(encoders))
         viewers.__enter__()
         stays = SHORTEST * (self.longest / SHORTEST) ** self.random.random()
-        self.groups.append((viewers, time.time(), time.time() + stays))
+        self.groups.append(Group(viewers, time.time(), time.time() + stays))
 
     def turn(self, leave: bool = False) -> None:
         """Replace the groups whose time is over. leave: all groups leave."""
         for group in list(self.groups):
-            viewers, since, until = group
-            if leave or time.time() > until:
-                viewers.end()
+            if leave or time.time() > group.until:
                 self.groups.remove(group)
-                seconds = time.time() - since
-                self.course.clients.append({"seconds": seconds, "summary": viewers.record.summary})
-                if not viewers.record.of("ready"):
+                group.viewers.end()
+                seconds, record = time.time() - group.since, group.viewers.record
+                self.course.clients.append({"seconds": seconds, "summary": record.summary})
+                if not record.of("ready"):
                     self.course.problem(f"a group without media for all its players after {seconds:.0f} s")
-            self.seen[id(viewers)] = self.course.watch(viewers.record, self.seen.get(id(viewers), 0))
+            group.seen = self.course.watch(group.viewers.record, group.seen)
         while not leave and len(self.groups) <= GROUPS:
             self.enter()
 
@@ -102,7 +110,7 @@ class Sampler:
         events = self.residents.record.events
         first, self.seen = self.seen, self.course.watch(self.residents.record, self.seen)
         ticks = [event for event in events[first : self.seen] if event["event"] == "tick"]
-        here = [self.residents, *(viewers for viewers, _, _ in self.visitors.groups)]
+        here = [self.residents, *(group.viewers for group in self.visitors.groups)]
         sample: dict[str, Any] = {
             "t": time.time(),
             "players": sum(sum(viewers.open().values()) for viewers in here),
@@ -248,6 +256,8 @@ def test_a_soak_drops_nobody_and_nothing_grows(
     target = Path(report) / "soak.json" if report else None
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for old_file in (*target.parent.glob("soak.*"), *target.parent.glob("problem-*.log")):
+            old_file.unlink()
     course = Course(
         target,
         {
