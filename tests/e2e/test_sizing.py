@@ -117,7 +117,7 @@ def _measure(stack: LiveStack, viewers: Viewers) -> dict[str, Any]:
         "edge_files": sum(process.num_fds() for process in edges),
         "origin_connections": stack.rtmp_connections(name),
         "queued_bytes": sum(queued(process) for process in edges),
-        "silence": max((tick["silence"] for tick in seen), default=SECONDS),
+        "silence": max((tick["longest_silence"] for tick in seen), default=SECONDS),
     }
 
 

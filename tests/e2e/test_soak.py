@@ -115,7 +115,7 @@ class Sampler:
             "t": time.time(),
             "players": sum(sum(viewers.open().values()) for viewers in here),
             "connects": [sum(tick["samples_by_version"].values()) for tick in ticks],
-            "silence": max((tick["silence"] for tick in ticks), default=0),
+            "silence": max((tick["longest_silence"] for tick in ticks), default=0),
         }
         self.course.samples.append(sample | self.observer.sample())
         self.course.write()

@@ -223,7 +223,7 @@ func (l *load) ticks(ctx context.Context) {
 					if silence > l.stall {
 						t.PlayersSilent++
 					}
-					t.Silence = max(t.Silence, silence.Seconds())
+					t.LongestSilence = max(t.LongestSilence, silence.Seconds())
 				}
 				l.out.lines <- t
 			})
