@@ -134,6 +134,7 @@ class Observer:
         """Objects that nothing needs now, and did not when this was called before.
 
         The stack declares an object; or its owner exists, and a pod template names it if it is a ConfigMap or a Secret.
+        The pods of a removed release drain without an owner.
         """
         items = self.stack.get(self.kinds)["items"]
         uids = {item["metadata"]["uid"] for item in items}
@@ -143,9 +144,13 @@ class Observer:
         for item in items:
             name = (item["kind"], item["metadata"]["name"])
             owners = item["metadata"].get("ownerReferences", [])
-            is_needed = name in declared or (
-                any(owner["uid"] in uids for owner in owners)
-                and (item["kind"] not in ("ConfigMap", "Secret") or name[1] in named)
+            is_needed = (
+                name in declared
+                or "deletionTimestamp" in item["metadata"]
+                or (
+                    any(owner["uid"] in uids for owner in owners)
+                    and (item["kind"] not in ("ConfigMap", "Secret") or name[1] in named)
+                )
             )
             if not is_needed and name not in SYSTEM:
                 found.add("/".join(name))
