@@ -45,8 +45,8 @@ def page(record: Record) -> str:
         f"""\
 # Soak
 
-Made by `make soak` with {srs} {" and ".join(record["versions"])}: {minutes:.0f} of {record["minutes"]:.0f} minutes,
-seed {record["seed"]}, on two cores that also run the control plane, Pulumi, all pods and the load.
+Made by `make soak` with {srs} {" and ".join(record["versions"])}: {minutes:.0f} of
+{record["minutes"]:.0f} minutes, seed {record["seed"]}, on two cores that also run the control plane, Pulumi, all pods and the load.
 
 - {players} players: half of them stay for the whole run, the others come in groups that stay between a minute and a
   quarter of the run. An encoder stays, another one comes and goes. {connects} new connections are opened every second;
@@ -58,9 +58,9 @@ seed {record["seed"]}, on two cores that also run the control plane, Pulumi, all
 
 ![Players, new connections, edges, memory, descriptors and objects over time](soak.png)
 
-{connections:,} new connections, {len(actions)} actions, at most {most} draining pods at the same time. An SRS waited
-for a CPU at most {max(waiting(viewed), default=0):.0f} % of 30 seconds (median over the run:
-{median(waiting(viewed) or [0]):.0f} %): where that is much, the machine was overloaded.
+{connections:,} new connections, {len(actions)} actions, at most {most} draining pods at the same time. The SRS that
+waited most for a CPU did so for {median(waiting(viewed) or [0]):.0f} % of the time (median), and for
+{max(waiting(viewed), default=0):.0f} % in the worst half a minute: where that is much, the machine was overloaded.
 
 | rule | found | |
 | --- | ---: | --- |
@@ -70,8 +70,8 @@ for a CPU at most {max(waiting(viewed), default=0):.0f} % of 30 seconds (median 
         f"| {rule.title} | {rule.found} | {'holds' if rule.holds else '**broken**'} |\n" for rule in rules(record)
     ]
     parts.append("""
-Growth: the medians of the second and of the last quarter, of which the last may be 10 % higher; 2 MiB and 20
-descriptors are allowed on top. Each pod that lived for at least the last three quarters is listed.
+Growth: the medians of the second and of the last quarter of the run. The last one may be 10 % higher, and by 2 MiB and
+20 descriptors on top. Of the pods that ran in all of the last three quarters, the one with the largest growth is shown.
 
 ## Actions
 
