@@ -46,7 +46,8 @@ def page(record: Record) -> str:
 # Soak
 
 Made by `make soak` with {srs} {" and ".join(record["versions"])}: {minutes:.0f} of
-{record["minutes"]:.0f} minutes, seed {record["seed"]}, on two cores that also run the control plane, Pulumi, all pods and the load.
+{record["minutes"]:.0f} minutes, seed {record["seed"]}, on two cores that also run the control plane,
+Pulumi, all pods and the load.
 
 - {players} players: half of them stay for the whole run, the others come in groups that stay between a minute and a
   quarter of the run. An encoder stays, another one comes and goes. {connects} new connections are opened every second;
