@@ -27,16 +27,20 @@ INPUTS ?= 10000
 # The kind of the nodes of a new embedded cluster: simulated, or containerd (they run containers; Linux and root).
 NODE ?=
 
-# The load of `make report`: players, and new connections per second.
+# The load of `make report` and `make soak`: players, and new connections per second.
 PLAYERS ?= 200
 CONNECTS ?= 100
+
+# The length of `make soak`, and the seed of its edits.
+SOAK_MINUTES ?= 120
+SOAK_SEED ?= 1
 
 # Each round of `make bench` takes about five minutes.
 ROUNDS ?= 3
 
 .PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-faults \
-    test-input test-mutants test-e2e test-autoscaling report report-fleet bench bench-scale docs previews lock \
-    clean-tools
+    test-input test-mutants test-e2e test-autoscaling report report-fleet soak sizing bench bench-scale docs previews \
+    lock clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -183,6 +187,18 @@ report-fleet: test-autoscaling  ## run these tests, print their figures, and dra
 report: .venv/installed  ## run the end-to-end tests with PLAYERS and CONNECTS, and write the report to docs/
 	$(BIN)/python -m testbed tools
 	$(BIN)/python -m report --players $(PLAYERS) --connects $(CONNECTS)
+
+# The page is written also when a rule is broken or the run is ended early: the record is written while it runs.
+soak: .venv/installed  ## change a stack every two minutes for SOAK_MINUTES (120), and write docs/soak.md (on request; SRS_IMAGES)
+	$(BIN)/python -m testbed tools
+	SRS_SOAK=$(SOAK_MINUTES) SRS_SOAK_SEED=$(SOAK_SEED) SRS_PLAYERS=$(PLAYERS) SRS_CONNECTS=$(CONNECTS) \
+	    SRS_REPORT=$(CURDIR)/.testbed-report/soak $(BIN)/python -m pytest tests/e2e/test_soak.py -s; code=$$?; \
+	    $(BIN)/python -m report.soak .testbed-report/soak/soak.json && exit $$code
+
+sizing: .venv/installed  ## measure what viewers, connections and streams cost SRS, and write docs/sizing.md (on request; SRS_IMAGES)
+	$(BIN)/python -m testbed tools
+	SRS_SIZING=1 SRS_REPORT=$(CURDIR)/.testbed-report/sizing $(BIN)/python -m pytest tests/e2e/test_sizing.py -s
+	$(BIN)/python -m report.sizing .testbed-report/sizing/sizing.json
 
 bench: .venv/installed  ## measure updates and previews beside other tools, and write docs/performance.md (ROUNDS, 3)
 	@$(BIN)/python -m bench --rounds $(ROUNDS)
