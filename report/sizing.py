@@ -190,7 +190,7 @@ def page(version: str, steps: Sequence[Step], found: Costs) -> str:
         example_queues=_memory(found, 1000) + 1000 * found.queue_bytes / MIB,
         staging_cpu=found.players(2, 0.1),
         staging_stalled=_stalled(found, 256),
-        production_stalled=_stalled(found, 1024),
+        production_stalled=_stalled(found, 1536),
         production_cpu=found.players(2, 1),
         example_origin=100 * 2 / 3 * (found.stream + 8 * found.pull) / USAGE,
     )
