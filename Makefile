@@ -21,18 +21,26 @@ unexport PYTHONDONTWRITEBYTECODE
 # The number of sequences of `make test-edits`; about 30 seconds each with three workers.
 EDIT_SEQUENCES ?= 200
 
+# The inputs of each test of `make test-input`; the other targets try 100.
+INPUTS ?= 10000
+
 # The kind of the nodes of a new embedded cluster: simulated, or containerd (they run containers; Linux and root).
 NODE ?=
 
-# The load of `make report`: players, and new connections per second.
+# The load of `make report` and `make soak`: players, and new connections per second.
 PLAYERS ?= 200
 CONNECTS ?= 100
+
+# The length of `make soak`, and the seed of its edits.
+SOAK_MINUTES ?= 120
+SOAK_SEED ?= 1
 
 # Each round of `make bench` takes about five minutes.
 ROUNDS ?= 3
 
 .PHONY: help up demo shell down test lint format test-unit test-go test-alerts test-integration test-edits test-faults \
-    test-e2e test-autoscaling report report-fleet bench bench-scale docs previews lock clean-tools
+    test-input test-mutants test-e2e test-autoscaling report report-fleet soak sizing bench bench-scale docs previews \
+    lock clean-tools
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -135,10 +143,28 @@ test-edits: .venv/installed  ## test EDIT_SEQUENCES (200) sequences of edits, ma
 	EDIT_SEQUENCES=$(EDIT_SEQUENCES) $(BIN)/python -m pytest tests/integration/test_edit_sequences.py \
 	    -n $(INTEGRATION_WORKERS) -rP
 
+# In a folder of its own: it needs the packages of the project, and the project does not need its.
+.mutmut/installed: testbed/pins/mutmut/requirements.txt | .venv/installed
+	@rm -rf .mutmut
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target .mutmut -r $<
+	@touch $@
+
+test-mutants: .venv/installed .mutmut/installed  ## test the unit tests of updates and canaries with mutants (hours; MUTANTS='update.plan.*': these again)
+	@$(if $(MUTANTS),,rm -rf mutants)
+	-PYTHONPATH=.mutmut $(BIN)/python -m mutmut run --max-children $(UNIT_WORKERS) $(foreach mutant,$(MUTANTS),'$(mutant)')
+	PYTHONPATH=.mutmut $(BIN)/python tests/mutants.py
+
 test-faults: .venv/installed  ## test all faults of the API server, the state and the machine, and full edges (20 minutes)
 	$(BIN)/python -m testbed tools
 	SRS_FAULTS=1 $(BIN)/python -m pytest tests/integration/test_faults.py tests/integration/test_lost_node.py \
 	    tests/e2e/test_outages.py::test_full_edges_keep_their_viewers $(DURATIONS)
+
+# SRS_BINARIES: paths of objs/srs of several versions, separated by colons; they read each srs.conf that is accepted.
+test-input: .venv/installed  ## test INPUTS (10000) mutated stack files, texts and srs.conf, and what the API server says to them
+	$(BIN)/python -m testbed tools
+	INPUTS=$(INPUTS) $(BIN)/python -m pytest --timeout 7200 -n $(UNIT_WORKERS) -rP $(DURATIONS) tests/unit/model/config/test_fuzz.py \
+	    tests/unit/model/desired/test_injection.py tests/unit/rollout/stack/test_stack_file.py -k "mutated or text"
+	INPUTS=$(INPUTS) $(BIN)/python -m pytest --timeout 7200 -n $(UNIT_WORKERS) -rP tests/integration/test_bad_input.py
 
 test-e2e: .venv/installed  ## test connections to running pods (Linux, root; SRS_IMAGES: with real SRS)
 	$(BIN)/python -m testbed tools
@@ -162,6 +188,18 @@ report: .venv/installed  ## run the end-to-end tests with PLAYERS and CONNECTS, 
 	$(BIN)/python -m testbed tools
 	$(BIN)/python -m report --players $(PLAYERS) --connects $(CONNECTS)
 
+# The page is written also when a rule is broken or the run is ended early: the record is written while it runs.
+soak: .venv/installed  ## change a stack every two minutes for SOAK_MINUTES (120), and write docs/soak.md (on request; SRS_IMAGES)
+	$(BIN)/python -m testbed tools
+	SRS_SOAK=$(SOAK_MINUTES) SRS_SOAK_SEED=$(SOAK_SEED) SRS_PLAYERS=$(PLAYERS) SRS_CONNECTS=$(CONNECTS) \
+	    SRS_REPORT=$(CURDIR)/.testbed-report/soak $(BIN)/python -m pytest tests/e2e/test_soak.py -s; code=$$?; \
+	    $(BIN)/python -m report.soak .testbed-report/soak/soak.json && exit $$code
+
+sizing: .venv/installed  ## measure what viewers, connections and streams cost SRS, and write docs/sizing.md (on request; SRS_IMAGES)
+	$(BIN)/python -m testbed tools
+	SRS_SIZING=1 SRS_REPORT=$(CURDIR)/.testbed-report/sizing $(BIN)/python -m pytest tests/e2e/test_sizing.py -s
+	$(BIN)/python -m report.sizing .testbed-report/sizing/sizing.json
+
 bench: .venv/installed  ## measure updates and previews beside other tools, and write docs/performance.md (ROUNDS, 3)
 	@$(BIN)/python -m bench --rounds $(ROUNDS)
 
@@ -179,9 +217,12 @@ docs: .venv/installed  ## generate the references of the config and of the comma
 previews: .venv/installed  ## generate docs/previews.md from real previews
 	@$(BIN)/python -m docgen.previews
 
-lock: .venv/installed  ## generate requirements.txt from pyproject.toml
-	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-	    --python-version 3.11 --group dev pyproject.toml --output-file requirements.txt
+LOCK := -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+lock: .venv/installed  ## generate requirements.txt from pyproject.toml, and that of mutmut with the same versions
+	$(BIN)/python $(LOCK) --group dev pyproject.toml --output-file requirements.txt
+	$(BIN)/python $(LOCK) --constraint requirements.txt testbed/pins/mutmut/requirements.in \
+	    --output-file testbed/pins/mutmut/requirements.txt
 
 clean-tools: .venv/installed  ## remove the cache of tools
 	@$(BIN)/python -m testbed clean-tools

@@ -110,7 +110,7 @@ def load_settings() -> StackSettings:
     secret_keys = [key for key in config if pulumi.runtime.config.is_config_secret(key)]
     files: dict[str, str] = {}
     for path in conf_files(config):
-        with suppress(OSError, UnicodeDecodeError):  # the model reports what is missing
+        with suppress(OSError, ValueError, RuntimeError):  # the model reports what is missing; ~user has no home
             files[path] = Path(path).expanduser().read_text(encoding="utf-8")
     return read_settings(config, secret_keys, files)
 

@@ -50,7 +50,15 @@ def client(kubeconfig: str | None, context: str | None) -> ApiClient:
 def _paths(kubeconfig: str | None) -> list[Path]:
     """The file of a config, or those that kubectl would use."""
     paths = [kubeconfig] if kubeconfig is not None else (os.environ.get("KUBECONFIG") or DEFAULT).split(os.pathsep)
-    return [Path(path).expanduser() for path in paths if path]
+    return [_expanded(path) for path in paths if path]
+
+
+def _expanded(path: str) -> Path:
+    """The path; as it is where `~user` has no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def login(kubeconfig: str | None, context: str | None) -> str:

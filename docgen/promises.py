@@ -20,6 +20,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "e2e/test_updates.py::test_a_scale_down_from_8_to_3_edges_drops_nobody",
         "e2e/test_service_load_balancer.py::test_an_update_behind_metallb_drops_nobody",
         "e2e/test_updates.py::test_control_without_grace_settings_drops_connections",
+        "e2e/test_soak.py::test_a_soak_drops_nobody_and_nothing_grows",
     ),
     "An update of the origins drops no encoder": (
         "e2e/test_origins.py::test_an_update_of_the_origins_drops_no_encoder",

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from model.srs.grammar import REASONS
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("model", "update")
 
@@ -48,7 +50,8 @@ def reasons() -> Iterator[Reason]:
 def page() -> str:
     """The page."""
     rows: dict[tuple[str, str], str] = {}
-    for reason in sorted(reasons()):
+    findings = (Reason(name, "rejection", text, "srs.conf") for name, text in REASONS.items())
+    for reason in sorted([*reasons(), *findings]):
         if reason.name.isalnum():
             rows.setdefault((reason.name, reason.what), reason.text)
     return HEAD + "".join(f"| `{name}` | {what} | {text} |\n" for (name, what), text in rows.items())

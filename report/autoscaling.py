@@ -3,7 +3,6 @@
 RECORD is what tests/e2e/test_autoscaling.py wrote. The figures are in docs/autoscaling.md.
 """
 
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import matplotlib as mpl
-from PIL import Image
 
-from report.render import COLOURS
+from report.render import COLOURS, save
 
 mpl.use("agg")
 
@@ -93,10 +91,7 @@ def chart(content: Mapping[str, Any], target: Path) -> None:
         panel.set_xlim(0, seconds[-1])
         panel.spines[["top", "right"]].set_visible(False)
     below.set_xlabel("seconds")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=100)
-    plt.close(figure)
-    Image.open(buffer).convert("RGB").quantize(128, Image.Quantize.FASTOCTREE).save(target, optimize=True)
+    save(figure, target)
 
 
 def _players(records: Sequence[Sequence[Sequence[float]]], time: float) -> float:

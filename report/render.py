@@ -14,6 +14,7 @@ mpl.use("agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2")
@@ -103,6 +104,11 @@ def chart(scenarios: Sequence[Scenario], target: Path, columns: int) -> None:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize="small")
     figure.supxlabel("seconds", fontsize="medium")
+    save(figure, target)
+
+
+def save(figure: Figure, target: Path) -> None:
+    """Write a figure as a PNG with a palette, and close it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100)
     plt.close(figure)

@@ -359,6 +359,23 @@ BAD_CONFIGS = [
         "is not the path of a file that can be read",
         at="edge.releases.r6.srs.conf",
     ),
+    *(
+        put(
+            f"{owner}/srs/conf",
+            path,
+            "is not the path of a file that can be read",
+            at=f"{owner}/srs/conf".replace("/", "."),
+        )
+        for owner, path in ((R6, "~no-such-user/srs.conf"), (ORIGINS, "a\0b"))
+    ),
+    put(
+        "edge/nodeSelector/a\n::error::b",
+        "c",
+        "must be the key of a label",
+        "'a\\n::error::b'",
+        r"edge.nodeSelector.a\n::error::b",
+    ),
+    put("origin/podAnnotations/a", "\x7f", "must be Unicode that YAML can have", "(a text)", "origin"),
     conf("directives", "stats { disk $(disk); }", "has $(disk), but srs:secrets has no such name"),
     # Who may publish, and secrets.
     put("publish/exclusive", True, "needs a load balancer of the encoders with to: origins"),
@@ -457,6 +474,53 @@ BAD_POD_CONFIGS = [
     put(f"{PATCH}/volums", [], "did you mean 'volumes'?", shown="[]"),
     container({"env": [{"value": "A"}]}, "env[0].name", "is required", ABSENT),
     container({"env": "A=b"}, "env", "must be a valid list", "'A=b'"),
+    # Values that only the API server checks.
+    *(
+        container(change, at, allowed, shown)
+        for change, at, allowed, shown in (
+            ({"env": [{"name": "A=B", "value": "c"}]}, "env[0].name", "must be printable ASCII without '='", "'A=B'"),
+            (
+                {"volumeMounts": [{"name": "a", "mountPath": "/a:b"}]},
+                "volumeMounts[0].mountPath",
+                "without ':'",
+                "'/a:b'",
+            ),
+            ({"envFrom": [{"prefix": "A"}]}, "envFrom[0]", "must have one of configMapRef, secretRef", "['prefix']"),
+        )
+    ),
+    container({"name": "My proxy"}, "name", "must be a DNS label", "'My proxy'"),
+    container({"ports": [{"containerPort": 0}]}, "ports[0].containerPort", "must be from 1 to 65535", "0", "proxy"),
+    container(
+        {"resources": {"limits": {"memory": "64 MB"}}},
+        "resources.limits",
+        "must have Kubernetes quantities",
+        "{memory: '64 MB'}",
+        "proxy",
+    ),
+    put(f"{PATCH}/volumes", [{"name": "a b", "emptyDir": {}}], "must be a DNS label", "'a b'", f"{AT}.volumes[0].name"),
+    put(
+        f"{PATCH}/dnsConfig",
+        {"options": [{"value": "1"}]},
+        "is required",
+        ABSENT,
+        f"{AT}.dnsConfig.options[0].name",
+    ),
+    put(f"{PATCH}/hostAliases", [{"ip": "a"}], "must be an IP address", "'a'", f"{AT}.hostAliases[0].ip"),
+    put(
+        "edge/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution",
+        {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "In"}]}]},
+        "must be set with In and NotIn",
+        ABSENT,
+        "edge.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+        ".matchExpressions[0].values",
+    ),
+    put(
+        "origin/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution",
+        [{"topologyKey": "a b"}],
+        "must be the key of a label",
+        "'a b'",
+        "origin.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey",
+    ),
     # Patches that would end connections, or pods that nothing selects.
     put(f"{PATCH}/terminationGracePeriodSeconds", 30, "it is the sum of drain.deregister and drain.timeout"),
     put(f"{PATCH}/activeDeadlineSeconds", 60, "it would end running pods"),

@@ -154,7 +154,7 @@ def autoscaler_warnings(desired: Desired, state: LiveState) -> Iterator[str]:
         return
     for name, item in state.objects.get("HorizontalPodAutoscaler", {}).items():
         target = item["spec"]["scaleTargetRef"]
-        if target["name"] not in state.edges or int(state.edges[target["name"]]["spec"].get("replicas", 1)) == 0:
+        if target["name"] not in state.edges or int(state.edges[target["name"]]["spec"]["replicas"]) == 0:
             continue
         for condition in item.get("status", {}).get("conditions", []):
             if condition["type"] in ("ScalingActive", "AbleToScale") and condition["status"] == "False":
@@ -191,4 +191,4 @@ def _stack_of(item: Object) -> str | None:
 
 
 def _replicas(deployment: Object) -> int:
-    return int(deployment["spec"].get("replicas", 1))
+    return int(deployment["spec"]["replicas"])

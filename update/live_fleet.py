@@ -91,7 +91,7 @@ async def follow_fleet(
             return current, ready
         for release in lagging:
             name = edge_deployment(release)
-            if name in state.edges and int(state.edges[name]["spec"].get("replicas", 1)) < wanted[release]:
+            if name in state.edges and int(state.edges[name]["spec"]["replicas"]) < wanted[release]:
                 await asyncio.to_thread(live.scale, name, wanted[release])
         await wait(lagging)
     raise AutoscalerError(

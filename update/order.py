@@ -39,7 +39,6 @@ def steps(desired: Desired, state: LiveState) -> Iterator[Step]:
     nginx = [workload for workload in others if workload in desired.workloads_of(desired.hls)]
     if nginx and not is_bound(state.get("PersistentVolumeClaim", HLS_CLAIM)):
         yield Step(tuple(nginx), claim=True)
-        releases = desired.settings.edge.releases
     others = [workload for workload in others if workload not in nginx]
     first, last, scale_up = edge_order(
         {release: share.replicas for release, share in desired.shares.items()},
@@ -136,7 +135,7 @@ def was_complete(live: Object) -> bool:
     """
     status = live.get("status", {})
     if live["spec"].get("updateStrategy", {}).get("type") == "OnDelete":  # its `currentRevision` never changes
-        return bool(status.get("updatedReplicas", 0) >= live["spec"].get("replicas", 1))
+        return bool(status.get("updatedReplicas", 0) >= live["spec"]["replicas"])
     if "currentRevision" in status:  # a StatefulSet
         return status.get("currentRevision") == status.get("updateRevision")
     return any(condition.get("reason") == "NewReplicaSetAvailable" for condition in status.get("conditions", []))

@@ -234,7 +234,7 @@ def _is_ready(pod: Object) -> bool:
 
 
 def _drain_seconds(pod: Object) -> int:
-    return int(pod["spec"].get("terminationGracePeriodSeconds", 30)) if drains(pod) else 0
+    return int(pod["spec"]["terminationGracePeriodSeconds"]) if drains(pod) else 0
 
 
 def _by_ordinal(pods: Iterable[Object]) -> dict[int, Object]:

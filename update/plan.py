@@ -153,8 +153,8 @@ def _taken_back(state: LiveState, changes: tuple[WorkloadChange, ...]) -> Iterat
 
 def _aborted_problems(settings: StackSettings, state: LiveState, back: tuple[WorkloadChange, ...]) -> Iterator[Problem]:
     for change in back:
-        if not (release := change.workload.release):
-            continue
+        release = change.workload.release
+        assert release is not None
         if is_update_aborted(state.edges[change.workload.name]):
             yield Problem(
                 ("edge", "releases", release, "image"),
@@ -187,7 +187,7 @@ def _paused_problems(desired: Desired, state: LiveState) -> Iterator[Problem]:
                 "must be false on a release that does not exist yet: it would have no pods",
                 reason="PausedReleaseIsNew",
             )
-        elif (live := deployment["spec"].get("replicas", 1)) != replicas:
+        elif (live := deployment["spec"]["replicas"]) != replicas:
             yield Problem(
                 path,
                 True,
@@ -279,8 +279,8 @@ def _timeout_problems(settings: StackSettings, changes: tuple[WorkloadChange, ..
             yield Problem(
                 path,
                 timeout,
-                f"is too short: {change.workload.title} rolls in {plural(batches, 'batch')}, which take more than "
-                f"{format_duration(needed)}",
+                f"is too short: the {plural(batches, 'batch')} of the rolling update of {change.workload.title} take "
+                f"more than {format_duration(needed)}",
                 reason="RolloutTimeoutTooShort",
             )
 

@@ -231,7 +231,6 @@ async def wait_for_address(
     """
 
     def observe(elapsed: timedelta) -> str | Pending:
-        events: list[str] = []
         host = None
         try:
             host = address(live.service(service))
@@ -262,7 +261,6 @@ async def wait_for_claim(
     """
 
     def observe(elapsed: timedelta) -> Pending | None:
-        reasons: list[str] = []
         try:
             if is_bound(live.claim(claim)):
                 return None

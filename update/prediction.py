@@ -93,7 +93,7 @@ def applied(live: Object, changes: Sequence[Change]) -> Object:
     """The live object after these changes; without the API server's defaults for what they add."""
     result = copy.deepcopy(live)
     for change in changes:
-        with suppress(ValueError):  # an item that is not there any more
+        with suppress(ValueError, IndexError):  # an item that is not there any more
             _apply(result, change)
     return result
 
@@ -111,8 +111,10 @@ def _apply(result: Object, change: Change) -> None:
         items = cast("list[Any]", node)
         if change.after is None:
             del items[_index(items, last)]
-        else:
+        elif change.before is None:
             items.append(change.after)
+        else:
+            items[_index(items, last)] = change.after
     elif change.after is None:
         node.pop(last, None)
     else:
@@ -212,7 +214,7 @@ def _is_default(live: Object, path: Path) -> bool:
     if value in ({}, []):
         return True
     if path[-1] == "imagePullPolicy":
-        tag = str(parent.get("image", "")).rpartition("/")[2].partition(":")[2]
+        tag = str(parent["image"]).rpartition("/")[2].partition(":")[2]
         return value == ("Always" if tag in ("", "latest") else "IfNotPresent")
     return value is not None and value == _SERVER_DEFAULTS.get(path[-1])
 

@@ -7,7 +7,6 @@ from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from model.config.values import parse_image
-from model.desired.workloads import Workload
 from model.srs.versions import capabilities, parse_version
 
 _HASH_LABEL = "pod-template-hash"
@@ -28,20 +27,16 @@ class Outdated:
     current: bool
 
 
-def outdated_pods(
-    workload: Workload, live: Object, template: Object, state: LiveState, settings: StackSettings
-) -> Outdated:
-    """The pods of a workload whose revision is not the desired one.
+def outdated_pods(live: Object, template: Object, state: LiveState, settings: StackSettings) -> Outdated:
+    """The pods of a Deployment whose revision is not the desired one.
 
-    template: the pod template of the live workload after the update. A Deployment uses an older ReplicaSet with the
-    same template again (Kubernetes docs, "Rolling Back a Deployment"), so its pods are not replaced.
+    template: its pod template after the update. A Deployment uses an older ReplicaSet with the same template again
+    (Kubernetes docs, "Rolling Back a Deployment"), so its pods are not replaced.
     """
-    if workload.kind == "StatefulSet":
-        return _of_stateful_set(live, template)
     pods = ready = dropped = 0
     current = False
     for replica_set in state.replica_sets(live):
-        replicas = replica_set.get("status", {}).get("replicas", 0)
+        replicas = replica_set["status"]["replicas"]
         if _same(replica_set["spec"]["template"], template):
             current = current or replicas > 0
             continue
@@ -50,16 +45,6 @@ def outdated_pods(
         ready += ready_here
         dropped += ready_here if drops_connections(replica_set["spec"]["template"], settings) else 0
     return Outdated(pods, ready, dropped, current)
-
-
-def _of_stateful_set(live: Object, template: Object) -> Outdated:
-    status = live.get("status", {})
-    replicas, ready = status.get("replicas", 0), ready_replicas(live)
-    if template != live["spec"]["template"]:
-        return Outdated(replicas, ready, 0, current=False)
-    rolling = status.get("currentRevision") != status.get("updateRevision")
-    pods = max(0, replicas - status.get("updatedReplicas", 0)) if rolling else 0
-    return Outdated(pods, min(ready, pods), 0, current=True)
 
 
 def drops_connections(template: Object, settings: StackSettings) -> bool:

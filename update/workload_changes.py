@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from cluster.live import Object, ready_replicas
 from cluster.state import LiveState
@@ -164,7 +164,7 @@ def _change(workload: Workload, manifest: Object, desired: Desired, state: LiveS
     by_hand = [change for change in metadata_differences(manifest["metadata"], live) if change.after is None]
     changes += by_hand
     template = [change for change in changes if change.path[:2] == ("spec", "template")]
-    outdated = outdated_pods(workload, live, applied(live, template)["spec"]["template"], state, settings)
+    outdated = outdated_pods(live, applied(live, template)["spec"]["template"], state, settings)
     before, ready = _replicas(live), ready_replicas(live)
     action: Action = "none"
     if (
@@ -218,7 +218,7 @@ def _reasons(
 
 
 def _created(workload: Workload, after: int, state: LiveState) -> WorkloadChange:
-    """A new workload; it replaces pods that are left of a deleted one (`--cascade=orphan`)."""
+    """A new Deployment; it replaces pods that are left of a deleted one (`--cascade=orphan`)."""
     pods = [pod for pod in state.pods if _left_of(pod, workload)]
     if not pods:
         return WorkloadChange(workload, "create", 0, after, peak=after)
@@ -236,14 +236,11 @@ def _created(workload: Workload, after: int, state: LiveState) -> WorkloadChange
 
 
 def _left_of(pod: Object, workload: Workload) -> bool:
-    """Whether a new workload replaces a pod: a StatefulSet takes over pods by their labels and names, a Deployment the
-    ReplicaSets, of which the pods are."""
+    """Whether a new Deployment replaces a pod: it takes over the ReplicaSets, of which the pods are."""
     metadata = pod["metadata"]
     key, _, value = workload.selector.partition("=")
     if metadata["labels"].get(key) != value:
         return False
-    if workload.kind == "StatefulSet":
-        return not metadata.get("ownerReferences") and metadata["name"].rpartition("-")[0] == workload.name
     owners = [owner["name"].rpartition("-")[0] for owner in metadata.get("ownerReferences", [])]
     return workload.name in owners
 
@@ -266,7 +263,7 @@ def _reason(change: Change, conf_changes: bool) -> str:
 
 
 def _duration(grace: Any) -> str:
-    return format_duration(timedelta(seconds=int(grace or 30)))
+    return format_duration(timedelta(seconds=int(grace)))
 
 
 def _conf_diff(before: str, after: str) -> Iterator[str]:
@@ -275,7 +272,7 @@ def _conf_diff(before: str, after: str) -> Iterator[str]:
 
 
 def _replicas(live: Object) -> int:
-    return int(live["spec"].get("replicas", 1))
+    return int(live["spec"]["replicas"])
 
 
 def _pods(live: Object) -> int:
@@ -288,4 +285,4 @@ def grace_seconds(live: Object) -> int:
 
 
 def _pod_grace(pod: dict[str, Any]) -> int:
-    return int(cast("int", pod.get("terminationGracePeriodSeconds", 30)))
+    return int(pod["terminationGracePeriodSeconds"])

@@ -93,13 +93,18 @@ def kubernetes_object(value: dict[str, Any], kind: str) -> dict[str, Any]:
 
     kind: a class of `kubernetes.client.models`. Raises RuleError with every unknown, missing or wrong field.
     """
-    from kubernetes.client import models  # only where a config has such a value: the import takes a second
+    # Only where a config has such a value: the import takes a second.
+    from kubernetes.client import models
+
+    from model.config.kubernetes_rules import api_server_problems
 
     model = getattr(models, kind)
     try:
         checked = model.model_validate(value, extra="forbid")
     except ValidationError as error:
         raise RuleError(problems_of(error, model)) from None
+    if problems := list(api_server_problems(checked)):
+        raise RuleError(problems)
     return checked.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
 
 
@@ -107,8 +112,8 @@ def _checked_patch(patch: dict[str, Any]) -> dict[str, Any]:
     if not patch:
         return patch
     spec = patch.get("spec", {})
-    if isinstance(spec, Mapping):  # the schema requires containers, a patch does not
-        patch = {**patch, "spec": {"containers": [], **cast("Mapping[str, Any]", spec)}}
+    if spec is None or isinstance(spec, Mapping):  # the schema requires containers, a patch does not
+        patch = {**patch, "spec": {"containers": [], **cast("Mapping[str, Any]", spec or {})}}
     patch = kubernetes_object(patch, "V1PodTemplateSpec")
     if problems := list(_problems(patch)):
         raise RuleError(problems)

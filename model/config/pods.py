@@ -16,6 +16,8 @@ from model.config.problems import Problem, RuleError
 from model.config.values import (
     LABEL_KEY,
     LABEL_VALUE,
+    READABLE,
+    UNREADABLE,
     CpuQuantity,
     Duration,
     Image,
@@ -200,6 +202,8 @@ def _conf_text(value: Any, info: ValidationInfo) -> ConfText:
 
 def _limited_conf(value: ConfText) -> ConfText:
     _limited(value.text, MAX_CONF if value.file else MAX_TEXT)
+    if UNREADABLE.search(value.text):
+        raise ValueError(READABLE)
     return value
 
 

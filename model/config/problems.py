@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from model.config.values import yaml_text
+from model.config.values import visible, yaml_text
 
 
 @dataclass(frozen=True)
@@ -215,8 +215,8 @@ def config_path(path: tuple[str | int, ...]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
-        plain = "." not in part
-        text += (f".{part}" if text else str(part)) if plain else f'["{part}"]'
+        key = visible(part)
+        text += (f".{key}" if text else key) if "." not in part else f'["{key}"]'
     return text if str(path[0]).startswith("alicloud:") else f"srs:{text}"
 
 
@@ -224,6 +224,6 @@ def _shown(value: Any) -> str:
     """A value as in YAML on one line, truncated where it is long."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json", by_alias=True, exclude_none=True)
-    visible = redacted(value)
-    text = REDACTED if visible == REDACTED else yaml_text(visible)
+    shown = redacted(value)
+    text = REDACTED if shown == REDACTED else yaml_text(shown)
     return text if len(text) <= 120 else f"{text[:117]}…"

@@ -13,7 +13,7 @@ from model.config.kubernetes import KubernetesSettings
 from model.config.pods import is_path
 from model.config.problems import ABSENT, REDACTED, Problem, problems_of
 from model.config.stack import CONFIG_KEYS, StackSettings
-from model.config.values import plural
+from model.config.values import READABLE, UNREADABLE, plural
 from model.load_balancers.kinds import credentials
 from model.srs.directives import NAMES
 
@@ -187,9 +187,8 @@ def _unreadable(name: str, value: Any) -> Problem | None:
     else:
         allowed = f"must have at most {MAX_DEPTH} maps and lists in each other"
         return Problem((name,), Redacted("(a deep value)"), allowed, reason="TooDeep")
-    if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
-        allowed = "must be Unicode, and a half of a surrogate pair (\\ud800 to \\udfff) is no character"
-        return Problem((name,), Redacted("(a text)"), allowed, reason="NotUnicode")
+    if UNREADABLE.search(json.dumps([name, value], ensure_ascii=False)):
+        return Problem((name,), Redacted("(a text)"), READABLE, reason="NotUnicode")
     return None
 
 

@@ -213,6 +213,21 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
 
 
+UNREADABLE = re.compile("[\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+"""Characters that the API server cannot read: it decodes a server-side apply as YAML (YAML 1.2, "Character Set"). Those
+below a space are escaped in JSON."""
+
+READABLE = (
+    "must be Unicode that YAML can have: no DEL, no control character from \\x80 to \\x9f, no half of a surrogate pair "
+    "(\\ud800 to \\udfff), no \\ufffe and no \\uffff"
+)
+
+
+def visible(text: str) -> str:
+    """A text on one line, in which no character can act on a terminal or a log: `\\n` for the end of a line."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def yaml_text(value: Any) -> str:
     """A value as YAML on one line; strings in quotes, and `(absent)` for None."""
     match value:
@@ -222,7 +237,7 @@ def yaml_text(value: Any) -> str:
             return str(value).lower()
         case dict():
             items = cast("dict[Any, Any]", value).items()
-            return f"{{{', '.join(f'{key}: {yaml_text(item)}' for key, item in items)}}}"
+            return f"{{{', '.join(f'{visible(str(key))}: {yaml_text(item)}' for key, item in items)}}}"
         case list() | tuple():
             return f"[{', '.join(map(yaml_text, cast('list[Any]', value)))}]"
         case timedelta():

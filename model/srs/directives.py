@@ -6,6 +6,7 @@ getters in ossrs/srs, trunk/src/app/srs_app_config.cpp, at every revision of 4.0
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -37,26 +38,32 @@ _TABLE = {
     "circuit_breaker": """critical_pulse:positive critical_threshold:percent dying_pulse:positive
         dying_threshold:percent enabled:switch high_pulse:positive high_threshold:percent""",
     "exporter": "enabled:switch label:word listen:word tag:word",
-    "heartbeat": """device_id:word enabled:switch interval:fraction1 ports@5.0.215,6.0.156:switch summaries:switch
+    "heartbeat": """device_id:word enabled:switch interval:period ports@5.0.215,6.0.156:switch summaries:switch
         url:url""",
     "http_api": "auth@5.0.152,6.0.40 crossdomain:switch enabled:switch https@4.0.46 listen:word raw_api",
     "http_api.auth": "enabled:switch password:word username:word",
     "http_api.raw_api": "allow_query:switch allow_reload:switch allow_update:switch enabled:switch",
     "http_server": "crossdomain:switch dir:path enabled:switch https@4.0.46 listen:word",
-    # All names of all versions of these blocks: no port leads there.
-    "rtc_server": """api_as_candidates:switch black_hole candidate:word dir:path ecdsa:switch enabled:switch
-        encrypt:switch gso:switch gso_dedicated:switch ip_family:word keep_api_domain:switch listen:port
-        merge_nalus:switch padding:word perf_stat:switch protocol:word queue_length:word resolve_api_domain:switch
-        reuseport:count rtp_cache rtp_msg_cache sendmmsg:word tcp use_auto_detect_network_ip:switch""",
-    "srt_server": """connect_timeout:word default_app:word default_streamid:word enabled:switch latency:word listen:port
-        maxbw:word mix_correct:switch mss:word passphrase:word payloadsize:word pbkeylen:word peer_idle_timeout:word
-        peerlatency:word recvbuf:word recvlatency:word sei_filter:switch sendbuf:word tlpkdrop:switch tlpktdrop:switch
-        tsbpdmode:switch""",
-    "stats": "disk:words enabled@4.0.72:switch network:count",
-    "stream_caster": """audio_enable:switch auto_create_channel:switch caster:word enabled:switch host:word
-        invite_port_fixed:switch listen:port output:word rtp_idle_timeout:word rtp_port_max:port rtp_port_min:port
-        serial:word realm:word ack_timeout:word keepalive_timeout:word auto_play:switch print_sip_message:switch
-        query_catalog_interval:word sip tcp_enable:switch wait_keyframe:switch""",
+    "rtc_server": """api_as_candidates@4.0.219,5.0.21:switch black_hole@4.0.24 candidate:word dir:path ecdsa:switch
+        enabled:switch encrypt:switch gso<4.0.26:switch ip_family@4.0.26:word keep_api_domain@4.0.260,5.0.60:switch
+        listen:port merge_nalus:switch padding@4.0.24<4.0.26:word perf_stat@4.0.24<4.0.111,5.0.1:switch
+        protocol@5.0.60:word queue_length@4.0.24<4.0.27:word resolve_api_domain@4.0.260,5.0.60:switch reuseport:count
+        rtp_cache@4.0.75<4.0.110,5.0.1 rtp_msg_cache@4.0.75<4.0.110,5.0.1 sendmmsg<4.0.26:word tcp@5.0.60
+        use_auto_detect_network_ip@4.0.260,5.0.60:switch""",
+    "srt_server": """connect_timeout:word default_app@4.0.10:word default_streamid@6.0.181:word enabled:switch
+        latency:word listen:port maxbw:word mix_correct@4.0.10:switch mss:word passphrase@5.0.84:word payloadsize:word
+        pbkeylen@5.0.84:word peer_idle_timeout@6.0.136:word peerlatency:word recvbuf:word recvlatency:word
+        sei_filter@4.0.11:switch sendbuf:word tlpkdrop<5.0.97,6.0.4:switch tlpktdrop@5.0.29:switch
+        tsbpdmode@5.0.29:switch""",
+    "stats": "disk:words enabled@4.0.72:switch network:network",
+    "stream_caster": """audio_enable@4.0.14<5.0.74:switch auto_create_channel@4.0.23<5.0.74:switch caster:word
+        enabled:switch host@4.0.14<5.0.74:word jitterbuffer_enable@4.0.29<5.0.74:switch listen:port output:word
+        rtp_idle_timeout@4.0.14<5.0.74:word rtp_port_max<5.0.74:port rtp_port_min<5.0.74:port sip@4.0.23
+        tcp_enable@4.0.57<5.0.74:switch wait_keyframe@4.0.14<5.0.74:switch""",
+    "stream_caster.sip": """ack_timeout<5.0.74:word auto_play<5.0.74:switch candidate@5.0.75:word enabled:switch
+        host<5.0.74:word invite_port_fixed<5.0.74:switch keepalive_timeout<5.0.74:word listen:port
+        query_catalog_interval@4.0.24<5.0.74:word realm<5.0.74:word reinvite@5.0.75:word serial<5.0.74:word
+        timeout@5.0.75:word""",
     "threads": "interval:seconds1",
     # Besides today's, those of SRS 1 and 2 that SRS itself moves to where they are now (srs_config_transform_vhost).
     "vhost": """bandcheck chunk_size:chunk cluster dash dvr enabled:switch exec forward hds hls http_hooks http_remux
@@ -66,6 +73,7 @@ _TABLE = {
         mw_latency:latency nack@4.0.25 origin:endpoints publish_1stpkt_timeout:timeout publish_normal_timeout:timeout
         queue_length:queue reduce_sequence_header:switch refer_play:words refer_publish:words
         send_min_interval:interval time_jitter:jitter token_traverse:switch twcc@4.0.27 vhost:word""",
+    "vhost.bandcheck": "enabled:switch interval:word key:word limit_kbps:word",
     "vhost.cluster": """coworkers:endpoints debug_srs_upnode:switch follow_client@5.0.1:switch mode:word
         origin:endpoints origin_cluster:switch protocol@5.0.0:protocol token_traverse:switch vhost:word""",
     "vhost.dash": """dash_cleanup@5.0.96,6.0.5:switch dash_dispose@5.0.96,6.0.5:seconds dash_fragment:fraction1
@@ -98,19 +106,22 @@ _TABLE = {
     "vhost.publish": """firstpkt_timeout:timeout kickoff_for_idle@5.0.144,6.0.31:fraction mr:switch mr_latency:latency
         normal_timeout:timeout parse_sps:switch try_annexb_first@5.0.58:switch""",
     "vhost.refer": "all:words enabled:switch play:words publish:words",
-    "vhost.rtc": """aac:word aac_bitrate@5.0.168,6.0.61:positive bframe:word drop_for_pt:count dtls_role:word
-        dtls_version:word enabled:switch keep_avc_nalu_sei@5.0.213,6.0.125:switch keep_bframe:switch keep_sequence:word
-        nack:switch nack_no_copy:switch opus_bitrate@5.0.168,6.0.61:positive pli_for_rtmp:word rtc_to_rtmp:switch
-        rtmp_to_rtc:switch stun_strict_check:switch stun_timeout:seconds1 twcc:switch""",
+    "vhost.rtc": """aac:word aac_bitrate@5.0.168,6.0.61:positive bframe:word drop_for_pt@4.0.33:count
+        dtls_role@4.0.33:word dtls_version@4.0.33:word enabled:switch keep_avc_nalu_sei@5.0.213,6.0.125:switch
+        keep_bframe@4.0.175,5.0.17:switch keep_sequence@4.0.31<4.0.32:word nack@4.0.99,5.0.2:switch
+        nack_no_copy@4.0.99,5.0.2:switch opus_bitrate@5.0.168,6.0.61:positive pli_for_rtmp@4.0.96,5.0.2:word
+        rtc_to_rtmp@4.0.96,5.0.2:switch rtmp_to_rtc@4.0.175,5.0.17:switch stun_strict_check@4.0.23:switch
+        stun_timeout@4.0.23:seconds1 twcc@4.0.99,5.0.2:switch""",
     "vhost.security": "allow:rule deny:rule enabled:switch",
-    "vhost.srt": "enabled:switch rtmp_to_srt:switch srt_to_rtmp:switch",
+    "vhost.srt": "enabled:switch srt_to_rtmp:switch",
     "vhost.transcode": "enabled:switch engine ffmpeg:path",
     "vhost.transcode.engine": """abitrate:kbps achannels:count acodec:word aparams asample_rate:count enabled:switch
         iformat:word oformat:word output:word perfile vbitrate:kbps vcodec:word vfilter vfps:fraction vheight:count
         vparams vpreset:word vprofile:word vthreads:count vwidth:count""",
 }
-"""By block: `name@version:value`. version: the first one that knows it, with one for each major that got it by itself.
-value: its kind in `TYPES`; a name without one has a block, or is not checked.
+"""By block: `name@since<until:value`. since: the first version that knows it; until: the first one that does not any
+more; with one for each major that got it, or lost it, by itself. value: its kind in `TYPES`; a name without one has a
+block, or is not checked.
 
 SRS or this program checks nothing in the blocks that are not here."""
 
@@ -125,23 +136,33 @@ _REPEATED = {
 }  # fmt: skip
 """Directives of which SRS reads all, and not only the first one of a block."""
 
+_NAMED = {"vhost.ingest"}
+"""Those of which SRS accepts no two with the same name."""
+
 _WITHOUT_BLOCK = {"vhost", "vhost.forward", "vhost.refer"}
 """Blocks that SRS also reads without one, as in SRS 1 (srs_config_transform_vhost), and that of another rule."""
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A directive of the table. since: the first versions, one for each major. value: None if it is not checked."""
+    """A directive of the table. since, until: as in the table, one for each major. value: None if it is not checked."""
 
     since: tuple[Version, ...] = ()
+    until: tuple[Version, ...] = ()
     value: ValueType | None = None
 
 
+_ENTRY = re.compile(r"(?P<name>\w+)(@(?P<since>[\d.,]+))?(<(?P<until>[\d.,]+))?(:(?P<value>\w+))?")
+
+
 def _entry(text: str) -> tuple[str, _Known]:
-    text, _, value = text.partition(":")
-    name, _, versions = text.partition("@")
-    since = tuple(version for part in versions.split(",") if (version := parse_version(part)))
-    return name, _Known(since, TYPES[cast("ValueName", value)] if value else None)
+    entry = _ENTRY.fullmatch(text)
+    assert entry, text
+    since, until = (
+        tuple(version for part in (entry[group] or "").split(",") if (version := parse_version(part)))
+        for group in ("since", "until")
+    )
+    return entry["name"], _Known(since, until, TYPES[cast("ValueName", entry["value"])] if entry["value"] else None)
 
 
 _KNOWN = {path: dict(map(_entry, entries.split())) for path, entries in _TABLE.items()}
@@ -166,8 +187,9 @@ def check(directives: Sequence[Directive], version: Version, path: str = "") -> 
             yield finding
         is_repeated = inner in _REPEATED
         key = (directive.name, *directive.args) if inner == "vhost" or is_repeated else (directive.name,)
-        if key in seen and not is_repeated:
-            message = f"sets {_shown(directive.name)} again, and SRS uses the first one only"
+        if key in seen and (not is_repeated or inner in _NAMED):
+            effect = "does not start" if inner in _NAMED else "uses the first one only"
+            message = f"sets {_shown(directive.name)} again, and SRS {effect}"
             yield Finding(directive.line, message, directive.source, reason="RepeatedDirective")
         seen.add(key)
         if directive.block is not None:
@@ -181,8 +203,10 @@ def _finding(directive: Directive, known: dict[str, _Known], version: Version, p
         message, reason = _unknown(directive.name, known, version, path), "UnknownDirective"
     elif message := _unfit(directive, found, inner):
         reason = "InvalidDirectiveValue"
+    elif message := _too_new(directive.name, found, version, path):
+        reason = "DirectiveOfLaterVersion"
     else:
-        message, reason = _too_new(directive.name, found, version, path), "DirectiveOfLaterVersion"
+        message, reason = _too_old(directive.name, found, version, path), "DirectiveOfEarlierVersion"
     return Finding(directive.line, message, directive.source, reason) if message else None
 
 
@@ -196,11 +220,24 @@ def _unknown(name: str, known: dict[str, _Known], version: Version, path: str) -
 
 
 def _too_new(name: str, known: _Known, version: Version, path: str) -> str | None:
-    since = [first for first in known.since if first[0] == version[0]] or known.since
-    if not since or version >= since[-1]:
+    first = _of_series(known.since, version)
+    if first is None or version >= first:
         return None
-    first = next(first for first in since if version < first)
+    first = next(first for first in known.since if version < first)
     return f"has {name!r}{_where(path)}, which SRS knows from {format_version(first)} on, not {format_version(version)}"
+
+
+def _too_old(name: str, known: _Known, version: Version, path: str) -> str | None:
+    end = _of_series(known.until, version)
+    if end is None or version < end:
+        return None
+    where = f"{name!r}{_where(path)}"
+    return f"has {where}, which SRS knows before {format_version(end)} only, not {format_version(version)}"
+
+
+def _of_series(versions: tuple[Version, ...], version: Version) -> Version | None:
+    """The one of the same major; otherwise that of the last major that has one of its own."""
+    return next((found for found in versions if found[0] == version[0]), versions[-1] if versions else None)
 
 
 def _unfit(directive: Directive, known: _Known, path: str) -> str | None:

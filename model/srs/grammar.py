@@ -2,8 +2,8 @@
 
 A parser of our own, because SRS's lexer (`SrsConfDirective::read_token` in ossrs/srs, trunk/src/app/srs_app_config.cpp,
 4.0.5 to 6.0.157) only resembles nginx's: a brace ends a block only where a word could begin (`on}` is a word), nothing
-escapes a quote, an empty quoted word is dropped, and from 5.0 on a directive must end on its line. Parsers for nginx,
-such as crossplane, read another tree.
+escapes a quote, an empty quoted word is dropped, from 5.0 on a directive must end on its line, and in 6.0 a carriage
+return ends a comment, too. Parsers for nginx, such as crossplane, read another tree.
 """
 
 import re
@@ -53,12 +53,26 @@ def walk(directives: Iterable[Directive]) -> Iterator[Directive]:
         yield from walk(directive.block or ())
 
 
+REASONS = {
+    "SrsConfSyntax": "srs.conf is not in SRS's syntax, or not the same in all versions",
+    "UnknownDirective": "no SRS version knows the directive in this block, and SRS would not start",
+    "DirectiveOfLaterVersion": "the SRS version of the image does not know the directive yet, and would not start",
+    "DirectiveOfEarlierVersion": "the SRS version of the image does not know the directive any more",
+    "InvalidDirectiveValue": "the value is none that SRS understands; SRS would read it as 0, or as the default",
+    "RepeatedDirective": "the block has the directive twice, and SRS uses the first one only, or does not start",
+    "DirectiveInWrongPlace": "SRS would discard the block of the directive where it is",
+    "DirectiveOfTheProgram": "the program writes the directive itself, with another value",
+    "HarmfulDirective": "SRS would serve no viewer, expose the pod, or not start, while its pod may be ready",
+    "UnknownSecret": "`$(name)` is not in `srs:secrets`",
+}
+"""What can be wrong in an srs.conf, by the reason of its findings."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is wrong in a text.
 
-    message: continues a sentence that begins with the line. source: as in `Directive`. reason: a short name of the rule
-    in CamelCase.
+    message: continues a sentence that begins with the line. source: as in `Directive`. reason: one of `REASONS`.
     """
 
     line: int
@@ -110,6 +124,8 @@ class _Parser:
                 self._mark(value)
             elif kind in ("word", "quoted"):
                 self._word(kind, value)
+            elif "\r" in value.removesuffix("\r"):
+                self._report(r"has a comment that SRS 6.0 ends at a carriage return (\r): remove it")
             self._line += value.count("\n")
             previous = kind
         if self._words:

@@ -159,6 +159,21 @@ def _vhost_rules(vhost: Directive, role: Role, version: Version, hls: bool) -> I
     for inner in vhost.block or ():
         if problem := _vhost_problem(inner, role, version, hls):
             yield _harmful(inner, problem)
+    for directive, problem in _conflicts(vhost, role, version):
+        yield _harmful(directive, problem)
+
+
+def _conflicts(vhost: Directive, role: Role, version: Version) -> Iterator[tuple[Directive, str]]:
+    """Directives with which SRS does not start because of another one in the vhost (`check_normal_config`)."""
+    remux, forward, publish = (vhost.get(name) for name in ("http_remux", "forward", "publish"))
+    mount = remux.get("mount") if remux else None
+    checks_mount = (5, 0, 140) <= version < (6, 0, 0) or version >= (6, 0, 23)
+    if role == "origin" and checks_mount and mount and mount.args and mount.args[0].endswith(".ts"):
+        yield mount, "SRS does not start with HTTP-TS and HLS in a vhost, and no viewer plays from an origin by HTTP"
+    idle = publish.get("kickoff_for_idle") if publish else None
+    is_forwarded = forward and (forward.is_on() or (forward.block is None and forward.args))
+    if idle and is_forwarded and idle.args != ("0",):
+        yield idle, "SRS does not start with it and forward in a vhost"
 
 
 def _vhost_problem(inner: Directive, role: Role, version: Version, hls: bool) -> str | None:

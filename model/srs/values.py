@@ -72,9 +72,9 @@ def _is_rule(words: Words) -> bool:
 
 ValueName = Literal[
     "switch", "word", "words", "url", "urls", "path", "endpoints", "rule", "count", "positive", "chunk", "ack",
-    "seconds", "seconds1", "fraction", "fraction1", "queue", "ms", "latency", "interval", "timeout", "ratio",
-    "release_rate", "percent", "kbps", "jitter", "log_level", "log_level_v2", "ffmpeg_level", "on_error", "plan",
-    "protocol", "port",
+    "seconds", "seconds1", "fraction", "fraction1", "period", "network", "queue", "ms", "latency", "interval",
+    "timeout", "ratio", "release_rate", "percent", "kbps", "jitter", "log_level", "log_level_v2", "ffmpeg_level",
+    "on_error", "plan", "protocol", "port",
 ]  # fmt: skip
 
 TYPES: dict[ValueName, ValueType] = {
@@ -96,6 +96,10 @@ TYPES: dict[ValueName, ValueType] = {
     "seconds1": _whole(1, INT_MAX, "seconds"),
     "fraction": _number(0, 86400, "seconds"),
     "fraction1": _number(0.1, 86400, "seconds"),
+    # Read by atof or atoi, depending on the version; SRS does not start with 0.
+    "period": _number(1, 86400, "seconds"),
+    # SRS does not start with the index of an address that the pod does not have.
+    "network": ValueType("0, the address of the pod", _one("0".__eq__)),
     "queue": _whole(1, 3600, "seconds", "SRS drops what is older from the queue of a slow viewer, all of it with 0"),
     "ms": _whole(0, INT_MAX, "milliseconds"),
     "latency": _whole(0, 10000, "milliseconds", "viewers receive media that much later"),

@@ -72,7 +72,7 @@ class Measurements:
     stalled: Booleans
 
     @staticmethod
-    def of(views: Sequence[View], edges: int = 1) -> "Measurements":
+    def of(views: Sequence[View], edges: int) -> "Measurements":
         """The columns of these views.
 
         edges: of the release. Over HTTP-FLV a viewer does not know its pod; it then counts for one of `edges`, in turn.
@@ -82,7 +82,7 @@ class Measurements:
         return Measurements(
             np.array([view.started_at for view in views], dtype=np.float64),
             np.array([names.setdefault(server, len(names)) for server in servers], dtype=np.int64),
-            np.array([np.nan if view.first_frame is None else view.first_frame for view in views], dtype=np.float64),
+            np.array([view.first_frame for view in views], dtype=np.float64),  # NaN for None
             np.array([view.failure for view in views], dtype=np.str_),
             np.array([view.stalls > 0 for view in views], dtype=np.bool_),
         )
@@ -92,7 +92,7 @@ class Measurements:
         """The rows of all parts, whose pods are different ones."""
         all_parts = list(parts)
         if not all_parts:
-            return Measurements.of([])
+            return Measurements.of([], edges=1)
         offsets = np.cumsum([0, *(int(part.pods.max(initial=-1)) + 1 for part in all_parts)])
         return Measurements(
             np.concatenate([part.started_at for part in all_parts]),
@@ -114,7 +114,7 @@ class Measurements:
 
 
 def _nothing() -> Measurements:
-    return Measurements.of([])
+    return Measurements.of([], edges=1)
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ class Audience:
         return Times(self.measured.first_frames[seen], self.measured.pods[seen])
 
     def first_frame(self, quantile: float) -> float | None:
-        """A quantile of the seconds to the first frame, None without any."""
+        """A quantile (below 1) of the seconds to the first frame, None without any."""
         times = np.sort(self.times.seconds)
-        return float(times[min(int(quantile * len(times)), len(times) - 1)]) if len(times) else None
+        return float(times[int(quantile * len(times))]) if len(times) else None
 
     def events(self, hit: Booleans) -> Events:
         """In how many pods and times such a thing has happened (`statistics.Events`). hit: of each viewer."""
@@ -200,8 +200,8 @@ class Sources:
         grouped: dict[str | None, list[View]] = {release: [] for release in (*self.versions, None)}
         for view in views:
             grouped.setdefault(self.release(view), []).append(view)
-        edges = Counter(self.addresses.values())
-        return {release: Audience.seen(found, edges.get(release or "", 1)) for release, found in grouped.items()}
+        edges: Counter[str | None] = Counter(self.addresses.values())
+        return {release: Audience.seen(found, edges.get(release, 1)) for release, found in grouped.items()}
 
 
 @dataclass(frozen=True)

@@ -81,14 +81,14 @@ class Queries(BaseModel):
         """Read a file. Raises QueriesError."""
         try:
             return Queries.model_validate(yaml.safe_load(path.read_text()))
-        except (OSError, yaml.YAMLError) as error:
-            raise QueriesError(f"{path} cannot be read: {error}") from error
         except ValidationError as error:
             problems = "\n".join(
                 f"  - {'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
                 for item in error.errors()
             )
             raise QueriesError(f"{path} is rejected:\n{problems}") from error
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: a date, an encoding
+            raise QueriesError(f"{path} cannot be read: {error}") from error
 
     def begin(self) -> None:
         """Begin a step: errors of the one before do not count."""

@@ -9,6 +9,7 @@ with these functions (`docgen/canary_tables.py`).
 """
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, cast
 
 import numpy as np
@@ -53,8 +54,6 @@ def share_interval(count: int, total: int, error: float) -> tuple[float, float]:
 
     Clopper and Pearson (1934): exact, so it holds for any number of viewers and any share.
     """
-    if total == 0:
-        return 0.0, 100.0
     low = _stats.beta.ppf(error / 2, count, total - count + 1) if count else 0.0
     high = _stats.beta.ppf(1 - error / 2, count + 1, total - count) if count < total else 1.0
     return 100 * float(low), 100 * float(high)
@@ -62,7 +61,7 @@ def share_interval(count: int, total: int, error: float) -> tuple[float, float]:
 
 def fewer(count: int, total: int, share: float) -> float:
     """The p-value of "less than this share of the viewers". share: between 0 and 1. One-sided binomial test."""
-    return float(_stats.binom.cdf(count, total, share)) if total else 1.0
+    return float(_stats.binom.cdf(count, total, share))
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,12 @@ def slower(times: Times, reference: Times) -> float:
     noise = [_MEDIAN_VARIANCE * spread**2 / group.viewers for group in groups]
     squares = freedom = 0.0
     for group, variance in zip(groups, noise, strict=True):
-        if len(group.medians) > 1:
-            deviations = group.medians - np.average(group.medians, weights=group.viewers)
-            # What a pod with few viewers differs by says little about pods.
-            weights = (POD_SPREAD**2 / (POD_SPREAD**2 + variance)) ** 2
-            correction = 1 - 1 / len(group.medians)
-            squares += float(np.sum(weights * (deviations**2 - correction * variance)))
-            freedom += float(np.sum(weights)) * correction
+        deviations = group.medians - np.average(group.medians, weights=group.viewers)
+        # What a pod with few viewers differs by says little about pods. The only pod of a group says nothing.
+        weights = (POD_SPREAD**2 / (POD_SPREAD**2 + variance)) ** 2
+        correction = 1 - 1 / len(group.medians)
+        squares += float(np.sum(weights * (deviations**2 - correction * variance)))
+        freedom += float(np.sum(weights)) * correction
     between = (POD_SPREAD_WEIGHT * POD_SPREAD**2 + max(0.0, squares)) / (POD_SPREAD_WEIGHT + freedom)
     means: list[float] = []
     variance = 0.0
@@ -116,7 +114,7 @@ class _PodMedians:
     """
 
     medians: Floats
-    viewers: Floats
+    viewers: Integers
     residuals: Floats
     parameters: int
 
@@ -124,14 +122,13 @@ class _PodMedians:
     def of(times: Times) -> "_PodMedians":
         logs = np.log(np.maximum(times.seconds, 1e-3))
         order = np.lexsort((logs, times.pods))
-        logs, pods = logs[order], times.pods[order]
-        starts = np.flatnonzero(np.diff(pods, prepend=pods[0] - 1))
-        counts = np.diff(starts, append=len(pods))
+        logs = logs[order]
+        _, starts, counts = np.unique(times.pods[order], return_index=True, return_counts=True)
         medians = (logs[starts + (counts - 1) // 2] + logs[starts + counts // 2]) / 2
         several = np.repeat(counts > 2, counts)
         return _PodMedians(
             medians,
-            counts.astype(np.float64),
+            counts,
             (logs - np.repeat(medians, counts))[several],
             int(np.sum(counts > 2)),
         )
@@ -158,19 +155,14 @@ class Events:
         """Count them. started_at: seconds of one clock, of each viewer. pods: a number for its pod. hit: whether it is
         such one.
         """
-        if not started_at.size:
-            return Events(0, 0)
-        slots = np.floor(started_at / SLOT_SECONDS).astype(np.int64)
-        keys = (slots - slots.min()) * (int(pods.max()) + 1) + pods
-        return Events(int(np.unique(keys[hit]).size), int(np.unique(keys).size))
+        seen = list(zip(np.floor(started_at / SLOT_SECONDS).tolist(), pods.tolist(), strict=True))
+        return Events(len(set(compress(seen, hit))), len(set(seen)))
 
 
 def more_often(count: int, total: int, reference_count: int, reference_total: int) -> float:
     """The p-value of "it happens to a greater part than in the reference".
 
-    One-sided exact test of Fisher.
+    One-sided exact test of Fisher. 1 if nothing has happened.
     """
-    if not total or not reference_total:
-        return 1.0
     hits = count + reference_count
-    return float(_stats.hypergeom.sf(count - 1, total + reference_total, hits, total)) if count else 1.0
+    return float(_stats.hypergeom.sf(count - 1, total + reference_total, hits, total)) if hits else 1.0

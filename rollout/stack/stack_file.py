@@ -5,9 +5,10 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,12 @@ from rollout.stack.git import GitError, commit_files, git_bytes
 from rollout.stack.yaml_edit import CannotEditError, patched, quoted
 
 PROJECT_FILE = "Pulumi.yaml"
+
+MAX_DEPTH = 100
+"""Maps and lists in each other; a stack file has about 15."""
+
+MAX_VALUES = 100_000
+"""Values of a stack file at the same depth, those of an alias as often as it is used."""
 
 ReleasePatch = Mapping[str, Any]
 """Keys of a release to set, as in a JSON merge patch (RFC 7386): maps are merged, None removes a key."""
@@ -72,7 +79,7 @@ class StackFile:
     def _with_files(self, read: Callable[[str], bytes]) -> "StackFile":
         files: dict[str, bytes] = {}
         for name in sorted(self.named_files):
-            with suppress(OSError, GitError):
+            with suppress(OSError, GitError, ValueError, RuntimeError):  # a path that is none
                 files[name] = read(name)
         return replace(self, files=files)
 
@@ -95,12 +102,15 @@ class StackFile:
     def config(self) -> dict[str, Any]:
         """The config by key (`srs:edge`), as plain data."""
         values = _project_values(_load(self.project, PROJECT_FILE))
-        return values | {_full(key): value for key, value in _plain(self._document().get("config") or {}).items()}
+        own = self._document().get("config") or {}
+        if not isinstance(own, dict):
+            raise StackFileError(f"{self.name}: config must be a map")
+        return values | {_full(key): value for key, value in _plain(own).items()}
 
     @property
     def kubernetes(self) -> KubernetesSettings:
         """Where the cluster is. Raises ConfigError. Nothing else is checked, and no CLI is asked: this is fast."""
-        return read_kubernetes({"srs:kubernetes": json.dumps(self.config.get("srs:kubernetes") or {})})
+        return read_kubernetes({"srs:kubernetes": json.dumps(self.config.get("srs:kubernetes") or {}, default=str)})
 
     @property
     def edges(self) -> EdgesOutline:
@@ -134,7 +144,7 @@ class StackFile:
             edited = replace(self, content=patched(text, ["config", edge, "releases"], patches).encode())
             if _without_null(edited.releases) == _without_null(expected):
                 return edited
-        except (CannotEditError, StackFileError):
+        except (CannotEditError, StackFileError, YAMLError):
             pass
         edited = replace(self, content=self._written_again(patches).encode())
         if _without_null(edited.releases) != _without_null(expected):
@@ -219,13 +229,32 @@ def _load(content: bytes, name: str) -> dict[str, Any]:
     """A document that must be a map; an empty one is an empty map. Raises StackFileError."""
     try:
         document: Any = _yaml().load(content.decode())
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a number, a date or an encoding
         raise StackFileError(f"{name} is not valid YAML: {error}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise StackFileError(f"{name} must be a map")
+    _check_size(document, name)
     return cast("dict[str, Any]", document)
+
+
+def _check_size(document: Any, name: str) -> None:
+    """Raise StackFileError for a document with a loop, or with an excess of values, both by aliases."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        level = list(islice((inner for value in level for inner in _children(value)), MAX_VALUES + 1))
+        if not level:
+            return
+        if len(level) > MAX_VALUES:
+            break
+    raise StackFileError(f"{name} is too large, or refers to itself by an alias")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return cast("dict[Any, Any]", value).values()
+    return cast("list[Any]", value) if isinstance(value, list) else ()
 
 
 def _full(key: str) -> str:

@@ -68,7 +68,7 @@ def _files(folder: Path, config: Mapping[str, str], commit: str) -> dict[str, st
     """The srs.conf files of an earlier config, as they were in its commit."""
     files: dict[str, str] = {}
     for path in conf_files(config):
-        with suppress(GitError):
+        with suppress(GitError, ValueError):  # a path that is none
             files[path] = git_bytes(folder, "show", f"{commit}:./{path}").decode(errors="replace")
     return files
 

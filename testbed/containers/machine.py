@@ -39,6 +39,10 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _PREFIX = "srs-testbed-"
 """The prefix of the machines' control groups."""
 
+CPU_WEIGHT = {"cpu.weight": "1000", "cpu.shares": "10240"}
+"""Of the pods of all nodes together: as much as ten processes (control groups of version 2 and 1). The default is as
+much as one of those of the control plane, of Pulumi and of the load beside them: SRS stalls then on a busy machine."""
+
 _CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 _CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 _PROGRAMS = ("containerd", "ctr", "containerd-shim-runc-v2", "runc", "iptables", "ip", "unshare", "nsenter", "mount")
@@ -208,6 +212,9 @@ class Machine:
                 (root / self.control_group / node.name).mkdir(parents=True, exist_ok=True)
             if root == CONTROL_GROUPS:
                 delegate_controllers(root, self.control_group)
+            for file, weight in CPU_WEIGHT.items():
+                if (root / self.control_group / file).exists():
+                    (root / self.control_group / file).write_text(weight)
             # cpuset (version 1): a new group has neither CPUs nor memory nodes.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 if (root / file).exists():

@@ -94,6 +94,13 @@ class LiveStack(DevStack):
         return len(re.findall(r":078F \w+:\w+ 01 ", sockets))  # port 1935, established
 
     @staticmethod
+    def scheduled(pid: int) -> tuple[float, float]:
+        """Seconds that a process has run, and that it has waited for a CPU (/proc/<pid>/schedstat of its threads)."""
+        threads = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        ran, waited = (sum(int(thread[index]) for thread in threads) / 1e9 for index in (0, 1))
+        return ran, waited
+
+    @staticmethod
     def connections(pid: int) -> int | None:
         """How many connections of clients the SRS with this process has, on all ports; None if it has ended."""
         try:
@@ -109,6 +116,11 @@ class LiveStack(DevStack):
         # Only children of the first process: for a moment, a component's own children have its name too.
         children = self.cluster.machine.init(self.cluster.machine_pid).children()
         return [process for process in children if process.name() == name]
+
+    def drain_node(self, node: str) -> "subprocess.Popen[str]":
+        """Start `kubectl drain`. It ends when the last pod is deleted, which may take as long as its connections."""
+        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), "drain", node, "--delete-emptydir-data", "--force"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def exists(self, pod: str) -> bool:
         """Whether the pod exists, terminating or not."""

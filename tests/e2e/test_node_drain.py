@@ -1,17 +1,9 @@
 """`kubectl drain` of a node under the PodDisruptionBudget."""
 
-import subprocess
-
 from e2e.expectations import assert_undisturbed
 from e2e.live_stack import EDGES, LiveStack
 from e2e.viewers import Audience
 from stack import eventually
-
-
-def drain(stack: LiveStack, node: str) -> "subprocess.Popen[str]":
-    """Start `kubectl drain`. It ends when the last pod is deleted, which may take as long as its connections."""
-    command = ["kubectl", "--kubeconfig", str(stack.kubeconfig), "drain", node, "--delete-emptydir-data", "--force"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_node_can_be_drained_while_a_removed_release_drains(stack: LiveStack, audience: Audience, new: str) -> None:
@@ -25,7 +17,7 @@ def test_a_node_can_be_drained_while_a_removed_release_drains(stack: LiveStack, 
             assert stack.pods("run=srs-edge-r5", terminating=True), "the pods of r5 drain"
             evicted = {pod["metadata"]["name"] for pod in stack.pods() if pod["spec"]["nodeName"] == "node-2"}
             viewers.step("node-2 drained")
-            draining = drain(stack, "node-2")
+            draining = stack.drain_node("node-2")
             eventually(
                 lambda: (
                     not evicted & stack.pod_names()

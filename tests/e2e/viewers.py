@@ -92,9 +92,10 @@ class Viewers:
 
     reopen: whether dropped connections are opened again. publish: whether there is an encoder of the stream; without
     it, players play the stream of another encoder. settle: whether the block begins when all players have media.
-    more_streams: how many other streams have an encoder, and no player. rtmp, http: host and port. network: the
-    prefix of a command that runs in another network than that of the nodes. ca: the authority of the edges'
-    certificates: players use HTTPS-FLV, and new connections HTTPS. start_rate: players that connect per second.
+    more_streams: how many other streams have an encoder, and no player. play: the streams that the players are spread
+    over. rtmp, http: host and port. network: the prefix of a command that runs in another network than that of the
+    nodes. ca: the authority of the edges' certificates: players use HTTPS-FLV, and new connections HTTPS. start_rate:
+    players that connect per second.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Viewers:
         publish: bool = True,
         settle: bool = True,
         more_streams: int = 0,
+        play: Sequence[str] = (STREAM,),
         rtmp: str = f"127.0.0.1:{RTMP_PORT}",
         http: str = f"127.0.0.1:{HTTP_PORT}",
         network: Sequence[str] = (),
@@ -122,7 +124,7 @@ class Viewers:
             "http": f"127.0.0.1:{HTTPS_PORT}" if ca else http,
             "ca": ca or "",
             "publish": ",".join([STREAM] * publish + [f"{STREAM}-{number}" for number in range(more_streams)]),
-            "play": STREAM,
+            "play": ",".join(play),
             "players": size.players - over_flv,
             "flv-players": over_flv,
             "sample-rate": size.connects,

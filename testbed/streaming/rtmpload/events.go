@@ -40,7 +40,8 @@ type tick struct {
 	stamp
 	OpenByVersion    map[string]int `json:"open_by_version"` // players
 	SamplesByVersion map[string]int `json:"samples_by_version"`
-	PlayersSilent    int            `json:"players_silent"` // without a frame for more than a second, now
+	PlayersSilent    int            `json:"players_silent"`  // without a frame for more than a second, now
+	LongestSilence   float64        `json:"longest_silence"` // of a player now, in seconds
 }
 
 // summary is the last line.

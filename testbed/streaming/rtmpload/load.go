@@ -219,9 +219,11 @@ func (l *load) ticks(ctx context.Context) {
 				t := tick{stamp: stamped("tick"), OpenByVersion: maps.Clone(l.open), SamplesByVersion: l.tickSamples}
 				l.tickSamples = map[string]int{}
 				for _, v := range l.viewers {
-					if v.silence(now) > l.stall {
+					silence := v.silence(now)
+					if silence > l.stall {
 						t.PlayersSilent++
 					}
+					t.LongestSilence = max(t.LongestSilence, silence.Seconds())
 				}
 				l.out.lines <- t
 			})

@@ -169,6 +169,7 @@ type line struct {
 	OpenByVersion    map[string]int `json:"open_by_version"`
 	SamplesByVersion map[string]int `json:"samples_by_version"`
 	PlayersSilent    int            `json:"players_silent"`
+	LongestSilence   float64        `json:"longest_silence"`
 }
 
 // running is a load under test.
@@ -362,6 +363,7 @@ func TestSilenceIsMeasured(t *testing.T) {
 	r.await(1, "ready", named("ready"))
 	r.rtmp.stall(true)
 	r.await(1, "tick with silent players", func(l line) bool { return l.Event == "tick" && l.PlayersSilent == 3 })
+	r.await(1, "tick with the longest silence", func(l line) bool { return l.Event == "tick" && l.LongestSilence > 0.9 })
 	time.Sleep(time.Second)
 	r.rtmp.stall(false)
 	ticks := len(r.events(named("tick")))

@@ -93,3 +93,8 @@ def test_without_a_path_the_files_are_those_of_kubectl(tmp_path: Path, monkeypat
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"is absent, and KUBECONFIG: '.*/\.kube/config' is not a file"):
         client(None, "prod")
+
+
+def test_a_home_that_nobody_has_is_no_file() -> None:
+    with pytest.raises(ValueError, match="is not a file"):
+        client("~no-such-user/config", None)

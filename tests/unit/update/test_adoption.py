@@ -123,7 +123,7 @@ def test_origins_are_taken_over_after_their_stateful_set_was_deleted_without_the
     assert "kubectl -n live delete statefulset srs-origin --cascade=orphan" in message
 
     origins = state.objects["StatefulSet"].pop("srs-origin")
-    other = {"metadata": {"labels": {"app": "srs"}}, "spec": {}}
+    other = {"metadata": {"labels": {"app": "srs"}}, "spec": {"terminationGracePeriodSeconds": 30}}
     state.objects["StatefulSet"]["srs-origin"] = origins | {"spec": {"template": other}}
     (message,) = rejections(state)
     assert "whose pods do not have the label app=srs-origin. Delete it, which drops its publishers: kubectl" in message

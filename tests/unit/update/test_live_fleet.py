@@ -321,6 +321,43 @@ def test_a_retired_autoscaler_is_awaited_with_what_keda_made_of_it(monkeypatch: 
         asyncio.run(retire(stuck, [old]))
 
 
+@pytest.mark.parametrize(
+    ("ready", "declared"),
+    [
+        ({"r5": 4, "r6": 1}, ["r6", "r7"]),
+        ({"r5": 4}, ["r6", "r7"]),
+        ({"r5": 3, "r6": 2, "r7": 1}, ["r5"]),
+        ({"r5": 4, "r6": 2, "r7": 1}, ["r5", "r6", "r7"]),
+    ],
+)
+def test_releases_that_lose_no_ready_edge_are_declared_first(ready: dict[str, int], declared: list[str]) -> None:
+    releases = {name: {"image": "ossrs/srs:v4.0.6", "weight": weight} for name, weight in (("r5", 75), ("r6", 25))}
+    unused = {"r7": {"image": "ossrs/srs:v4.0.6", "weight": 0}}
+    assert next_releases(["r5", "r6", "r7"], rendered(settings(edge__releases=releases | unused)), ready) == declared
+
+
+def test_an_autoscaler_whose_deletion_takes_a_while_is_awaited() -> None:
+    class Finalizer(Autoscalers):
+        def objects(self, kind: Kind) -> dict[str, dict[str, Any]]:
+            if kind == "ScaledObject":
+                self.stays -= 1
+            return {} if self.stays < 0 else super().objects(kind)
+
+        def delete(self, kind: Kind, name: str) -> None:
+            self.deleted.append((kind, name))
+
+    only = Finalizer({"srs-edge-r5": scaled_object()["srs-edge-r5"]}, stays=8)
+    objects: dict[Kind, dict[str, Any]] = {kind: only.objects(kind) for kind in ("Deployment", "ScaledObject")}
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    with patch("asyncio.sleep", sleep):
+        asyncio.run(retire(only, list(live_autoscalers(LiveState(objects=objects)))))
+    assert waits == [1, 1, 1]
+
+
 def test_shares_of_the_annotation_are_those_of_the_weights() -> None:
     def share(configured: StackSettings) -> str | None:
         return share_annotation(configured, "r6").get(SHARE_ANNOTATION)

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from cluster.state import LiveState
 from model.config.stack import StackSettings
 from model.names import ABORTED_APP
 from unit.update.live_objects import nothing, planned, rendered, settings, state_after, workload
-from update.order import edge_order, ready_edges
+from update.order import edge_order, ready_edges, was_complete
 from update.plan import UpdatePlan
 from update.workload_changes import WorkloadChange
 
@@ -132,6 +133,27 @@ def test_what_an_update_changes_is_awaited() -> None:
     state = with_unready_edge(before, "NewReplicaSetAvailable")
     update = planned(settings(hls={}, demo={}, edge__warmUp="20s"), state)
     assert "edge release r5" in {workload.title for workload in update.awaited}
+
+
+ON_DELETE = {"replicas": 3, "updateStrategy": {"type": "OnDelete"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "complete"),
+    [
+        ({"replicas": 1}, {}, False),
+        ({"replicas": 1}, {"conditions": [{}, {"reason": "NewReplicaSetAvailable"}]}, True),
+        ({"replicas": 1}, {"conditions": [{"reason": "ReplicaSetUpdated"}]}, False),
+        (ON_DELETE, {"updatedReplicas": 3, "currentRevision": "a", "updateRevision": "b"}, True),
+        (ON_DELETE, {"updatedReplicas": 2, "currentRevision": "b", "updateRevision": "b"}, False),
+        (ON_DELETE | {"replicas": 1}, {}, False),
+        ({"replicas": 3, "updateStrategy": {}}, {"currentRevision": "b", "updateRevision": "b"}, True),
+        ({"replicas": 3}, {"currentRevision": "a", "updateRevision": "b"}, False),
+    ],
+)
+def test_whether_a_rollout_has_ever_been_complete(spec: Any, status: Any, complete: bool) -> None:
+    assert was_complete({"spec": spec, "status": status}) is complete
+    assert not was_complete({"spec": spec}), "its controller has not seen it yet"
 
 
 def change_of(update: UpdatePlan, release: str = "r5") -> WorkloadChange:

@@ -52,6 +52,7 @@ def test_the_first_update_creates_them() -> None:
 def test_nothing_changes() -> None:
     plan = planned(origins(), state_after(origins()))
     assert (plan.ordinals, plan.fresh, plan.removed, plan.kept) == (range(3), (), {}, names(0, 1, 2))
+    assert (plan.ready, plan.live, plan.peak) == ({*names(0, 1, 2)}, range(3), 3)
 
 
 def test_another_revision_gets_other_names_next_to_the_earlier_ones() -> None:
@@ -109,7 +110,13 @@ def test_an_origin_that_drains_on_its_node_is_replaced_later() -> None:
     plan = planned(origins(), state)
     assert (plan.ordinals, plan.fresh, plan.removed) == (range(3), (), {})
     (warning,) = origin_warnings(origins(), plan)
-    assert warning.startswith("srs-origin-2 is draining outside of an update")
+    assert warning == (
+        "srs-origin-2 is draining outside of an update, as on a drained node, and will be replaced when its publishers "
+        "have left"
+    )
+    (warning,) = origin_warnings(origins(), replace(plan, draining=names(1, 2, 3)))
+    assert warning.startswith("srs-origin-1, srs-origin-2 are draining")
+    assert warning.endswith("when their publishers have left")
 
 
 def test_without_free_names_nothing_is_changed() -> None:
@@ -117,8 +124,14 @@ def test_without_free_names_nothing_is_changed() -> None:
     plan = planned(origins(**OTHER), state)
     assert plan.ordinals is None
     (problem,) = origin_problems(origins(**OTHER), plan)
-    assert "3 consecutive names of 16 are needed" in str(problem)
-    assert "rollout cut" in str(problem)
+    assert str(problem) == (
+        "srs:origin: 3 cannot be changed now: 3 consecutive names of 16 are needed for the new origins, and 4 origins "
+        "still drain (srs-origin-0, srs-origin-8, srs-origin-11, srs-origin-14). Wait until their publishers have left "
+        "(rollout draining), or drop these: rollout cut"
+    )
+    assert (plan.kept, plan.ready, plan.start, plan.peak) == (names(3, 4, 5), {*names(3, 4, 5)}, 3, 3)
+    (problem,) = origin_problems(origins(), replace(plan, draining=names(8)))
+    assert "and 1 origin still drains (srs-origin-8)" in str(problem)
 
 
 def test_origins_of_an_earlier_version_of_the_program_drop_their_publishers() -> None:
@@ -128,8 +141,16 @@ def test_origins_of_an_earlier_version_of_the_program_drop_their_publishers() ->
         template["metadata"]["annotations"].pop("srs/revision", None)
     plan = planned(origins(), state)
     assert (plan.ordinals, plan.dropped) == (range(3, 6), list(names(0, 1, 2)))
-    (warning,) = origin_warnings(origins(), plan)
-    assert "each drops its publishers once" in warning
+    for hls, players in (
+        ({}, ""),
+        ({"enabled": True, "storageClass": "nas"}, ", but HLS players have to be started again (docs/hls.md)"),
+    ):
+        (warning,) = origin_warnings(settings(origin=IMAGE, hls=hls), plan)
+        assert warning == (
+            "3 origins that this version of the program has not created cannot drain: each drops its publishers once, "
+            f"and they reconnect; viewers stay connected and have no media for a few seconds{players}. Later updates "
+            "drop none"
+        )
 
 
 @pytest.mark.parametrize("has_set", [True, False])

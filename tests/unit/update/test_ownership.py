@@ -9,7 +9,7 @@ from cluster.state import LiveState
 from model.config.stack import StackSettings
 from unit.update.live_objects import STACK, metadata, nothing, planned, rendered, settings, state_after, workload
 from update import plan_json
-from update.ownership import Binding
+from update.ownership import Binding, Owner, foreign_owner
 from update.plan import UpdatePlan
 
 
@@ -31,10 +31,15 @@ def kubernetes(**change: Any) -> StackSettings:
 @pytest.mark.parametrize(
     ("change", "uid", "message"),
     [
-        ({"namespace": "other"}, "uid", "srs:kubernetes.namespace: 'other' must stay 'live'"),
-        ({"clusterId": "c2"}, "uid", "srs:kubernetes.clusterId: 'c2' must stay 'c1'"),
-        ({"createNamespace": False}, "uid", "srs:kubernetes.createNamespace: false must stay true"),
-        ({}, "other", "srs:kubernetes.kubeconfig: 'k' leads to another cluster"),
+        ({"namespace": "other"}, "uid", "srs:kubernetes.namespace: 'other' must stay 'live': the stack runs there"),
+        ({"clusterId": "c2"}, "uid", "srs:kubernetes.clusterId: 'c2' must stay 'c1', even if it is wrong: it"),
+        ({"createNamespace": False}, "uid", "srs:kubernetes.createNamespace: false must stay true: the stack has"),
+        (
+            {},
+            "other",
+            "srs:kubernetes.kubeconfig: 'k' leads to another cluster (UID of kube-system other) than the one that the "
+            "stack runs in (uid)",
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -74,6 +79,39 @@ def test_a_namespace_of_others_is_never_owned(namespace: Any, owner: str) -> Non
     assert f"which exists ({owner}). Set createNamespace: false" in message
     assert not planned(kubernetes(createNamespace=False), state).rejections
     assert "needs namespace live to exist" in only(planned(kubernetes(createNamespace=False), nothing()))
+
+
+def fields(manager: str, *names: str, **more: str) -> dict[str, Any]:
+    return {"manager": manager, "fieldsV1": {name: {} for name in names}, **more}
+
+
+BY_HAND = Owner("created with kubectl", by_hand=True)
+UNKNOWN = Owner("of another application")
+
+
+@pytest.mark.parametrize(
+    ("found", "owner"),
+    [
+        ({"annotations": {"srs/stack": STACK, "meta.helm.sh/release-name": "x"}}, None),
+        ({"annotations": {"pulumi.com/patchFieldManager": "srs", "meta.helm.sh/release-name": "x"}}, None),
+        ({"annotations": {"pulumi.com/patchFieldManager": "theirs"}}, UNKNOWN),
+        ({"annotations": None, "labels": None}, UNKNOWN),
+        ({"labels": {"app.kubernetes.io/managed-by": "Kustomize"}}, Owner("managed by Kustomize")),
+        ({"ownerReferences": [{"kind": "Deployment", "name": "d"}]}, Owner("of Deployment d")),
+        ({"managedFields": [fields("kubectl-create", "f:spec")]}, BY_HAND),
+        ({"managedFields": [fields("before-first-apply", "f:data")]}, BY_HAND),
+        ({"managedFields": [fields("kubectl", "f:spec"), fields("theirs", "f:metadata")]}, BY_HAND),
+        ({"managedFields": [fields("kubectl", "f:spec"), fields("theirs", "f:spec", subresource="scale")]}, BY_HAND),
+        ({"managedFields": [fields("kubectl", "f:spec"), fields("kube-controller-manager", "f:spec")]}, BY_HAND),
+        ({"managedFields": [fields("kube-scheduler", "f:spec")]}, UNKNOWN),
+        (
+            {"managedFields": [{}, fields("theirs", "f:spec"), fields("kubectl", "f:spec")]},
+            Owner("managed by kubectl, theirs"),
+        ),
+    ],
+)
+def test_whom_an_object_belongs_to(found: Any, owner: Owner | None) -> None:
+    assert foreign_owner({"metadata": found}, [STACK]) == owner
 
 
 def test_workloads_of_others_are_no_releases() -> None:

@@ -87,10 +87,17 @@ def test_paused_is_rejected_on_a_release_that_does_not_exist() -> None:
     assert only(planned(paused(), nothing())) == (
         "srs:edge.releases.r5.paused: true must be false on a release that does not exist yet: it would have no pods"
     )
+    new = settings(edge__releases={"r5": R5, "r6": R6 | {"paused": True}})
+    first = planned(new, state_after(settings(edge__releases={"r5": R5}))).rejections[0]
+    assert str(first).startswith("srs:edge.releases.r6.paused: true must be false on a release that does not exist")
 
 
 def test_paused_is_rejected_together_with_a_change_of_replicas() -> None:
-    assert "(now 3, desired 1)" in only(planned(paused(weight=25), state_after(paused())))
+    assert only(planned(paused(weight=25), state_after(paused()))) == (
+        "srs:edge.releases.r5.paused: true must not be combined with a change of the release's replicas (now 3, "
+        "desired 1): Kubernetes would distribute the change over the old and the new pods; make one change after the "
+        "other"
+    )
 
 
 def test_paused_is_accepted_on_a_release_that_keeps_its_replicas() -> None:
@@ -133,11 +140,17 @@ def test_a_paused_release_that_is_not_ready_replaces_no_edge(
 def test_the_class_of_the_hls_volume_cannot_change_and_the_volume_cannot_shrink() -> None:
     hls = {"enabled": True, "storageClass": "nas", "size": "10Gi"}
     state = state_after(settings(hls=hls))
-    assert "must stay 'nas'" in only(planned(settings(hls=hls | {"storageClass": "other"}), state))
-    assert "must be at least 10Gi" in only(planned(settings(hls=hls | {"size": "5Gi"}), state))
+    assert only(planned(settings(hls=hls | {"storageClass": "other"}), state)) == (
+        "srs:hls.storageClass: 'other' must stay 'nas': the class of claim srs-hls is immutable, and another claim "
+        "would lose the recordings and restart all origins. For another class, create another stack and move the "
+        "streams to it"
+    )
+    smaller = only(planned(settings(hls=hls | {"size": "5Gi"}), state))
+    assert smaller == "srs:hls.size: '5Gi' must be at least 10Gi: a volume cannot shrink"
     bigger = settings(hls=hls | {"size": "10.5Gi"})
     assert not planned(bigger, state).rejections
     fixed = LiveState("uid", state.namespace, state.objects, state.confs, claim_expandable=False)
+    assert not planned(settings(hls=hls), fixed).rejections
     assert "must stay 10Gi: storage class nas does not allow volume expansion" in only(planned(bigger, fixed))
 
 
@@ -148,13 +161,26 @@ def test_hls_can_be_disabled_and_keeps_the_recordings() -> None:
     assert "claim srs-hls stays with its recordings" in update.warnings[-1]
 
 
+@pytest.mark.parametrize(("timeout", "rejected"), [("4m", True), ("241s", False)])
+def test_new_origins_that_cannot_be_ready_in_time_are_rejected(timeout: str, rejected: bool) -> None:
+    slow = {"image": "ossrs/srs:v4.0.6", "minReady": "2m", "rolloutTimeout": timeout}
+    update = planned(settings(origin=slow | {"image": "ossrs/srs:v4.0.271"}), state_after(settings(origin=slow)))
+    problem = "4m is too short: the 2 batches of the rolling update of origins take more than 4m"
+    assert [str(item) for item in update.rejections] == [f"srs:origin.rolloutTimeout: {problem}"] * rejected
+
+
 def test_a_rollout_that_cannot_complete_in_time_is_rejected() -> None:
     slow = {"edge__warmUp": "30s", "edge__minReady": "30s", "edge__rolloutTimeout": "3m"}
     state = state_after(settings(**slow))
     assert not planned(settings(**slow, edge__replicas=40), state).rejections, "a scale-up needs one batch"
     releases = {"r5": R5 | {"image": "ossrs/srs:v4.0.271"}, "r6": R6}
     message = only(planned(settings(**slow, edge__releases=releases), state))
-    assert "edge.rolloutTimeout: 3m is too short: edge release r5 rolls in 3 batches, which take more" in message
+    assert message == (
+        "srs:edge.rolloutTimeout: 3m is too short: the 3 batches of the rolling update of edge release r5 take more "
+        "than 3m"
+    )
+    enough = slow | {"edge__rolloutTimeout": "181s"}
+    assert not planned(settings(**enough, edge__releases=releases), state).rejections
 
 
 def test_pods_that_are_backends_take_longer_to_roll() -> None:
@@ -167,12 +193,21 @@ def test_pods_that_are_backends_take_longer_to_roll() -> None:
         found = planned(settings(**now, edge__releases=releases), state_after(settings(**now))).rejections
         assert len(found) == problems
         if found:
-            assert "r5 rolls in 3 batches, which take more than 3m30s" in str(found[0])
+            assert "the 3 batches of the rolling update of edge release r5 take more than 3m30s" in str(found[0])
 
 
 def test_a_large_deviation_of_a_share_is_a_warning() -> None:
-    warning = planned(settings(edge__replicas=2), nothing()).warnings[0]
-    assert "r5 gets 1 of 2 edges, 50 % of new viewers, 25 points from the desired 75 %" in warning
+    warning, _ = planned(settings(edge__replicas=2), nothing()).warnings
+    assert warning == (
+        "release r5 gets 1 of 2 edges, 50 % of new viewers, 25 points from the desired 75 %; more edges come closer"
+    )
+    halves = {"r5": R5 | {"weight": 50}, "r6": R6 | {"weight": 50}}
+    assert not planned(settings(edge__replicas=5, edge__releases=halves), nothing()).warnings, "60 % instead of 50"
+
+
+def test_a_run_that_must_not_be_read_is_a_warning() -> None:
+    update = planned(settings(), replace(nothing(), run_unknown="leases is forbidden"))
+    assert "it cannot be checked whether a rollout run is open: leases is forbidden" in update.warnings
 
 
 ORIGIN = {"image": "ossrs/srs:v4.0.6"}

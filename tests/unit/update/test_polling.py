@@ -16,13 +16,17 @@ from model.desired.workloads import Workload
 from model.srs.versions import Version, format_version
 from update import polling
 from update.polling import (
+    AddressError,
     ClaimError,
     NamespaceTerminatingError,
     ReadyTimes,
     RolloutError,
     RolloutResult,
+    remove_dead_pods,
+    wait_for_address,
     wait_for_claim,
     wait_for_namespace,
+    wait_for_pods,
     wait_for_rollout,
 )
 
@@ -267,8 +271,8 @@ class Namespace:
         self.messages: list[str] = []
         self.status: list[str] = []
 
-        async def sleep(_seconds: float) -> None:
-            pass
+        async def sleep(seconds: float) -> None:
+            assert seconds == 2
 
         monkeypatch.setattr(polling.time, "monotonic", lambda: self.reads * 2.0)
         monkeypatch.setattr(polling.asyncio, "sleep", sleep)
@@ -313,8 +317,11 @@ def test_the_pods_of_a_terminating_namespace_are_awaited_until_the_timeout(monke
     namespace = Namespace(monkeypatch, with_pods=1000, empty=0)
     with pytest.raises(NamespaceTerminatingError, match="it waits for 1 pod:\n  p0 until 2026-01-01T12:00:00Z"):
         namespace.wait()
-    assert namespace.reads == pytest.approx(30, abs=2)
-    assert len(namespace.messages) == 1
+    assert namespace.reads == 31
+    (message,) = namespace.messages
+    head, pod, _ = message.splitlines()
+    assert pod == "  p0 until 2026-01-01T12:00:00Z at the latest"
+    assert namespace.status == [head.removesuffix(":")]
 
 
 def test_an_empty_namespace_is_awaited_until_its_controller_checks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,28 +339,218 @@ def test_an_empty_namespace_that_is_never_deleted_ends_the_wait(monkeypatch: pyt
     assert namespace.reads < 10 + (SYNC_PERIOD + timedelta(minutes=1)).total_seconds() / 2 + 5
 
 
-def test_a_claim_that_is_not_bound_has_its_reason() -> None:
-    class Claims:
-        namespace = "live"
-        phases = iter(["Pending", "Bound"])
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """The time; a poll is made each second."""
+    now = 0
 
-        def claim(self, name: str) -> dict[str, Any]:
-            return {"metadata": {"name": name}, "status": {"phase": next(self.phases, "Pending")}}
+    async def sleep(_seconds: float) -> None:
+        nonlocal now
+        now += 1
+
+    monkeypatch.setattr(polling, "STUCK_TIMEOUT", timedelta(minutes=1))
+    monkeypatch.setattr(polling.time, "monotonic", lambda: float(now))
+    monkeypatch.setattr(polling.asyncio, "sleep", sleep)
+    return lambda: now
+
+
+ORIGINS = Workload(
+    "StatefulSet", "srs-origin", "app=srs-origin", "origins", timedelta(seconds=100), min_ready=timedelta(seconds=5)
+)
+
+
+def wait_for_new(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int], status: Callable[[int], RolloutStatus]
+) -> list[str]:
+    """The lines of progress while the new origins o-3 and o-4 are awaited."""
+
+    def rollout_status(_live: Any, workload: Workload, awaited: frozenset[str]) -> RolloutStatus:
+        assert (workload, awaited) == (ORIGINS, {"o-3", "o-4"})
+        return status(seconds())
+
+    lines: list[str] = []
+    monkeypatch.setattr(polling, "rollout_status", rollout_status)
+    monkeypatch.setattr(polling, "remove_dead_pods", lambda *_: None)
+    asyncio.run(wait_for_pods(cast("LiveCluster", None), ORIGINS, {"o-3", "o-4"}, lines.append))
+    return lines
+
+
+def new_origins(*ready: str, stuck: str = "", reasons: tuple[str, ...] = ()) -> RolloutStatus:
+    return RolloutStatus(False, len(ready), 5, reasons, frozenset({stuck} - {""}), ready)
+
+
+def test_new_origins_are_awaited_whatever_the_others_do(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int]
+) -> None:
+    def status(second: int) -> RolloutStatus:
+        if second == 1:
+            raise UnreachableError("no answer")
+        ready = ("o-0", "o-3", "o-4") if second >= 90 else ("o-0", "o-3")
+        return new_origins(*ready, stuck="o-1", reasons=("pod o-1: CrashLoopBackOff", "pod o-2: late"))
+
+    waiting = "1 of 2 new ones ready; pod o-1: CrashLoopBackOff"
+    assert wait_for_new(monkeypatch, seconds, status) == [
+        waiting,
+        "0 of 2 new ones ready; no answer",
+        waiting,
+        "2 of 2 new ones ready; pod o-1: CrashLoopBackOff",
+        "",
+    ]
+    assert seconds() == 95, "ready for minReady"
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "duration"),
+    [
+        (lambda second: new_origins("o-3", stuck="o-4" if second >= 3 else ""), 63, "1m3s"),
+        (lambda _: new_origins("o-3", stuck="o-4"), 60, "1m"),
+        (lambda second: new_origins("o-3", stuck="o-4" if second % 60 else ""), 100, "1m40s"),
+        (lambda _: new_origins("o-3", stuck="o-1"), 100, "1m40s"),
+    ],
+    ids=["stuck", "always stuck", "recovers", "another one is stuck"],
+)
+def test_a_new_origin_that_does_not_become_ready_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: Callable[[], int],
+    status: Callable[[int], RolloutStatus],
+    after: int,
+    duration: str,
+) -> None:
+    with pytest.raises(RolloutError) as error:
+        wait_for_new(monkeypatch, seconds, status)
+    assert seconds() == after
+    assert str(error.value) == (
+        f"origins (StatefulSet srs-origin) is not ready after {duration}: 1 of 2 pods of the new revision are available"
+    )
+
+
+def test_origins_of_an_earlier_revision_that_never_ran_are_deleted_by_their_identity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deleted: list[tuple[str, str]] = []
+
+    class Origins:
+        found: Any = "StatefulSet"
+
+        def stateful_set(self, name: str) -> Any:
+            assert name == "srs-origin"
+            return self.found
+
+        def pods(self, selector: str) -> list[str]:
+            return [selector]
+
+        def delete_pod(self, name: str, uid: str) -> None:
+            deleted.append((name, uid))
+
+    def dead_pods(stateful_set: Any, pods: list[str]) -> list[Any]:
+        assert (stateful_set, pods) == (Origins.found, ["app=srs-origin"])
+        return [{"metadata": {"name": "srs-origin-3", "uid": "u"}}]
+
+    monkeypatch.setattr(polling, "dead_pods", dead_pods)
+    live = Origins()
+    remove_dead_pods(cast("LiveCluster", live), ORIGINS)
+    assert deleted == [("srs-origin-3", "u")]
+    live.found = None
+    remove_dead_pods(cast("LiveCluster", live), ORIGINS)
+    assert len(deleted) == 1
+
+
+def wait_for(seconds: Callable[[], int], address: str, events: list[str], expected: str | None = None) -> list[str]:
+    """The address that a Service has from second 3 on, or what was said while it was awaited for 9 seconds."""
+
+    class Services:
+        namespace = "live"
+
+        def service(self, name: str) -> Any:
+            assert name == "srs-edge-service"
+            if events == ["unreachable"]:
+                raise UnreachableError("no answer")
+            key = "ip" if address[-1:].isdigit() else "hostname"
+            return {"status": {"loadBalancer": {"ingress": [{key: address}] if address and seconds() >= 3 else []}}}
 
         def warnings(self, name: str) -> list[str]:
-            return ['storageclass.storage.k8s.io "nas" not found'] if name == "srs-hls" else []
+            assert name == "srs-edge-service"
+            return events
 
-        def deployment(self, _name: str) -> None:
-            return None
+    lines: list[str] = []
+    live = cast("LiveCluster", Services())
+    try:
+        host = asyncio.run(wait_for_address(live, "srs-edge-service", timedelta(seconds=9), lines.append, expected))
+        return [*lines, host]
+    except AddressError as error:
+        return [*lines, *str(error).splitlines()]
 
-    claims = cast("LiveCluster", Claims())
-    workload = Workload("Deployment", "nginx-origin-deploy", "app=nginx-origin", "nginx-origin", timedelta(seconds=9))
+
+HEAD = "Service srs-edge-service has no address of its load balancer after 9s"
+HAS = "where the load balancer has 10.0.0.1"
+DESCRIBE = "  kubectl -n live describe service srs-edge-service"
+SILENT = "  it has no events: is a cloud controller manager running?"
+
+
+@pytest.mark.parametrize(
+    ("host", "events", "expected", "lines"),
+    [
+        ("10.0.0.1", [], None, ["waiting for an address", "", "10.0.0.1"]),
+        ("10.0.0.1", [], "10.0.0.1", ["waiting for an address", "", "10.0.0.1"]),
+        ("a.example.com", [], "10.0.0.1", ["waiting for an address", "", "a.example.com"]),
+        ("10.0.0.2", [], "10.0.0.1", ["waiting for an address", f"{HEAD}, but 10.0.0.2, {HAS}", SILENT, DESCRIBE]),
+        ("fd00::2", [], "10.0.0.1", ["waiting for an address", f"{HEAD}, but fd00::2, {HAS}", SILENT, DESCRIBE]),
+        ("", list("aabbcd"), None, ["waiting for an address: d", HEAD, "  b", "  c", "  d", DESCRIBE]),
+        ("", ["unreachable"], None, ["waiting for an address: no answer", HEAD, "  no answer", DESCRIBE]),
+    ],
+)
+def test_the_address_of_a_load_balancer_is_awaited(
+    seconds: Callable[[], int], host: str, events: list[str], expected: str | None, lines: list[str]
+) -> None:
+    assert wait_for(seconds, host, events, expected) == lines
+    assert seconds() == (9 if lines[-1] == DESCRIBE else 3)
+
+
+@pytest.mark.parametrize(
+    ("bound_after", "events", "lines"),
+    [
+        (0, [], []),
+        (3, ["not found"], ["waiting for a volume: not found", ""]),
+        (99, [], ["waiting for a volume", "  it has no events: does the provisioner of its storage class run?"]),
+        (99, list("abcd"), ["waiting for a volume: b", "  b", "  c", "  d", "  pod p: pending"]),
+        (
+            99,
+            ["no answer"],
+            ["waiting for a volume: the API server does not answer", "  the API server does not answer"],
+        ),
+    ],
+)
+def test_the_volume_of_a_claim_is_awaited(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int], bound_after: int, events: list[str], lines: list[str]
+) -> None:
+    class Claims:
+        namespace = "live"
+
+        def claim(self, name: str) -> dict[str, Any]:
+            assert name == "srs-hls"
+            if events == ["no answer"]:
+                raise UnreachableError("the API server does not answer")
+            return {"metadata": {"name": name}, "status": {"phase": "Bound" if seconds() >= bound_after else "Pending"}}
+
+        def warnings(self, name: str) -> list[str]:
+            assert name == "srs-hls"
+            return events
+
+    pod = ("pod p: pending", "pod p: pending") if len(events) > 1 else ()
+    monkeypatch.setattr(
+        polling, "rollout_status", lambda *asked: RolloutStatus(False, 0, 1, pod if asked == (live, nginx) else ())
+    )
+    nginx = Workload("Deployment", "nginx-origin-deploy", "app=nginx-origin", "nginx-origin", timedelta(seconds=9))
     progress: list[str] = []
-
-    def wait() -> None:
-        asyncio.run(wait_for_claim(claims, "srs-hls", workload, timedelta(0), progress.append))
-
-    with pytest.raises(ClaimError, match=r"claim srs-hls is not bound after 0s\n  storageclass\S+ \"nas\" not found"):
-        wait()
-    assert progress == ['waiting for a volume: storageclass.storage.k8s.io "nas" not found']
-    wait()
+    live = cast("LiveCluster", Claims())
+    wait = wait_for_claim(live, "srs-hls", nginx, timedelta(seconds=9), progress.append)
+    if bound_after < 99:
+        asyncio.run(wait)
+        assert (progress, seconds()) == (lines, bound_after)
+        return
+    with pytest.raises(ClaimError) as error:
+        asyncio.run(wait)
+    describe = "  kubectl -n live describe pvc srs-hls"
+    head, *reasons, last = str(error.value).splitlines()
+    assert (head, last) == ("claim srs-hls is not bound after 9s", describe)
+    assert ([*progress, *reasons], seconds()) == (lines, 9)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from model.config.problems import REDACTED
 from unit.update.live_objects import rendered, settings, workload
-from update.prediction import applied, apply_changes
+from update.prediction import Change, applied, apply_changes, masked, unseen_changes
 
 RESTART = {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}}}
 DEBUG = {
@@ -158,3 +159,97 @@ def test_a_mount_is_found_by_its_path() -> None:
     paths = [mount["mountPath"] for mount in result["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]]
     assert "/cache" not in paths
     assert "/tmp" in paths
+
+
+NAMED = [{"name": "a", "v": 1}, {"name": "b", "v": 2}]
+
+
+@pytest.mark.parametrize(
+    ("declared", "current", "lines"),
+    [
+        ({"f": "x" * 60}, {}, [f"spec.f: (absent) -> {'x' * 60}"]),
+        ({"f": "x" * 61}, {"f": True}, [f"spec.f: true -> {'x' * 57}..."]),
+        ({"m": {"k": 1, "none": None}}, {}, ["spec.m.k: (absent) -> 1"]),
+        ({"l": NAMED}, {"l": [{"name": "x"}, {"name": "a", "v": 3}]}, ["spec.l.a.v: 3 -> 1", "spec.l.b: added"]),
+        ({"l": [1, 2]}, {"l": [1]}, ["spec.l: [1] -> [1, 2]"]),
+        ({"l": [1, 2]}, {"l": [1, 3]}, ["spec.l.1: 3 -> 2"]),
+        ({"l": [{"name": "a"}] * 2}, {"l": [{"name": "a"}, {"name": "b"}]}, ["spec.l.1.name: b -> a"]),
+        ({"l": ["a"]}, {}, ["spec.l: (absent) -> ['a']"]),
+        ({"a": {}, "b": [], "c": "", "d": 0, "e": False}, {}, []),
+        ({"f": ""}, {"f": "x"}, ["spec.f: x -> "]),
+        ({"requests": {"cpu": "0.5"}, "limits": {"cpu": 2}}, {"requests": {"cpu": "500m"}, "limits": {"cpu": "2"}}, []),
+        ({"sizeLimit": "1Gi"}, {"sizeLimit": "1024Mi"}, []),
+        ({"sizeLimit": "1Gi"}, {}, ["spec.sizeLimit: (absent) -> 1Gi"]),
+        ({"limits": {"cpu": "1"}}, {"limits": {"cpu": "2"}}, ["spec.limits.cpu: 2 -> 1"]),
+        ({"size": "1Gi"}, {"size": "1024Mi"}, ["spec.size: 1024Mi -> 1Gi"]),
+    ],
+)
+def test_fields_are_compared_as_the_api_server_keeps_them(declared: Any, current: Any, lines: list[str]) -> None:
+    before = {"metadata": {}, "spec": current}
+    changes = apply_changes({"spec": declared}, before)
+    assert [str(change) for change in changes] == lines
+    assert apply_changes({"spec": declared}, applied(before, changes)) == []
+
+
+def managed(manager: str, fields: Any, operation: str = "Apply", **more: str) -> dict[str, Any]:
+    return {"manager": manager, "operation": operation, "fieldsV1": fields, **more}
+
+
+@pytest.mark.parametrize(
+    ("entry", "removed"),
+    [
+        (managed("srs", {"f:spec": {"f:old": {}}}), "spec.old: removed"),
+        (managed("srs", {"f:spec": {"f:old": {}}}, "Update"), None),
+        (managed("srs-2", {"f:spec": {"f:old": {}}}), None),
+        (managed("srs", {"f:spec": {"f:old": {}}}, subresource="status"), None),
+        (managed("srs", {"f:metadata": {"f:labels": {"f:old": {}}}}), None),
+        (managed("srs", {"f:spec": {".": {}, "f:set": {"v:x": {}}, "f:empty": {}}}), None),
+        (managed("srs", {"f:spec": {"f:ports": {'k:{"port":1,"protocol":"TCP"}': {}}}}), None),
+        (managed("srs", {"f:spec": {"f:ports": {'k:{"port":1,"protocol":"UDP"}': {}}}}), "spec.ports.1: removed"),
+        (managed("srs", {"f:spec": {"f:ports": {'k:{"port":7,"protocol":"TCP"}': {}}}}), "spec.ports.7: removed"),
+        (managed("srs", {"f:spec": {"f:ports": {'k:{"name":"x"}': {}}}}), "spec.ports.x: removed"),
+        (managed("srs", {"f:spec": {"f:gone": {'k:{"name":"a"}': {}}}}), "spec.gone: removed"),
+        (managed("kubectl-edit", {"f:spec": {"f:old": {}}}, "Update"), "spec.old: removed (set by kubectl-edit)"),
+        (managed("before-first-apply", {"f:spec": {"f:old": {}}}), "spec.old: removed (set by before-first-apply)"),
+        (managed("helm", {"f:spec": {"f:old": {}}}), None),
+    ],
+)
+def test_fields_that_are_not_declared_are_removed_if_the_provider_absorbs_their_manager(
+    entry: Any, removed: str | None
+) -> None:
+    ports = {"ports": [{"port": 1}], "set": ["x"]}
+    current = {"metadata": {"managedFields": [{}, entry]}, "spec": {**ports, "old": "x", "empty": {}, "other": 1}}
+    changes = apply_changes({"spec": {**ports, "other": 2}}, current)
+    assert [str(change) for change in changes] == ["spec.other: 1 -> 2", *([removed] if removed else [])]
+    assert ("old" in applied(current, changes)["spec"]) is (not removed or "old" not in removed)
+
+
+def test_the_provider_does_not_see_what_becomes_empty() -> None:
+    becomes_empty, set_again = Change(("spec", "paused"), True, False), Change(("spec", "replicas"), 0, 1)
+    removed = Change(("spec", "old"), "", None, "kubectl")
+    assert unseen_changes([becomes_empty, set_again, removed]) == [becomes_empty]
+
+
+def test_values_that_may_be_secret_are_not_shown() -> None:
+    image = Change(("spec", "template", "spec", "containers", "srs", "image"), "a", "b")
+    assert masked(image) == image
+    path = ("spec", "template", "spec", "containers", "srs", "env", "KEY")
+    assert masked(Change(path, "a", "b")) == Change(path, REDACTED, REDACTED)
+    assert masked(Change(path, None, "b", "kubectl")) == Change(path, None, REDACTED, "kubectl")
+
+
+def test_items_are_changed_by_their_keys() -> None:
+    live_object = {"spec": {"ports": [{"port": 1, "name": "a"}, {"port": 2}], "args": ["x", "y"]}}
+    changes = [
+        Change(("spec", "ports", "2"), "", None, "kubectl"),
+        Change(("spec", "ports", "a", "port"), 1, 3),
+        Change(("spec", "ports", "gone"), "", None, "kubectl"),
+        Change(("spec", "ports", "b"), None, {"name": "b"}),
+        Change(("spec", "args", "1"), "", None, "kubectl"),
+        Change(("spec", "new", "deep"), None, 1),
+        Change(("spec", "absent"), "", None, "kubectl"),
+    ]
+    assert applied(live_object, changes) == {
+        "spec": {"ports": [{"port": 3, "name": "a"}, {"name": "b"}], "args": ["x"], "new": {"deep": 1}}
+    }
+    assert live_object["spec"]["args"] == ["x", "y"], "the live object stays as it is"

@@ -43,6 +43,13 @@ def test_a_paused_rolling_update_is_announced_when_it_continues() -> None:
     assert change.reasons == ("3 pods of an earlier revision",)
 
 
+def test_pods_whose_revision_is_not_known_are_replaced_by_a_changed_template() -> None:
+    state = state_after(settings())
+    state.objects["ReplicaSet"].clear()
+    assert change_of(planned(CHANGED, state)).action == "roll"
+    assert change_of(planned(settings(), state)).action == "none"
+
+
 def test_an_interrupted_rolling_update_is_announced_when_it_continues() -> None:
     state = state_after(CHANGED)
     state.objects["ReplicaSet"]["srs-edge-r5-deploy"]["status"] = {"replicas": 1, "readyReplicas": 1}

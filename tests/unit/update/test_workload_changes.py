@@ -1,9 +1,15 @@
 """What an update does to a workload, and how many pods it needs."""
 
+import copy
 import json
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from cluster.state import LiveState
 from model.config.stack import StackSettings
-from unit.update.live_objects import planned, rendered, settings, state_after
+from unit.update.live_objects import planned, rendered, settings, state_after, workload
 from update import plan_json, plan_text
 from update.plan import UpdatePlan
 from update.workload_changes import WorkloadChange
@@ -58,3 +64,115 @@ def test_values_of_a_secret_key_are_not_shown() -> None:
     assert "hunter" not in text + json.dumps(plan_json.document(update, rendered(after), state_after(before)))
     assert rendered(after).objects["Deployment", "srs-edge-r5-deploy"].secret
     assert not rendered(settings()).objects["Deployment", "srs-edge-r5-deploy"].secret
+
+
+def figures(change: WorkloadChange) -> tuple[Any, ...]:
+    """action, before, after, peak, ready, terminated, dropped."""
+    numbers = (change.before, change.after, change.peak, change.ready, change.terminated, change.dropped)
+    return change.action, *numbers
+
+
+UNABLE = {"image": "ossrs/srs:v5.0-r3", "allowDroppedConnections": True}
+"""A release that cannot drain."""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "of_r6"),
+    [
+        ({"r5": R5, "r6": R6}, {"r5": R5, "r6": R6}, ("none", 1, 1, 1, 1, 0, 0)),
+        ({"r5": R5, "r6": R6}, {"r5": R5}, ("delete", 1, 0, 1, 1, 1, 0)),
+        ({"r5": R5, "r6": R6 | UNABLE}, {"r5": R5}, ("delete", 1, 0, 1, 1, 1, 1)),
+        ({"r5": R5}, {"r5": R5, "r6": R6}, ("create", 0, 1, 1, 0, 0, 0)),
+        ({"r6": R6}, {"r5": R5, "r6": R6}, ("scale", 4, 1, 4, 4, 3, 0)),
+        ({"r6": R6 | UNABLE}, {"r5": R5, "r6": R6 | UNABLE}, ("scale", 4, 1, 4, 4, 3, 3)),
+        ({"r6": R6 | UNABLE}, {"r5": R5, "r6": R6}, ("roll", 4, 1, 5, 4, 4, 4)),
+        ({"r6": R6}, {"r5": R5, "r6": R6 | UNABLE}, ("roll", 4, 1, 5, 4, 4, 0)),
+        ({"r5": R5, "r6": R6}, {"r6": R6 | UNABLE}, ("roll", 1, 4, 8, 1, 1, 0)),
+        ({"r6": R6}, {"r5": R5, "r6": R6 | UNABLE | {"weight": 0}}, ("scale", 4, 0, 4, 4, 4, 0)),
+    ],
+)
+def test_what_happens_to_the_pods_of_a_release(before: Any, after: Any, of_r6: tuple[Any, ...]) -> None:
+    change = change_of(planned(settings(edge__releases=after), state_after(settings(edge__releases=before))), "r6")
+    assert figures(change) == of_r6
+    assert change.grace_seconds == (43235 if "r6" in before else 0)
+    unseen = ["spec.replicas: 4 -> 0"] if of_r6[:3] == ("scale", 4, 0) else []
+    assert [str(item) for item in change.unseen] == unseen, "the provider does not see what becomes 0"
+
+
+def test_a_deployment_without_status_has_no_pods_yet() -> None:
+    state = state_after(settings(edge__releases={"r5": R5, "r6": R6}))
+    del state.edges["srs-edge-r6-deploy"]["status"]
+    del state.objects["ReplicaSet"]["srs-edge-r6-deploy"]
+    other = {"r5": R5, "r6": R6 | {"image": "ossrs/srs:v4.0.271"}}
+    assert figures(change_of(planned(settings(edge__releases=other), state), "r6")) == ("roll", 1, 1, 1, 0, 0, 0)
+
+
+def test_pods_that_a_deleted_deployment_has_left_are_replaced() -> None:
+    """`kubectl delete --cascade=orphan` leaves ReplicaSets, which a new Deployment takes over."""
+    state = state_after(settings(edge__releases={"r5": R5, "r6": R6}))
+    deployment = state.objects["Deployment"].pop("srs-edge-r6-deploy")
+
+    def pod(name: str, run: str, owner: str, grace: int) -> dict[str, Any]:
+        owners = [{"kind": "ReplicaSet", "name": owner}] if owner else []
+        labels = {"app": "srs-edge", "run": run}
+        spec = {**deployment["spec"]["template"]["spec"], "terminationGracePeriodSeconds": grace}
+        return {"metadata": {"name": name, "labels": labels, "ownerReferences": owners}, "spec": spec}
+
+    left = (
+        pod("a", "srs-edge-r6", "srs-edge-r6-deploy-6f", 60),
+        pod("b", "srs-edge-r6", "srs-edge-r6-deploy-6f", 90),
+        pod("other release", "srs-edge-r5", "srs-edge-r6-deploy-6f", 99),
+        pod("other owner", "srs-edge-r6", "other-6f", 99),
+        pod("no owner", "srs-edge-r6", "", 99),
+    )
+    update = planned(settings(edge__releases={"r5": R5, "r6": R6}), replace(state, pods=(*state.pods, *left)))
+    change = change_of(update, "r6")
+    assert figures(change) == ("roll", 2, 1, 3, 2, 2, 0)
+    assert (change.reasons, change.grace_seconds) == (
+        ("2 pods of a deleted Deployment srs-edge-r6-deploy, which will be replaced",),
+        90,
+    )
+
+
+def test_hls_and_demo_that_are_disabled_are_deleted() -> None:
+    state = state_after(settings())
+    desired = rendered(settings())
+    for item in (*desired.workloads_of(desired.hls), *desired.workloads_of(desired.demo)):
+        spec = desired.workloads[item].manifest["spec"]
+        state.objects["Deployment"][item.name] = workload(item.name, spec)
+    assert not [change for change in planned(settings(), state).changes if change.action == "delete"]
+    update = planned(settings(hls={}, demo={}), state)
+    deleted = {change.workload.name: figures(change) for change in update.changes if change.action == "delete"}
+    assert deleted == {
+        "nginx-origin-deploy": ("delete", 1, 0, 1, 1, 1, 0),
+        "srs-demo-deploy": ("delete", 1, 0, 1, 1, 1, 0),
+    }
+
+
+def restarted(state: LiveState) -> LiveState:
+    """The state after `kubectl rollout restart` of r5, and a pause."""
+    state = copy.deepcopy(state)
+    live = state.edges["srs-edge-r5-deploy"]
+    live["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
+    live["spec"]["paused"] = True
+    annotations = {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}
+    fields = {"f:spec": {"f:template": {"f:metadata": annotations}}}
+    live["metadata"]["managedFields"].append({"manager": "kubectl-rollout", "operation": "Update", "fieldsV1": fields})
+    state.objects["ReplicaSet"]["srs-edge-r5-deploy"]["spec"]["template"] = live["spec"]["template"]
+    return state
+
+
+def test_manual_changes_are_reasons_and_what_the_provider_does_not_see_is_kept() -> None:
+    state = restarted(state_after(settings(edge__releases={"r5": R5, "r6": R6})))
+    change = change_of(planned(settings(edge__releases={"r5": R5, "r6": R6}), state))
+    removed = "metadata.annotations.kubectl.kubernetes.io/restartedAt: removed (set by kubectl-rollout)"
+    assert (change.action, change.reasons) == ("roll", (removed,))
+    assert change.fields == ("spec.paused: true -> false", f"spec.template.{removed}")
+    assert [str(item) for item in change.unseen] == ["spec.paused: true -> false"]
+
+
+def test_a_changed_srs_conf_is_shown_as_a_diff() -> None:
+    after = settings(edge__releases={"r5": R5 | {"srs": {"maxConnections": 500}}, "r6": R6})
+    change = change_of(planned(after, state_after(settings(edge__releases={"r5": R5, "r6": R6}))))
+    assert (change.action, change.reasons) == ("roll", ("srs.conf",))
+    assert change.conf_diff == ("-max_connections 1000;", "+max_connections 500;")

@@ -299,7 +299,7 @@ def test_pods_have_the_placement_of_the_config() -> None:
 
 
 def test_pods_are_scheduled_as_the_config_says() -> None:
-    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}}
     toleration = {"key": "lost", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": "5m"}
     keys = {"affinity": affinity, "priorityClass": "serving", "schedulerName": "mine", "tolerations": [toleration]}
     edge, origin, hls = (copy.deepcopy(GOOD[key]) | keys for key in ("edge", "origin", "hls"))

@@ -101,7 +101,7 @@ def test_additions_are_in_their_scope_as_they_were_written() -> None:
     assert not conf.findings
 
 
-@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0b", "\x0c", "\r"])
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0b", "\x0c"])
 def test_a_comment_ends_only_where_srs_ends_it(separator: str) -> None:
     """What is not checked, because it is a comment, is none of the directives."""
     conf = edge(directives=f"utc_time on; # x{separator}daemon on;", vhost_directives=f"# x{separator}enabled off;")
@@ -274,7 +274,21 @@ def test_rules_for_publishing_are_in_every_vhost() -> None:
         (edge(directives="rtc_server { enable on; }"), "did you mean 'enabled'?"),
         (edge(directives="circuit_breaker { enabled off; high_treshold 5; }"), "did you mean 'high_threshold'?"),
         (edge(directives="srs_log_level debug;"), "one of verbose, info, trace, warn, error, off"),
-        (edge(directives="heartbeat { interval 0; }"), "a number of seconds from 0.1 to 86400"),
+        (edge(directives="heartbeat { interval 0; }"), "a number of seconds from 1 to 86400"),
+        (edge(directives="stats { network 1; }"), "must have in 'network' 0, the address of the pod"),
+        (edge(directives="# off\rforce_grace_quit off;"), "1: has a comment that SRS 6.0 ends at a carriage return"),
+        (edge(directives="srt_server { tlpkdrop on; }"), "which SRS knows before 6.0.4 only, not 6.0.157"),
+        (edge((6, 0, 170), directives="srt_server { default_streamid a; }"), "which SRS knows from 6.0.181 on"),
+        (edge(directives="stream_caster { rtp_port_min 9000; }"), "which SRS knows before 5.0.74 only"),
+        (edge(V4, directives="stream_caster { tcp_enable on; }"), "which SRS knows from 4.0.57 on, not 4.0.6"),
+        (edge((4, 0, 271), directives="stream_caster { sip { candidate a; } }"), "which SRS knows from 5.0.75 on"),
+        (edge(V4, vhost_directives="bandcheck { limit_bps 1; }"), "did you mean 'limit_kbps'?"),
+        (origin(vhost_directives="ingest a { } ingest a { }"), "sets 'ingest' again, and SRS does not start"),
+        (origin(vhost_directives="http_remux { mount /[app]/[stream].ts; }"), "does not start with HTTP-TS and HLS"),
+        (
+            origin(vhost_directives="forward { enabled on; } publish { kickoff_for_idle 5; }"),
+            "does not start with it and forward",
+        ),
         (edge(vhost_directives="security { enabled on; }"), "rejects every viewer; add `allow play all;`"),
         (edge(vhost_directives="security { enabled on; allow publish 10.0.0.1; }"), "rejects every viewer"),
         (origin(vhost_directives="security { enabled on; allow play all; }"), "it rejects every publisher"),
@@ -314,7 +328,10 @@ def test_what_breaks_a_release_or_has_no_effect_is_rejected(conf: SrsConf, messa
         edge(directives="# listen 1936;\nchunk_size 60000;"),
         edge(conf="listen 1935; http_api { listen 1985; } vhost __defaultVhost__ { cluster { mode remote; } }"),
         edge(vhost_directives="dvr { enabled off; } bandcheck { enabled on; } hls { enabled off; }"),
-        edge(directives="rtc_server { listen 8000; }"),
+        edge(directives="rtc_server { listen 8000; }\r\n# x\r\n"),
+        edge((4, 0, 271), directives="stream_caster { tcp_enable on; sip { serial a; } } srt_server { tlpkdrop on; }"),
+        edge(vhost_directives="http_remux { mount /[app]/[stream].ts; } publish { kickoff_for_idle 5; }"),
+        origin(vhost_directives="ingest a { } ingest b { } forward { enabled on; } publish { kickoff_for_idle 0; }"),
         edge(vhost_directives="security { enabled on; allow publish all; allow play all; deny play 10.0.0.1; }"),
         edge(directives="# $(name) is not looked into\nserver_id $(name); heartbeat { enabled on; interval 9.3; }"),
         edge((6, 0, 191), directives="srt_server { default_streamid a; }", vhost_directives="hls { hls_recover on; }"),

@@ -1,5 +1,6 @@
 """Edits of a stack file change only what they are to change, byte for byte."""
 
+import contextlib
 import stat
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from model.config.read import ConfigError
+from mutations import INPUTS, stack_files
 from rollout.stack.git import GitError, check_commit
 from rollout.stack.stack_file import StackFile, StackFileError
 from testbed.environment import PROJECT
@@ -332,3 +335,42 @@ def test_a_commit_is_checked_before_anything_is_edited(tmp_path: Path, monkeypat
     git("config", "user.useConfigOnly", "true")
     with pytest.raises(GitError, match="git var"):
         check_commit(tmp_path)
+
+
+def test_a_mutated_file_is_read_or_rejected(tmp_path: Path) -> None:
+    """Never with another exception, and never an edit of a file that cannot be read."""
+    (tmp_path / "Pulumi.yaml").write_bytes((PROJECT / "Pulumi.yaml").read_bytes())
+
+    @settings(max_examples=min(INPUTS // 5, 1000))  # the library takes 0.1 s for each
+    @given(stack_files(), st.sampled_from(["state", "kubernetes", "edges", "edit"]))
+    def check(content: bytes, use: str) -> None:
+        (tmp_path / "Pulumi.dev.yaml").write_bytes(content)
+        try:
+            file = StackFile.of(tmp_path, "dev")
+            if use == "edit":
+                assert file.with_releases({"r6": {"weight": 1}}).releases["r6"]["weight"] == 1
+            else:
+                getattr(file, use)
+        except (StackFileError, ConfigError):
+            pass
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "config: []",
+        "config: {srs:edge: 1, srs:kubernetes: {namespace: 2026-01-01}}",
+        "config: {srs:origin: &a [*a]}",
+        "config: {srs:edge: 2026-13-45}",
+        f"config: {'[' * 400}",
+        "".join(f"l{i}: &l{i} [{f'*l{i - 1}, ' * 9 if i else 'x'}]\n" for i in range(12)),
+    ],
+)
+@pytest.mark.parametrize("use", ["state", "kubernetes", "releases"])
+def test_what_is_no_stack_file_is_no_traceback(tmp_path: Path, line: str, use: str) -> None:
+    (tmp_path / "Pulumi.yaml").write_bytes((PROJECT / "Pulumi.yaml").read_bytes())
+    (tmp_path / "Pulumi.dev.yaml").write_text(line)
+    with contextlib.suppress(StackFileError, ConfigError):
+        getattr(StackFile.of(tmp_path, "dev"), use)

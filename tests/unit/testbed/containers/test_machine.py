@@ -24,6 +24,16 @@ def test_controllers_that_cannot_be_enabled_are_an_error_with_a_fix(tmp_path: Pa
         delegate_controllers(tmp_path, "name")
 
 
+def test_pods_outweigh_the_processes_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CONTROL_GROUPS", tmp_path / "groups")
+    created = Machine(tmp_path / "machine", None, Pki(tmp_path), tmp_path)
+    shares = tmp_path / "groups" / "cpu" / created.control_group / "cpu.shares"
+    shares.parent.mkdir(parents=True)
+    shares.write_text("1024")  # as the kernel creates it
+    created._create_control_groups()
+    assert int(shares.read_text()) == 10 * 1024
+
+
 def test_the_last_machine_removes_the_mount_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mount_points = (tmp_path / "cni", tmp_path / "log")
     (tmp_path / "log").mkdir()

@@ -1,0 +1,226 @@
+"""What the API server checks in parts of a pod besides their schema, as far as a stack config can have them.
+
+From the validation of Kubernetes 1.34 (pkg/apis/core/validation, apimachinery/pkg/util/validation). An update would
+otherwise end at the first object with such a value. `tests/integration/test_bad_input.py` compares them.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from kubernetes.client import models
+from kubernetes.utils.quantity import parse_quantity
+from pydantic import BaseModel
+
+from model.config.problems import ABSENT, Problem
+from model.config.values import DNS_LABEL, LABEL_KEY, LABEL_VALUE, is_label_value, is_qualified_name, is_subdomain
+
+Path = tuple[str | int, ...]
+
+
+class _Rule(NamedTuple):
+    """allowed: continues the sentence that begins with the value."""
+
+    allowed: str
+    fits: Callable[[Any], bool]
+
+
+def _matching(pattern: str, allowed: str) -> _Rule:
+    def fits(value: str) -> bool:
+        return bool(re.fullmatch(pattern, value))
+
+    return _Rule(allowed, fits)
+
+
+def _between(minimum: int, maximum: int = 2**31 - 1) -> _Rule:
+    def fits(number: int) -> bool:
+        return minimum <= number <= maximum
+
+    return _Rule(f"must be from {minimum} to {maximum}", fits)
+
+
+def _choice(*values: str) -> _Rule:
+    return _Rule(f"must be {', '.join(values[:-1])} or {values[-1]}", values.__contains__)
+
+
+def _each(rule: _Rule, limit: int = 1000) -> _Rule:
+    def fits(items: Sequence[Any]) -> bool:
+        return len(items) <= limit and all(rule.fits(item) for item in items)
+
+    return _Rule(f"{rule.allowed}, at most {limit}", fits)
+
+
+def _is_name(value: str) -> bool:
+    return len(value) <= 63 and bool(DNS_LABEL.fullmatch(value))
+
+
+def _is_address(value: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(value))
+    except ValueError:
+        return False
+
+
+def _is_quantity(value: str) -> bool:
+    try:
+        return parse_quantity(value) >= 0 and len(value) < 30
+    except (ValueError, ArithmeticError):
+        return False
+
+
+def _is_port(value: int | str) -> bool:
+    return _is_port_name(value) if isinstance(value, str) else 1 <= value <= 65535
+
+
+def _are_labels(labels: Mapping[str, str]) -> bool:
+    return all(is_qualified_name(key) and is_label_value(value) for key, value in labels.items())
+
+
+def _are_quantities(items: Mapping[str, str]) -> bool:
+    return all(is_qualified_name(key) and _is_quantity(value) for key, value in items.items())
+
+
+def _is_inside(path: str) -> bool:
+    return bool(path) and not path.startswith("/") and ".." not in path.split("/")
+
+
+def _is_port_name(value: str) -> bool:
+    return bool(re.fullmatch(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*", value)) and len(value) <= 15
+
+
+_NAME = _Rule("must be a DNS label: at most 63 of a-z, 0-9 and '-'", _is_name)
+_SUBDOMAIN = _Rule("must be a DNS subdomain: labels of a-z, 0-9 and '-', separated by '.'", is_subdomain)
+_KEY = _Rule(LABEL_KEY, is_qualified_name)
+_LABELS = _Rule(f"{LABEL_KEY}, with {LABEL_VALUE.removeprefix('must be ')}", _are_labels)
+_PORT = _Rule("must be a port from 1 to 65535, or the name of one", _is_port)
+_QUANTITIES = _Rule("must have Kubernetes quantities by the name of a resource", _are_quantities)
+_WEIGHT = _between(1, 100)
+_CONFIG_KEY = _matching(r"(?!\.\.?$|\.\.)[-._a-zA-Z0-9]{1,253}", "must be the key of a ConfigMap or a Secret")
+_MODE = _between(0, 0o777)
+_IN_VOLUME = _Rule("must be a relative path without '..'", _is_inside)
+
+_FIELDS: dict[str, _Rule] = {
+    "Volume.name": _NAME,
+    "VolumeMount.name": _NAME,
+    "VolumeMount.mountPath": _matching(r"[^:]+", "must be a path without ':'"),
+    "VolumeMount.subPath": _Rule(_IN_VOLUME.allowed, _is_inside),
+    "VolumeMount.mountPropagation": _choice("None", "HostToContainer"),
+    "EmptyDirVolumeSource.sizeLimit": _Rule("must be a Kubernetes quantity", _is_quantity),
+    "ConfigMapVolumeSource.defaultMode": _MODE,
+    "SecretVolumeSource.defaultMode": _MODE,
+    "KeyToPath.key": _CONFIG_KEY,
+    "KeyToPath.path": _IN_VOLUME,
+    "KeyToPath.mode": _MODE,
+    "PersistentVolumeClaimVolumeSource.claimName": _SUBDOMAIN,
+    "ConfigMapKeySelector.key": _CONFIG_KEY,
+    "SecretKeySelector.key": _CONFIG_KEY,
+    "ObjectFieldSelector.fieldPath": _matching(
+        r"metadata\.(name|namespace|uid)|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)"
+        r"|metadata\.(labels|annotations)\['[^']+'\]",
+        "must be a field that a container can have, such as metadata.name",
+    ),
+    "Container.name": _NAME,
+    "Container.image": _matching(r"\S(.*\S)?", "must be an image"),
+    "Container.imagePullPolicy": _choice("Always", "IfNotPresent", "Never"),
+    "Container.terminationMessagePolicy": _choice("File", "FallbackToLogsOnError"),
+    "Container.restartPolicy": _choice("Always", "Never", "OnFailure"),
+    "EnvVar.name": _matching(r"[ -<>-~]+", "must be printable ASCII without '='"),
+    "ContainerPort.containerPort": _between(1, 65535),
+    "ContainerPort.name": _Rule("must be the name of a port: at most 15 of a-z, 0-9 and '-'", _is_port_name),
+    "ContainerPort.protocol": _choice("TCP", "UDP", "SCTP"),
+    "HTTPGetAction.port": _PORT,
+    "HTTPGetAction.scheme": _choice("HTTP", "HTTPS"),
+    "HTTPGetAction.path": _Rule("must not be empty", bool),
+    "TCPSocketAction.port": _PORT,
+    "GRPCAction.port": _between(1, 65535),
+    "ExecAction.command": _Rule("must not be empty", bool),
+    "Probe.initialDelaySeconds": _between(0),
+    "Probe.periodSeconds": _between(0),
+    "Probe.timeoutSeconds": _between(0),
+    "Probe.successThreshold": _between(0),
+    "Probe.failureThreshold": _between(0),
+    "Probe.terminationGracePeriodSeconds": _between(1),
+    "ResourceRequirements.requests": _QUANTITIES,
+    "ResourceRequirements.limits": _QUANTITIES,
+    "LabelSelector.matchLabels": _LABELS,
+    "LabelSelectorRequirement.key": _KEY,
+    "LabelSelectorRequirement.operator": _choice("In", "NotIn", "Exists", "DoesNotExist"),
+    "LabelSelectorRequirement.values": _each(_Rule(LABEL_VALUE, is_label_value)),
+    "NodeSelectorRequirement.key": _KEY,
+    "NodeSelectorRequirement.operator": _choice("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
+    "NodeSelectorRequirement.values": _each(_Rule(LABEL_VALUE, is_label_value)),
+    "NodeSelector.nodeSelectorTerms": _Rule("must not be empty", bool),
+    "PreferredSchedulingTerm.weight": _WEIGHT,
+    "WeightedPodAffinityTerm.weight": _WEIGHT,
+    "PodAffinityTerm.topologyKey": _KEY,
+    "PodAffinityTerm.namespaces": _each(_NAME),
+    "TopologySpreadConstraint.maxSkew": _between(1),
+    "TopologySpreadConstraint.minDomains": _between(1),
+    "TopologySpreadConstraint.topologyKey": _KEY,
+    "TopologySpreadConstraint.whenUnsatisfiable": _choice("ScheduleAnyway", "DoNotSchedule"),
+    "TopologySpreadConstraint.nodeAffinityPolicy": _choice("Honor", "Ignore"),
+    "TopologySpreadConstraint.nodeTaintsPolicy": _choice("Honor", "Ignore"),
+    "HostAlias.ip": _Rule("must be an IP address", _is_address),
+    "HostAlias.hostnames": _each(_SUBDOMAIN),
+    "PodDNSConfig.nameservers": _each(_Rule("must be IP addresses", _is_address), 3),
+    "PodDNSConfig.searches": _each(_matching(r"\.|([\w-]+\.?)+", "must be DNS domains"), 32),
+    "PodDNSConfigOption.name": _Rule("must not be empty", bool),
+    "PodSpec.runtimeClassName": _SUBDOMAIN,
+    "SecurityContext.runAsUser": _between(0),
+    "SecurityContext.runAsGroup": _between(0),
+}
+"""By kind and field of Kubernetes. What the program rejects anyway is not here."""
+
+_ONE_OF: dict[str, tuple[str, ...]] = {
+    "Probe": ("exec", "grpc", "httpGet", "tcpSocket"),
+    "LifecycleHandler": ("exec", "httpGet", "sleep", "tcpSocket"),
+    "EnvFromSource": ("configMapRef", "secretRef"),
+    "EnvVarSource": ("configMapKeyRef", "fieldRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"),
+    "Volume": tuple(
+        field.serialization_alias or name for name, field in models.V1Volume.model_fields.items() if name != "name"
+    ),
+}
+"""Kinds of which exactly one of these fields is set."""
+
+
+def api_server_problems(value: BaseModel, path: Path = ()) -> Iterator[Problem]:
+    """What the API server would reject in a value that has its schema."""
+    kind = type(value).__name__.removeprefix("V1")
+    fields = type(value).model_fields.items()
+    found = {field.serialization_alias or name: getattr(value, name) for name, field in fields}
+    given = {name: inner for name, inner in found.items() if inner is not None}
+    for name, inner in given.items():
+        rule = _FIELDS.get(f"{kind}.{name}")
+        if rule and not rule.fits(inner):
+            shown = inner.model_dump(mode="json") if isinstance(inner, BaseModel) else inner
+            yield _problem((*path, name), shown, rule.allowed)
+        if isinstance(inner, BaseModel):
+            yield from api_server_problems(inner, (*path, name))
+        elif isinstance(inner, list):
+            for index, item in enumerate(cast("list[Any]", inner)):
+                if isinstance(item, BaseModel):
+                    yield from api_server_problems(item, (*path, name, index))
+    if kind in _ONE_OF and len(given.keys() & {*_ONE_OF[kind]}) != 1:
+        yield _problem(path, [*given], f"must have one of {', '.join(sorted(_ONE_OF[kind])[:12])}")
+    if kind == "PodDNSConfigOption" and "name" not in given:
+        yield Problem((*path, "name"), ABSENT, "is required", reason="MissingKey")
+    if kind.endswith("SelectorRequirement"):
+        yield from _requirement_problems(given, path)
+
+
+def _requirement_problems(given: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    values: Sequence[str] = given.get("values") or ()
+    match given["operator"]:
+        case "In" | "NotIn" if not values:
+            yield _problem((*path, "values"), None, "must be set with In and NotIn")
+        case "Exists" | "DoesNotExist" if values:
+            yield _problem((*path, "values"), values, "must be left out with Exists and DoesNotExist")
+        case "Gt" | "Lt" if len(values) != 1 or not re.fullmatch(r"-?\d{1,18}", values[0]):
+            yield _problem((*path, "values"), values, "must be one whole number with Gt and Lt")
+        case _:
+            pass
+
+
+def _problem(path: Path, value: Any, allowed: str) -> Problem:
+    return Problem(path, value, allowed, reason="RejectedByKubernetes")
