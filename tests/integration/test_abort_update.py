@@ -21,7 +21,8 @@ BLACK = release("v4.0.6", 100, podAnnotations={READY_AFTER: "6s"})
 @pytest.fixture(scope="module")
 def operator(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     stack = DevStack(tmp_path_factory.mktemp("abort"), cluster.kubeconfig, "abort-update")
-    stack.config["edge"] |= {"maxSurge": 1, "rolloutTimeout": "5m"}
+    # A run in place has `minReady` to pause the update, before the controller replaces the next edge.
+    stack.config["edge"] |= {"maxSurge": 1, "minReady": "3s", "rolloutTimeout": "5m"}
     stack.releases(r5=release("v4.0.5", 100))
     stack.must_update()
     created = Operator(stack)
@@ -87,13 +88,17 @@ IN_PLACE = ("run", "--release", "r5", "--image", "ossrs/srs:v4.0.6", "--no-viewe
 
 
 def paused_at(operator: Operator, new: int) -> bool:
-    """Whether the update is paused, with this number of new edges in rotation beside those of the earlier revision."""
+    """Whether the update is paused, with this number of new edges in rotation beside those of the earlier revision.
+
+    There may be one more: the Deployment controller replaces the next edge as soon as the last one is available.
+    """
     stack = operator.stack
     new_edges = black_edges(stack) & stack.endpoints()
     return bool(
         stack.get("deployment", "srs-edge-r5-deploy")["spec"].get("paused")
-        and len(new_edges) == new
-        and len(stack.endpoints() - new_edges) >= 4 - new
+        and len(new_edges) in (new, new + 1)
+        and len(stack.endpoints() - new_edges) >= 4 - len(new_edges)
+        and stack.endpoints() - new_edges
     )
 
 
@@ -110,7 +115,7 @@ def test_a_run_updates_the_only_release_in_place_and_is_aborted_while_it_is_paus
     assert run.returncode == 4, output + errors
     assert "the run was aborted by" in output
     assert seconds < 5, "2 s without the load of other tests"
-    assert len(aborted["edges"]) == 2
+    assert len(aborted["edges"]) in (2, 3)
     assert_restored(operator, before)
     assert operator.file.read_bytes() == file
 
