@@ -108,6 +108,7 @@ class EdgeWatch(threading.Thread):
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._pods: dict[str, dict[str, Any]] = {}
+        self._since = 0
         self._least: int | None = None
         self._most = 0
         self.changes = 0
@@ -115,11 +116,8 @@ class EdgeWatch(threading.Thread):
 
     def run(self) -> None:
         while not self._end.is_set():
-            listed = json.loads(self._list().data)
             with self._lock:
-                self._pods = {item["metadata"]["uid"]: item for item in listed["items"] if not _is_foreign(item)}
-                self._count()
-            version = listed["metadata"]["resourceVersion"]
+                version = self._read()
             while version and not self._end.is_set():
                 for line in self._list(watch=True, resource_version=version, timeout_seconds=2):
                     event = json.loads(line)
@@ -129,10 +127,21 @@ class EdgeWatch(threading.Thread):
                     version = event["object"]["metadata"]["resourceVersion"]
                     self._receive(event["type"], event["object"])
 
+    def _read(self) -> str:
+        """The pods now, and their version; events that come later and are older do not count."""
+        listed = json.loads(self._list().data)
+        self._pods = {item["metadata"]["uid"]: item for item in listed["items"] if not _is_foreign(item)}
+        self._count()
+        version: str = listed["metadata"]["resourceVersion"]
+        self._since = int(version)
+        return version
+
     def _receive(self, kind: str, pod: dict[str, Any]) -> None:
         if _is_foreign(pod):
             return
         with self._lock:
+            if int(pod["metadata"]["resourceVersion"]) <= self._since:
+                return
             if kind == "DELETED":
                 self._pods.pop(pod["metadata"]["uid"], None)
             else:
@@ -154,10 +163,10 @@ class EdgeWatch(threading.Thread):
         )
 
     def restart(self) -> Counter[str]:
-        """Forget the minimum and the maximum, and return the ready edges by release."""
+        """Forget the minimum and the maximum, and return the ready edges by release; a late event is not of now."""
         with self._lock:
             self._least, self._most = None, 0
-            self._count()
+            self._read()
             return self.ready()
 
     @property
