@@ -61,7 +61,7 @@ def write_page(record: Record, tools: Sequence[type[Tool]], page: Path) -> None:
         f"Made by `make bench`: {plural(record['rounds'], 'round')}, {record['machine']}. Medians; in brackets the "
         "time of this program divided by that of the tool, as the median of paired runs.",
         "",
-        *_markdown(["", *names], [[title, *cells] for title, cells in _rows(record)]),
+        *markdown(["", *names], [[title, *cells] for title, cells in _rows(record)]),
         "",
         *[f"- {note}" for tool in tools for note in tool.notes],
         *[f"- {tool.title}: {SCENARIOS[what]}: {why}." for tool in tools for what, why in tool.cannot.items()],
@@ -74,7 +74,7 @@ def write_page(record: Record, tools: Sequence[type[Tool]], page: Path) -> None:
         "",
         "Where the time of this program goes, of one run of each command:",
         "",
-        *_markdown(
+        *markdown(
             ["", *[SCENARIOS[scenario] for scenario in record["phases"]]],
             [[title, *[f"{run[name]:.2f} s" for run in record["phases"].values()]] for name, title in PHASES.items()],
         ),
@@ -89,7 +89,8 @@ def write_figures(page: Path, lines: Sequence[str]) -> None:
     page.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after)
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, with figures to the right of its first column."""
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
     return lines + [f"| {' | '.join(row)} |" for row in rows]
 

@@ -21,7 +21,7 @@ import psutil
 import yaml
 
 from bench.objects import stack_config
-from bench.report import write_figures
+from bench.report import markdown, write_figures
 from bench.tools.pulumi import STACK, UPDATE
 from bench.tools.tool import Place
 from testbed.cluster import EmbeddedCluster
@@ -241,10 +241,11 @@ def page(record: Record) -> list[str]:
         ("stacks", "of 4 edges each in one cluster; the commands of the last one"),
     ):
         points: dict[str, Point] = record[dimension]
-        lines += ["", f"| {dimension} ({note}) | {' | '.join(points)} |", f"| --- |{' ---: |' * len(points)}"]
-        for command, title in COMMANDS.items():
-            cells = [_cell(command, point[command]) for point in points.values()]
-            lines.append(f"| {title} | {' | '.join(cells)} |")
+        rows = [
+            [title, *(_cell(command, point[command]) for point in points.values())]
+            for command, title in COMMANDS.items()
+        ]
+        lines += ["", *markdown([f"{dimension} ({note})", *points], rows)]
     return [*lines, "", "![Seconds, memory and API requests by edges, releases and stacks](scale.png)"]
 
 

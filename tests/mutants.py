@@ -1,4 +1,4 @@
-"""What `make test-mutants` has found: a table of the modules, and the survivors that nobody has explained.
+"""What `make test-mutants` has found: a table of the modules, and the survivors that are not explained.
 
 A mutant is a copy of a function with one small change. One that no unit test notices has survived: a test is missing,
 or the code is not needed, or the mutant is explained in mutants.yaml.
@@ -39,7 +39,7 @@ class Mutant:
 
 
 def explanation(mutant: str) -> str | None:
-    """Why no test can notice it, or need notice it; None if nobody has said it."""
+    """Why no test can notice it, or need notice it; None if it is not explained."""
     return next((reason for pattern, reason in EXPLAINED.items() if re.search(pattern, mutant)), None)
 
 

@@ -96,6 +96,7 @@ _LABELS = _Rule(f"{LABEL_KEY}, with {LABEL_VALUE.removeprefix('must be ')}", _ar
 _PORT = _Rule("must be a port from 1 to 65535, or the name of one", _is_port)
 _QUANTITIES = _Rule("must have Kubernetes quantities by the name of a resource", _are_quantities)
 _WEIGHT = _between(1, 100)
+_NOT_EMPTY = _Rule("must not be empty", bool)
 _CONFIG_KEY = _matching(r"(?!\.\.?$|\.\.)[-._a-zA-Z0-9]{1,253}", "must be the key of a ConfigMap or a Secret")
 _MODE = _between(0, 0o777)
 _IN_VOLUME = _Rule("must be a relative path without '..'", _is_inside)
@@ -104,7 +105,7 @@ _FIELDS: dict[str, _Rule] = {
     "Volume.name": _NAME,
     "VolumeMount.name": _NAME,
     "VolumeMount.mountPath": _matching(r"[^:]+", "must be a path without ':'"),
-    "VolumeMount.subPath": _Rule(_IN_VOLUME.allowed, _is_inside),
+    "VolumeMount.subPath": _IN_VOLUME,
     "VolumeMount.mountPropagation": _choice("None", "HostToContainer"),
     "EmptyDirVolumeSource.sizeLimit": _Rule("must be a Kubernetes quantity", _is_quantity),
     "ConfigMapVolumeSource.defaultMode": _MODE,
@@ -131,10 +132,10 @@ _FIELDS: dict[str, _Rule] = {
     "ContainerPort.protocol": _choice("TCP", "UDP", "SCTP"),
     "HTTPGetAction.port": _PORT,
     "HTTPGetAction.scheme": _choice("HTTP", "HTTPS"),
-    "HTTPGetAction.path": _Rule("must not be empty", bool),
+    "HTTPGetAction.path": _NOT_EMPTY,
     "TCPSocketAction.port": _PORT,
     "GRPCAction.port": _between(1, 65535),
-    "ExecAction.command": _Rule("must not be empty", bool),
+    "ExecAction.command": _NOT_EMPTY,
     "Probe.initialDelaySeconds": _between(0),
     "Probe.periodSeconds": _between(0),
     "Probe.timeoutSeconds": _between(0),
@@ -150,7 +151,7 @@ _FIELDS: dict[str, _Rule] = {
     "NodeSelectorRequirement.key": _KEY,
     "NodeSelectorRequirement.operator": _choice("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
     "NodeSelectorRequirement.values": _each(_Rule(LABEL_VALUE, is_label_value)),
-    "NodeSelector.nodeSelectorTerms": _Rule("must not be empty", bool),
+    "NodeSelector.nodeSelectorTerms": _NOT_EMPTY,
     "PreferredSchedulingTerm.weight": _WEIGHT,
     "WeightedPodAffinityTerm.weight": _WEIGHT,
     "PodAffinityTerm.topologyKey": _KEY,
@@ -165,7 +166,7 @@ _FIELDS: dict[str, _Rule] = {
     "HostAlias.hostnames": _each(_SUBDOMAIN),
     "PodDNSConfig.nameservers": _each(_Rule("must be IP addresses", _is_address), 3),
     "PodDNSConfig.searches": _each(_matching(r"\.|([\w-]+\.?)+", "must be DNS domains"), 32),
-    "PodDNSConfigOption.name": _Rule("must not be empty", bool),
+    "PodDNSConfigOption.name": _NOT_EMPTY,
     "PodSpec.runtimeClassName": _SUBDOMAIN,
     "SecurityContext.runAsUser": _between(0),
     "SecurityContext.runAsGroup": _between(0),

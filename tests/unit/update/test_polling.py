@@ -456,7 +456,7 @@ def test_origins_of_an_earlier_revision_that_never_ran_are_deleted_by_their_iden
 
 
 def wait_for(seconds: Callable[[], int], address: str, events: list[str], expected: str | None = None) -> list[str]:
-    """The address that a Service has from second 3 on, or what was said while it was awaited for 9 seconds."""
+    """The address that a Service has from second 3 on, or the status lines of a wait of 9 seconds."""
 
     class Services:
         namespace = "live"

@@ -212,7 +212,7 @@ def test_a_black_canary_is_found_within_a_minute() -> None:
     [(21, 40, 4, True), (20, 40, 4, False), (21, 40, 5, False), (21, 39, 3, False), (51, 100, 0, True)],
 )
 def test_most_viewers_are_evidence_within_seconds(failed: int, viewers: int, elsewhere: int, found: bool) -> None:
-    """In one moment there is one event here and one there: only the numbers of viewers tell them apart."""
+    """In one moment there is one event here and one there: only the numbers of viewers differ."""
 
     def moment(failures: int, total: int) -> Audience:
         failure = [NO_MEDIA] * failures + [""] * (total - failures)
@@ -301,8 +301,8 @@ def test_viewers_that_reach_no_release_are_the_canarys_only_if_its_own_are_missi
     refused = audience(failures=60)
     stable, canary = audience([0.3] * 180, pods=3), audience([0.3] * 60, release=6)
     refusing = {"r5": stable, "r6": Audience(), None: refused}
-    nobody = {"r5": stable, None: refused}
-    findings = unreached_findings("r6", nobody, 25, NOTHING_BEFORE, LAST)
+    without_viewers = {"r5": stable, None: refused}
+    findings = unreached_findings("r6", without_viewers, 25, NOTHING_BEFORE, LAST)
     assert findings == unreached_findings("r6", refusing, 25, NOTHING_BEFORE, LAST)
     assert reasons(findings) == {"ViewersUnreached": Outcome.FAILED}
     assert messages(findings) == [
@@ -395,9 +395,9 @@ def test_figures_are_rounded_and_have_the_releases_with_viewers_or_pods_in_natur
     }
     assert list(rows) == ["r8", "r9", "r10"]
     assert rows["r10"]["firstFrameSeconds"] == {"median": 0.235, "p90": 0.235}
-    nobody = figures({"r5": Audience()}, {"r5": 100.0}, {}, 0.05)
-    assert nobody["releases"]["r5"]["sharePercent"] is None
-    assert nobody["unknown"]["viewers"] == 0
+    without_viewers = figures({"r5": Audience()}, {"r5": 100.0}, {}, 0.05)
+    assert without_viewers["releases"]["r5"]["sharePercent"] is None
+    assert without_viewers["unknown"]["viewers"] == 0
 
 
 def test_limits_count_all_viewers() -> None:
