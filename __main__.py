@@ -10,14 +10,17 @@ import json
 import os
 import secrets
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from cluster.live import LiveCluster, UnreachableError
+from cluster.admission import Admission, ObjectKey, review
+from cluster.live import LiveCluster, Object, UnreachableError
 from cluster.state import LiveState, read_state
 from cluster.terminating import terminating_namespace
 from model.config.read import ConfigError, conf_files, read_settings
@@ -30,6 +33,7 @@ from update.kept import read_kept
 from update.ownership import Binding
 from update.plan import UpdatePlan, plan
 from update.polling import NamespaceTerminatingError, wait_for_namespace
+from update.review import reviewed_objects
 from update.run import run
 
 gc.freeze()
@@ -68,7 +72,11 @@ async def main() -> None:
         state = await load_state(live, settings)
         names = (*(bound.stacks if bound else ()), stack_name())
         desired = render(settings, read_kept(settings, state, conf_key, names), stack_name())
-        update = plan(desired, state, bound, os.environ.get(RUN_TOKEN, ""))
+        decide = partial(plan, desired, bound=bound, run_token=os.environ.get(RUN_TOKEN, ""))
+        update = decide(state)
+        if objects := reviewed_objects(update, desired, state):
+            state = replace(state, admission=load_admission(live, objects))
+            update = decide(state)
         if update.rejections:
             raise ConfigError(list(update.rejections))
         show(update, desired, state)
@@ -136,6 +144,16 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
         if not pulumi.runtime.is_dry_run():
             raise
         return LiveState(unreachable=str(error))
+
+
+def load_admission(live: LiveCluster, objects: Mapping[ObjectKey, Object]) -> Admission:
+    """What the API server would store of these objects. A preview goes on without its answer."""
+    try:
+        return review(live, objects)
+    except UnreachableError:
+        if not pulumi.runtime.is_dry_run():
+            raise
+        return Admission()
 
 
 def show(update: UpdatePlan, desired: Desired, state: LiveState) -> None:

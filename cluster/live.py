@@ -52,6 +52,20 @@ class ForbiddenError(UnreachableError):
     """The user of the kubeconfig lacks a permission; the message names it."""
 
 
+class InvalidError(UnreachableError):
+    """The API server rejects the request as it is; it would do so again."""
+
+
+class DeniedError(UnreachableError):
+    """An admission policy or webhook denies the request; the message is its own."""
+
+
+_DENIAL = re.compile(r"(?:admission webhook|\w*policy)\b[^:]*denied (?:the )?request.*", re.IGNORECASE | re.DOTALL)
+"""What the API server answers for an admission webhook and an admission policy that deny a request (k8s.io/apiserver,
+pkg/admission/plugin: webhook/errors/statuserror.go, policy/validating/dispatcher.go, policy/generic/
+policy_dispatcher.go). The status may be any error."""
+
+
 PROMETHEUS = "monitoring.coreos.com/v1"
 """Group and version of the Prometheus Operator's kinds."""
 
@@ -82,7 +96,7 @@ KINDS: dict[Kind, tuple[str, str]] = {
 }
 """Group and version, and plural name, of each kind that an update plan reads."""
 
-_METADATA_ONLY: tuple[Kind, ...] = ("ConfigMap", "Secret")
+METADATA_ONLY: tuple[Kind, ...] = ("ConfigMap", "Secret")
 """Kinds of which a plan needs to know only whose they are. It never reads the content of a Secret."""
 
 _OPTIONAL: tuple[Kind, ...] = ("Secret", "ControllerRevision", "PodMonitor", "PrometheusRule", "ScaledObject")
@@ -139,7 +153,7 @@ class LiveCluster:
 
     def objects(self, kind: Kind) -> dict[str, Object]:
         """All objects of a kind in the namespace, by name."""
-        return by_name(self._list(self._path(kind), metadata_only=kind in _METADATA_ONLY))
+        return by_name(self._list(self._path(kind), metadata_only=kind in METADATA_ONLY))
 
     def readable_objects(self, kind: Kind) -> dict[str, Object] | None:
         """All objects of a kind in the namespace, by name; None of a kind that not every user may read."""
@@ -157,6 +171,31 @@ class LiveCluster:
     def correct(self, kind: Kind, name: str, patch: Object) -> None:
         """Change an object of the stack by a JSON merge patch. Raises UnreachableError."""
         self._request("PATCH", f"{self._path(kind)}/{name}", {"fieldManager": FIELD_MANAGER}, patch)
+
+    def dry_run(self, kind: Kind, content: Object) -> Object | None:
+        """What the API server would store of a new object, or of a live one (with its UID) that is replaced.
+
+        Admission policies and webhooks take part in it (those of `admissionregistration.k8s.io/v1` support dry runs);
+        nothing is changed. None if the API server does not say: without the permission, or if the request is invalid.
+        Raises DeniedError if a policy or webhook denies it, and UnreachableError.
+        """
+        metadata = {key: value for key, value in content["metadata"].items() if key != "managedFields"}
+        is_new = "uid" not in metadata
+        if kind in ("Deployment", "StatefulSet"):  # whose status changes all the time
+            metadata.pop("resourceVersion", None)
+        version = KINDS[kind][0].removeprefix("apis/").removeprefix("api/")
+        path = self._path(kind) if is_new else f"{self._path(kind)}/{metadata['name']}"
+        query = {"dryRun": "All", "fieldManager": FIELD_MANAGER}
+        sent = {**content, "apiVersion": version, "kind": kind, "metadata": metadata}
+        try:
+            body = self._request("POST" if is_new else "PUT", path, query, sent, pauses=RETRY_PAUSES)
+        except UnreachableError as error:
+            if denial := _DENIAL.search(str(error)):
+                raise DeniedError(" ".join(denial[0].split())) from None
+            if isinstance(error, (ConflictError, ForbiddenError, InvalidError)):
+                return None
+            raise
+        return cast("Object", json.loads(body)) if body is not None else None
 
     def delete(self, kind: Kind, name: str) -> None:
         """Delete an object, without waiting for its pods; nothing happens if it does not exist. Raises
@@ -405,7 +444,7 @@ class LiveCluster:
     ) -> bytes | None:
         """Send a request; None if the object does not exist. content: a whole object, or of PATCH what `patch` names.
         pauses: seconds before each further attempt after a failure that may be over by then; none for a log, whose
-        node may have failed instead of the API server, and for writes.
+        node may have failed instead of the API server, and for what changes something.
 
         Not by the client's typed API: its import takes most of a second in every run.
         """
@@ -441,9 +480,8 @@ class LiveCluster:
             raise ConflictError(f"{method} {path}: {_message(body) or response.reason}")
         if response.status not in (200, 201, 202):
             reason = f": {message}" if (message := _message(body)) else ""
-            raise UnreachableError(
-                f"the API server answered {response.status} {response.reason} to {method} {path}{reason}"
-            )
+            kind = UnreachableError if response.status in TRANSIENT else InvalidError
+            raise kind(f"the API server answered {response.status} {response.reason} to {method} {path}{reason}")
         return body
 
 

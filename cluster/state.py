@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from cluster.admission import Admission
 from cluster.live import KINDS, ForbiddenError, Kind, LiveCluster, Object, owned_by
 from cluster.run_record import read_run
 from cluster.terminating import is_terminating, lost_node
@@ -34,6 +35,7 @@ class LiveState:
     certificate: of the Secret for TLS as PEM, "" if there is none, None if it is unknown. Never its key.
     other_services: the Services of other namespaces, None if they must not be read.
     nodes: the nodes of the cluster if they were to be read, None if they must not be.
+    admission: what the API server makes of the changes of an update, if it was asked.
     run: the open `rollout run`, None if there is none. run_unknown: why it must not be read, "" if it was.
     unreachable: why the state could not be read, "" if it was; the other fields say nothing then.
     """
@@ -55,6 +57,7 @@ class LiveState:
     api_groups: frozenset[str] | None = None
     other_services: tuple[Object, ...] | None = ()
     nodes: tuple[Object, ...] | None = ()
+    admission: Admission = field(default_factory=Admission)
     run: RunRecord | None = None
     run_unknown: str = ""
     unreachable: str = ""

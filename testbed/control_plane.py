@@ -138,6 +138,9 @@ def kube_apiserver(plane: ControlPlane) -> list[str]:
         f"--client-ca-file={pki.crt('ca')}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
+        # Policies that change objects, for the tests of those that clusters have; beta in 1.34, and off by default.
+        "--feature-gates=MutatingAdmissionPolicy=true",
+        "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={pki.service_account_public_key}",
         f"--service-account-signing-key-file={pki.key('service-account')}",

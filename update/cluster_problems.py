@@ -63,6 +63,13 @@ def cluster_problems(desired: Desired, state: LiveState) -> Iterator[Problem]:
     yield from _priority_class_problems(settings, state)
     yield from _quota_problems(desired, state)
     yield from _certificate_problems(settings, state)
+    for (kind, name), denial in state.admission.denied.items():
+        yield Problem(
+            _NAMESPACE,
+            settings.kubernetes.namespace,
+            f"rejects {kind} {name}: {denial}. Change what the stack declares, or have the policy changed",
+            reason="DeniedByAdmission",
+        )
 
 
 def cluster_warnings(state: LiveState) -> Iterator[str]:

@@ -16,7 +16,7 @@ from model.config.values import yaml_text
 from model.desired.objects import DesiredObject, Kind, Manifest
 from model.desired.render import Desired
 from model.names import EDGE_APP, FIELD_MANAGER, ORIGIN
-from update.prediction import EARLIER, Change, Path, is_equal, masked
+from update.prediction import EARLIER, Change, Path, admitted, is_equal, masked
 
 _EXACT: tuple[Kind, ...] = ("Service", "NetworkPolicy", "PodDisruptionBudget")
 """Kinds whose spec is the stack's alone. Controllers add fields to other kinds, such as the volume of a claim."""
@@ -81,7 +81,7 @@ def _declared(desired: Desired, state: LiveState) -> Iterator[ObjectChange]:
         if live is None:
             yield ObjectChange(kind, name, "create")
         else:
-            changes = tuple(differences(item, live))
+            changes = tuple(admitted(differences(item, live), live, state.admission.stored.get((kind, name))))
             yield ObjectChange(kind, name, "update" if changes else "none", changes, tuple(_lines(item, changes)))
 
 

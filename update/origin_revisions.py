@@ -30,7 +30,7 @@ from model.config.values import plural
 from model.desired.origin_drain import REVISION_ANNOTATION, drains
 from model.desired.render import Desired
 from model.names import ORIGIN, origin_ordinal, origin_pod
-from update.prediction import apply_changes
+from update.prediction import admitted, apply_changes
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def origin_plan(desired: Desired, state: LiveState) -> OriginPlan:
         ordinals = _choose(count, names, range(0), {}, terminating.keys())
         return OriginPlan(ordinals, range(0), tuple(ordinals or ()), draining=_names(terminating))
     of_set = stateful_set_ordinals(live) if live is not None else range(min(pods), max(pods) + 1)
-    is_current = _revision_check(desired.origin_set.compared, live)
+    is_current = _revision_check(desired.origin_set.compared, live, state)
     current = {number for number, pod in pods.items() if is_current(pod)}
     # Pods that do not run have no connections; they are deleted, and the StatefulSet creates them again.
     running = {number: pod for number, pod in pods.items() if live is None or is_running(pod) or _is_ready(pod)}
@@ -208,14 +208,15 @@ def _cover(*parts: range) -> range:
     return range(min(part.start for part in parts), max(part.stop for part in parts)) if parts else range(0)
 
 
-def _revision_check(manifest: Object, live: Object | None) -> Callable[[Object], bool]:
+def _revision_check(manifest: Object, live: Object | None, state: LiveState) -> Callable[[Object], bool]:
     """The check whether a pod has the desired template. manifest: the desired StatefulSet."""
     if live is None:
         return lambda _pod: False
     spec: dict[str, Any] = manifest["spec"]
     newest = live.get("status", {}).get("updateRevision")
     revision = spec["template"]["metadata"]["annotations"][REVISION_ANNOTATION]
-    changed = any(change.path[:2] == ("spec", "template") for change in apply_changes(manifest, live))
+    changes = admitted(apply_changes(manifest, live), live, state.admission.stored.get(("StatefulSet", ORIGIN)))
+    changed = any(change.path[:2] == ("spec", "template") for change in changes)
 
     def check(pod: Object) -> bool:
         labels: dict[str, str] = pod["metadata"].get("labels") or {}

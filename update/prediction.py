@@ -8,7 +8,7 @@ differs: fields that other managers added are no reason for an apply (the provid
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -34,12 +34,14 @@ class Change:
     """A field that an apply changes. path: from the root of the object. before, after: None where it is absent.
 
     manager: the field manager that had added a field which the apply removes; "" for other changes.
+    by_admission: whether the cluster makes this change, and not the declared one (`admitted`).
     """
 
     path: Path
     before: Any
     after: Any
     manager: str = ""
+    by_admission: bool = False
 
     def __str__(self) -> str:
         """The change in one line."""
@@ -47,8 +49,13 @@ class Change:
         if self.manager:
             return f"{name}: removed" if self.manager == EARLIER else f"{name}: removed (set by {self.manager})"
         if self.before is None and isinstance(self.after, Mapping):
-            return f"{name}: added"
-        return f"{name}: {_short(self.before)} -> {_short(self.after)}"
+            return f"{name}: added{self.cause}"
+        return f"{name}: {_short(self.before)} -> {_short(self.after)}{self.cause}"
+
+    @property
+    def cause(self) -> str:
+        """What makes the change, if it is not the stack config: the end of a line."""
+        return " (by an admission policy of the cluster)" if self.by_admission else ""
 
 
 _PUBLIC = ("image", "replicas", "paused", "terminationGracePeriodSeconds", "config")
@@ -78,6 +85,33 @@ def apply_changes(desired: Object, live: Object) -> list[Change]:
     if not changes and not own:
         return []
     return [*changes, *own, *_removed_fields(desired, live, _ABSORBED, "Update", "Apply")]
+
+
+def admitted(changes: Iterable[Change], live: Object, stored: Object | None) -> list[Change]:
+    """The changes that remain after admission: policies and webhooks of the cluster may undo, alter and add some.
+
+    stored: what the API server would store of the live object with these changes (`cluster/admission.py`); None if
+    that is not known. What a policy adds is looked for in the pod template, because that rolls a workload.
+    """
+    changes = list(changes)
+    if stored is None:
+        return changes
+    found: list[Change] = []
+    for change in changes:
+        before, after = _at(live, change.path), _at(stored, change.path)
+        if before == after:
+            continue
+        as_declared = change.after is None or not any(_set_fields(change.after, after, change.path))
+        found.append(change if as_declared else replace(change, after=after, by_admission=True))
+    known = [change.path for change in changes]
+    template = ("spec", "template")
+    ours, theirs = _at(stored, template), _at(live, template)
+    added = [*_set_fields(ours, theirs, template)]
+    added += [Change(item.path, item.after, None) for item in _set_fields(theirs, ours, template) if not item.before]
+    for change in added:
+        if not any(path[: len(change.path)] == change.path[: len(path)] for path in known):
+            found.append(replace(change, by_admission=True))
+    return found
 
 
 def unseen_changes(changes: Sequence[Change]) -> list[Change]:
@@ -207,9 +241,7 @@ def _is_default(live: Object, path: Path) -> bool:
 
     Source: Kubernetes, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
     """
-    parent: Any = live
-    for part in path[:-1]:
-        parent = _child(parent, part)
+    parent = _at(live, path[:-1])
     value = _child(parent, path[-1])
     if value in ({}, []):
         return True
@@ -217,6 +249,13 @@ def _is_default(live: Object, path: Path) -> bool:
         tag = str(parent["image"]).rpartition("/")[2].partition(":")[2]
         return value == ("Always" if tag in ("", "latest") else "IfNotPresent")
     return value is not None and value == _SERVER_DEFAULTS.get(path[-1])
+
+
+def _at(node: Any, path: Path) -> Any:
+    """The value at a path, None if there is none."""
+    for part in path:
+        node = _child(node, part)
+    return node
 
 
 def _child(node: Any, part: str) -> Any:

@@ -16,7 +16,7 @@ from model.desired.render import Desired
 from model.desired.workloads import Workload
 from update.object_changes import metadata_differences
 from update.origin_revisions import OriginPlan
-from update.prediction import Change, applied, apply_changes, masked, unseen_changes
+from update.prediction import Change, admitted, applied, apply_changes, masked, unseen_changes
 from update.revisions import drops_connections, outdated_pods
 
 CONF_CHANGES = "srs.conf"
@@ -56,6 +56,8 @@ class WorkloadChange:
     """All changed fields, a line each."""
     unseen: tuple[Change, ...] = ()
     """The changes that the provider does not see (`update.prediction.unseen_changes`)."""
+    changes: tuple[Change, ...] = ()
+    """All changed fields; secret values are not masked."""
 
     @property
     def rolls(self) -> bool:
@@ -97,9 +99,7 @@ def _origin_change(
         reasons = (f"{left} of a deleted {workload.kind} {workload.name}, which will be replaced",)
         return replace(change, action="roll", before=len(plan.removed), reasons=reasons)
     before = _replicas(live)
-    changes = apply_changes(manifest, live)
-    by_hand = [item for item in metadata_differences(manifest["metadata"], live) if item.after is None]
-    changes += by_hand
+    changes, by_hand = _field_changes(workload, manifest, live, state)
     shown, reasons, conf_diff = _reasons(workload, changes, desired, state)
     action: Action = "none"
     if plan.fresh and (plan.removed or before == after):
@@ -123,6 +123,7 @@ def _origin_change(
         conf_diff=conf_diff,
         fields=tuple(str(item) for item in shown),
         unseen=(*unseen_changes(changes), *by_hand),
+        changes=tuple(changes),
     )
 
 
@@ -160,9 +161,7 @@ def _change(workload: Workload, manifest: Object, desired: Desired, state: LiveS
     live = state.get(workload.kind, workload.name)
     if live is None:
         return _created(workload, after, state)
-    changes = apply_changes(manifest, live)
-    by_hand = [change for change in metadata_differences(manifest["metadata"], live) if change.after is None]
-    changes += by_hand
+    changes, by_hand = _field_changes(workload, manifest, live, state)
     template = [change for change in changes if change.path[:2] == ("spec", "template")]
     outdated = outdated_pods(live, applied(live, template)["spec"]["template"], state, settings)
     before, ready = _replicas(live), ready_replicas(live)
@@ -197,7 +196,18 @@ def _change(workload: Workload, manifest: Object, desired: Desired, state: LiveS
         grace_seconds(live),
         tuple(str(change) for change in shown),
         (*unseen_changes(changes), *by_hand),
+        tuple(changes),
     )
+
+
+def _field_changes(
+    workload: Workload, manifest: Object, live: Object, state: LiveState
+) -> tuple[list[Change], list[Change]]:
+    """All changes of a live workload, and of them those of labels and annotations that were added by hand."""
+    stored = state.admission.stored.get((workload.kind, workload.name))
+    added = [change for change in metadata_differences(manifest["metadata"], live) if change.after is None]
+    by_hand = [change for change in added if admitted([change], live, stored)]
+    return admitted([*apply_changes(manifest, live), *added], live, stored), by_hand
 
 
 def _reasons(
@@ -256,9 +266,9 @@ def _reason(change: Change, conf_changes: bool) -> str:
     if change.manager:
         return field_change
     if path[-1] == "image":
-        return f"image {change.before} -> {change.after}"
+        return f"image {change.before} -> {change.after}{change.cause}"
     if path == ("spec", "terminationGracePeriodSeconds"):
-        return f"grace period {_duration(change.before)} -> {_duration(change.after)}"
+        return f"grace period {_duration(change.before)} -> {_duration(change.after)}{change.cause}"
     return field_change
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from cluster import live
+from cluster.admission import review
 from cluster.live import LiveCluster, UnreachableError
 from model.config.kubernetes import KubernetesSettings
 
@@ -19,12 +20,17 @@ RESET = 0
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with these statuses, one a request, and then with 200."""
+    """Answers with these statuses, one a request, and then with 200; an error has the message.
+
+    last: method, path and content of the last request with a content.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.statuses: list[int] = []
         self.requests = 0
+        self.message = "the reason"
+        self.last: Any = None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,7 +42,16 @@ class Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_PATCH(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self._read()
+
+    def do_PUT(self) -> None:
+        self._read()
+
+    def do_POST(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
+        self.server.last = (self.command, self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self._answer()
 
     def _answer(self) -> None:
@@ -44,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         status = self.server.statuses.pop(0) if self.server.statuses else 200
         if status == RESET:
             return
-        body = json.dumps({"metadata": {"name": "found"}, "items": [], "message": "the reason"}).encode()
+        body = json.dumps({"metadata": {"name": "found"}, "items": [], "message": self.server.message}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -112,3 +127,60 @@ def test_a_write_and_a_log_are_not_repeated(cluster: LiveCluster, server: Server
     server.statuses = [500]
     assert cluster.log("srs", 1) is None
     assert server.requests == 2
+
+
+def test_a_dry_run_changes_nothing(cluster: LiveCluster, server: Server) -> None:
+    """A live object is replaced; of a workload any version of it, because its status changes all the time."""
+    metadata = {"name": "socs", "uid": "1", "resourceVersion": "7", "managedFields": []}
+    found = cluster.dry_run("Service", {"metadata": metadata})
+    assert found is not None
+    assert found["metadata"]["name"] == "found"
+    method, path, content = server.last
+    assert (method, path.partition("?")[0]) == ("PUT", "/api/v1/namespaces/live/services/socs")
+    assert "dryRun=All" in path
+    assert content["metadata"] == {"name": "socs", "uid": "1", "resourceVersion": "7"}
+    assert (content["apiVersion"], content["kind"]) == ("v1", "Service")
+    cluster.dry_run("Deployment", {"metadata": metadata})
+    assert "resourceVersion" not in server.last[2]["metadata"]
+    cluster.dry_run("Deployment", {"metadata": {"name": "socs"}})
+    method, path, content = server.last
+    assert (method, path.partition("?")[0]) == ("POST", "/apis/apps/v1/namespaces/live/deployments")
+    assert "dryRun=All" in path
+    assert content["apiVersion"] == "apps/v1"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "denial"),
+    [
+        (
+            422,
+            "d is invalid: : ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+            "denied request: no",
+        ),
+        (403, 'admission webhook "v.kyverno.svc" denied the request: \n\nno latest', ": no latest"),
+        (400, 'admission webhook "a.example.com" denied the request without explanation', "without explanation"),
+        (403, 'deployments is forbidden: User "ci" cannot update resource "deployments"', None),
+        (400, 'admission webhook "x" does not support dry run', None),
+        (422, "d is invalid: spec.replicas: Invalid value: -1", None),
+        (404, "namespaces live not found", None),
+    ],
+)
+def test_who_denies_a_dry_run(
+    cluster: LiveCluster, server: Server, status: int, message: str, denial: str | None
+) -> None:
+    server.statuses, server.message = [status], message
+    answer = review(cluster, {("Deployment", "d"): {"metadata": {"name": "d"}}})
+    assert not answer.stored
+    assert ("Deployment", "d") in answer.denied if denial else not answer.denied
+    assert all(text.endswith(str(denial)) for text in answer.denied.values())
+    answer = review(cluster, {("Deployment", "d"): {"metadata": {"name": "d"}}})
+    assert answer.stored.keys() == {("Deployment", "d")}
+
+
+def test_a_webhook_that_does_not_answer_ends_an_update_before_it_changes_anything(
+    cluster: LiveCluster, server: Server
+) -> None:
+    server.statuses, server.message = [500] * 4, 'failed calling webhook "x": connection refused'
+    with pytest.raises(UnreachableError, match=r"500 .* connection refused"):
+        review(cluster, {("Deployment", "d"): {"metadata": {"name": "d"}}})
+    assert server.requests == 4
