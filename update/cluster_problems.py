@@ -88,6 +88,34 @@ def cluster_warnings(state: LiveState) -> Iterator[str]:
                 "throttled, which stalls all its viewers",
                 "CpuLimitByLimitRange",
             )
+    yield from _sidecar_warnings(state)
+
+
+def _sidecar_warnings(state: LiveState) -> Iterator[str]:
+    """Containers that the cluster has added to pods, such as the proxy of a service mesh.
+
+    They get SIGTERM together with SRS, and a proxy then ends the connections through it within seconds (Istio and
+    Alibaba Cloud ASM: `terminationDrainDuration`, 5 s). A sidecar that is an init container ends after SRS (Kubernetes
+    docs, "Sidecar Containers"), so it is not counted.
+    """
+    templates = [
+        item["spec"]["template"]
+        for kind in ("Deployment", "StatefulSet", "ReplicaSet")
+        for item in state.objects.get(kind, {}).values()
+    ]
+    declared = {container["name"] for template in templates for container in template["spec"]["containers"]}
+    added: dict[str, list[str]] = {}
+    for pod in state.pods:
+        for container in pod["spec"].get("containers", []):
+            if container["name"] not in declared:
+                added.setdefault(container["name"], []).append(pod["metadata"]["name"])
+    for container, pods in sorted(added.items()):
+        yield UpdateWarning(
+            f"the cluster has added container {container} to {plural(len(pods), 'pod')}, such as {min(pods)}: it ends "
+            "together with SRS, and does not wait for connections. If they go through it, as through the proxy of a "
+            "service mesh, each update drops them: keep it out of the pods (docs/operations.md, Service meshes)",
+            "ContainerAddedByCluster",
+        )
 
 
 def _text(version: tuple[int, int]) -> str:
