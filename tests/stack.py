@@ -142,9 +142,9 @@ class DevStack:
         options = auto.LocalWorkspaceOptions(env_vars=self.variables)
         return auto.create_or_select_stack(self.stack_name, work_dir=str(self.folder), opts=options)
 
-    def update(self) -> Result:
-        """Run `pulumi up` with the config."""
-        return self._run("up")
+    def update(self, **options: Any) -> Result:
+        """Run `pulumi up` with the config. options: of the Automation API, such as `target`."""
+        return self._run("up", **options)
 
     def must_update(self) -> Result:
         """Run `pulumi up` with the config, and assert that it succeeds."""
@@ -164,7 +164,7 @@ class DevStack:
         """Run `pulumi destroy`."""
         return self._run("destroy")
 
-    def _run(self, command: str) -> Result:
+    def _run(self, command: str, **options: Any) -> Result:
         stack = self.stack
         self.write()
         lines: list[str] = []
@@ -177,7 +177,7 @@ class DevStack:
 
         started = time.monotonic()
         try:
-            getattr(stack, command)(on_output=lines.append, on_event=on_event, color="never")
+            getattr(stack, command)(on_output=lines.append, on_event=on_event, color="never", **options)
             ok = True
         except auto.CommandError as error:
             ok = False

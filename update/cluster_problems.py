@@ -103,10 +103,10 @@ def _sidecar_warnings(state: LiveState) -> Iterator[str]:
         for kind in ("Deployment", "StatefulSet", "ReplicaSet")
         for item in state.objects.get(kind, {}).values()
     ]
-    declared = {container["name"] for template in templates for container in template["spec"]["containers"]}
+    declared = {item["name"] for template in templates for item in template["spec"].get("containers", [])}
     added: dict[str, list[str]] = {}
     for pod in state.pods:
-        for container in pod["spec"].get("containers", []):
+        for container in pod.get("spec", {}).get("containers", []):
             if container["name"] not in declared:
                 added.setdefault(container["name"], []).append(pod["metadata"]["name"])
     for container, pods in sorted(added.items()):

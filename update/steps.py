@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from cluster.aborted import is_aborted
-from cluster.live import ConflictError, LiveCluster, UnreachableError
+from cluster.live import ConflictError, LiveCluster, Object, UnreachableError
 from components.declare import Declarer
 from model.desired.render import Desired
 from model.desired.workloads import Workload
@@ -22,6 +22,11 @@ CORRECTIONS = 10
 """How often a workload is read again that was changed between the read and the write."""
 
 DELETED_MEANWHILE = "was deleted during this update, after the engine had read it: run `pulumi up` again"
+
+NOT_APPLIED = (
+    "it was changed during this update, or left out of it. Run `pulumi up` again, without --target and --exclude: they "
+    "would take edges away without their replacement"
+)
 
 Declarations = Mapping[str, Callable[[], object]]
 """By the name of a workload: declares it with everything that belongs to it."""
@@ -95,7 +100,7 @@ class StepRunner:
 
     async def _wait(self, workloads: Iterable[Workload]) -> dict[Workload, RolloutResult]:
         declared = {item: self._declared[item] for item in workloads}
-        return await _wait(self.live, declared, self.desired.confs.redact, self.plan.pause_at)
+        return await _wait(self.live, declared, self.desired, self.plan.pause_at)
 
     async def _wait_again(self, releases: Sequence[str]) -> None:
         await self._wait(workload for workload in self._declared if workload.release in releases)
@@ -123,13 +128,14 @@ class StepRunner:
 async def _wait(
     live: LiveCluster,
     resources: Mapping[Workload, pulumi.CustomResource],
-    redact: Callable[[str], str],
+    desired: Desired,
     pause_at: Mapping[Workload, int],
 ) -> dict[Workload, RolloutResult]:
     """Wait until workloads are ready, and return what was found out; a preview does not wait.
 
-    redact: removes secrets from the logs of pods. pause_at: as in the plan.
+    pause_at: as in the plan.
     """
+    redact = desired.confs.redact
     results: dict[Workload, RolloutResult] = {}
     if pulumi.runtime.is_dry_run():
         return results
@@ -137,8 +143,7 @@ async def _wait(
     async def wait(workload: Workload, resource: pulumi.CustomResource) -> None:
         await resource.id.future()  # until the engine has applied it
         with contextlib.suppress(UnreachableError):  # the wait reports it
-            if await asyncio.to_thread(live.object, workload.kind, workload.name) is None:
-                raise RolloutError(f"{workload.kind} {workload.name} {DELETED_MEANWHILE}")
+            _check_applied(desired, workload, await asyncio.to_thread(live.object, workload.kind, workload.name))
 
         def on_progress(message: str) -> None:
             pulumi.log.info(redact(message), resource, ephemeral=True)
@@ -166,6 +171,21 @@ async def _wait(
             "Fix the cause, or restore the earlier stack config, and run `pulumi up` again."
         )
     return results
+
+
+def _check_applied(desired: Desired, workload: Workload, current: Object | None) -> None:
+    """Check that a workload is there, and has the edges that were declared; those of an autoscaler change.
+
+    The rollout of one that was not written is complete, and says nothing about the edges that it is to replace.
+    Raises RolloutError.
+    """
+    if current is None:
+        raise RolloutError(f"{workload.kind} {workload.name} {DELETED_MEANWHILE}")
+    if workload.release is None or desired.settings.edge.autoscaling:
+        return
+    replicas, declared = current["spec"]["replicas"], desired.workloads[workload].manifest["spec"]["replicas"]
+    if replicas < declared:
+        raise RolloutError(f"{workload.title} has {replicas} of {declared} declared edges: {NOT_APPLIED}")
 
 
 async def correct(

@@ -53,6 +53,19 @@ def test_a_replaced_release_is_removed_after_the_new_one_is_ready(stack: DevStac
     assert min(ready) >= 4, ready
 
 
+def test_a_part_of_an_update_takes_no_edge_away(stack: DevStack) -> None:
+    """`pulumi up --target`: the engine leaves the other release as it is, and its rollout is complete."""
+    canary(stack, 75, 25)
+    stack.must_update()
+    canary(stack, 25, 75)
+    part = stack.update(target=["**::srs-edge-r5-deploy"])
+    assert not part.ok
+    assert "edge release r6 has 1 of 3 declared edges: it was changed during this update, or left out" in part.output
+    assert stack.replicas() == {"r5": 3, "r6": 1}
+    stack.must_update()
+    assert stack.replicas() == {"r5": 1, "r6": 3}
+
+
 @pytest.mark.parametrize(
     ("r5", "replicas"), [(25, {"r5": 1, "r6": 3}), (None, {"r6": 4})], ids=["scaled_down", "removed"]
 )
