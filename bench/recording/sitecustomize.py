@@ -20,6 +20,7 @@ from typing import Any
 FUNCTIONS = {
     "model.config.read": {"read_settings": "models"},
     "cluster.state": {"read_state": "reads"},
+    "cluster.admission": {"review": "reads"},
     "cluster.kubeconfig": {"client": "reads"},
     "update.kept": {"read_kept": "rendering"},
     "model.desired.render": {"render": "rendering"},
