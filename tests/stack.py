@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
 from kubernetes import client, config, watch
+from kubernetes.client import ApiException
+from kubernetes.dynamic import DynamicClient, Resource
+from kubernetes.dynamic.discovery import EagerDiscoverer
 from pulumi import automation as auto
 
 ROOT = Path(__file__).parents[1]
@@ -142,9 +145,9 @@ class DevStack:
         options = auto.LocalWorkspaceOptions(env_vars=self.variables)
         return auto.create_or_select_stack(self.stack_name, work_dir=str(self.folder), opts=options)
 
-    def update(self, **options: Any) -> Result:
-        """Run `pulumi up` with the config. options: of the Automation API, such as `target`."""
-        return self._run("up", **options)
+    def update(self, *options: str) -> Result:
+        """Run `pulumi up` with the config. options: of the command."""
+        return self._run("up", *options)
 
     def must_update(self) -> Result:
         """Run `pulumi up` with the config, and assert that it succeeds."""
@@ -164,48 +167,36 @@ class DevStack:
         """Run `pulumi destroy`."""
         return self._run("destroy")
 
-    def _run(self, command: str, **options: Any) -> Result:
-        stack = self.stack
+    def _command(self, command: str) -> tuple[list[str], dict[str, str]]:
+        """The command line and the environment of a command of the CLI. The stack exists, and its config is written."""
+        assert self.stack
         self.write()
-        lines: list[str] = []
-        operations: dict[str, str] = {}
+        arguments = ["--stack", self.stack_name, "--color", "never", "--non-interactive"]
+        arguments += [] if command == "preview" else ["--yes", "--skip-preview"]
+        return ["pulumi", command, *arguments], {**os.environ, **self.variables, "PULUMI_DEBUG_COMMANDS": "true"}
 
-        def on_event(event: auto.EngineEvent) -> None:
-            if event.resource_pre_event:
-                step = event.resource_pre_event.metadata
-                operations[step.urn.split("::")[-1]] = str(step.op.value)
-
+    def _run(self, command: str, *options: str) -> Result:
+        """Not by the Automation API: it runs the CLI three more times after an update."""
+        arguments, variables = self._command(command)
+        log = self.folder / "events"
+        log.unlink(missing_ok=True)
         started = time.monotonic()
-        try:
-            getattr(stack, command)(on_output=lines.append, on_event=on_event, color="never", **options)
-            ok = True
-        except auto.CommandError as error:
-            ok = False
-            lines.append(str(error))
-        return Result(ok, "\n".join(lines), time.monotonic() - started, operations)
+        done = subprocess.run(
+            [*arguments, "--event-log", str(log), *options],
+            cwd=self.folder,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return Result(done.returncode == 0, done.stdout, time.monotonic() - started, operations(log))
 
     def start_update(self) -> "subprocess.Popen[str]":
         """Start `pulumi up` of the plain CLI and do not wait for it."""
-        assert self.stack  # created before
-        self.write()
-        return subprocess.Popen(
-            [
-                "pulumi",
-                "up",
-                "--yes",
-                "--skip-preview",
-                "--stack",
-                self.stack_name,
-                "--color",
-                "never",
-                "--non-interactive",
-            ],
-            cwd=self.folder,
-            env={**os.environ, **self.variables},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        arguments, variables = self._command("up")
+        discard = subprocess.DEVNULL
+        return subprocess.Popen(arguments, cwd=self.folder, env=variables, stdout=discard, stderr=discard, text=True)
 
     def kill(self, update: "subprocess.Popen[str]") -> None:
         """Interrupt a running update with SIGKILL, and cancel it; its child processes run on until the test ends."""
@@ -227,9 +218,23 @@ class DevStack:
         assert not check or done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    def get(self, *arguments: str) -> Any:
-        """An object or a list as JSON."""
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+    def get(self, kinds: str, name: str = "", selector: str = "") -> Any:
+        """An object or a list as `kubectl get -o json` prints it. Polling kubectl itself takes a third of a CPU."""
+        items: list[Any] = []
+        for kind in kinds.split(","):
+            if kind not in _resources(self.kubeconfig):
+                _resources.cache_clear()  # it is a newer one
+            resource = _resources(self.kubeconfig)[kind]
+            namespace = self.namespace if resource.namespaced else None
+            try:
+                found = resource.get(name=name, namespace=namespace, label_selector=selector, serialize=False)
+            except ApiException as error:
+                raise AssertionError(f"{kind} {name or selector}: {error.reason}") from None
+            content = json.loads(found.data)
+            for item in [content] if name else content["items"]:
+                item["metadata"].pop("managedFields", None)
+                items.append({"apiVersion": resource.group_version, "kind": resource.kind} | item)
+        return items[0] if name else {"items": items}
 
     def create_certificate(self, name: str, pem: str, key: str) -> None:
         """Create a Secret with a certificate, or renew it, as cert-manager does."""
@@ -248,7 +253,7 @@ class DevStack:
 
     def pods(self, selector: str = "app=srs-edge", terminating: bool = False) -> list[dict[str, Any]]:
         """Pods that are not terminating, or those that are."""
-        items = self.get("pods", "-l", selector)["items"]
+        items = self.get("pods", selector=selector)["items"]
         return [item for item in items if ("deletionTimestamp" in item["metadata"]) is terminating]
 
     def pod_names(self, selector: str = "app=srs-edge", terminating: bool = False) -> set[str]:
@@ -257,7 +262,7 @@ class DevStack:
 
     def endpoints(self, service: str = "srs-edge-service") -> set[str]:
         """Names of the pods that a Service sends new connections to."""
-        slices = self.get("endpointslices", "-l", f"kubernetes.io/service-name={service}")["items"]
+        slices = self.get("endpointslices", selector=f"kubernetes.io/service-name={service}")["items"]
         return {
             endpoint["targetRef"]["name"]
             for endpoint_slice in slices
@@ -322,6 +327,29 @@ class DevStack:
         self.kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found", check=False)
         self.kubectl("delete", "pod", "--all", "--grace-period=0", "--force", check=False)
         shutil.rmtree(self.folder / "backend", ignore_errors=True)
+
+
+def operations(log: Path) -> dict[str, str]:
+    """The operations in a log of `--event-log`, by resource name."""
+    found: dict[str, str] = {}
+    for line in log.read_text().splitlines() if log.exists() else ():
+        if event := json.loads(line).get("resourcePreEvent"):
+            found[event["metadata"]["urn"].split("::")[-1]] = event["metadata"]["op"]
+    return found
+
+
+@cache
+def _resources(kubeconfig: Path) -> Mapping[str, Any]:
+    """The kinds of a cluster by each of their names."""
+    api = DynamicClient(config.new_client_from_config(str(kubeconfig)), discoverer=EagerDiscoverer)
+    api.resources.invalidate_cache()  # a file, perhaps of an earlier cluster
+    found: dict[str, Any] = {}
+    for resource in api.resources.search():
+        if isinstance(resource, Resource) and "list" in (resource.verbs or ()):
+            full = f"{resource.name}.{resource.group}"
+            for name in (resource.name, full, resource.singular_name, *(resource.short_names or ())):
+                found.setdefault(str(name), resource)
+    return found
 
 
 def config_maps(pod: Mapping[str, Any]) -> list[str]:

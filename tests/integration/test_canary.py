@@ -58,7 +58,7 @@ def test_a_part_of_an_update_takes_no_edge_away(stack: DevStack) -> None:
     canary(stack, 75, 25)
     stack.must_update()
     canary(stack, 25, 75)
-    part = stack.update(target=["**::srs-edge-r5-deploy"])
+    part = stack.update("--target", "**::srs-edge-r5-deploy")
     assert not part.ok
     assert "edge release r6 has 1 of 3 declared edges: it was changed during this update, or left out" in part.output
     assert stack.replicas() == {"r5": 3, "r6": 1}

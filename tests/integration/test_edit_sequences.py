@@ -59,7 +59,7 @@ from edit_sequences import (
 )
 from model.desired.confs import mounted_confs
 from model.desired.render import render
-from stack import STATE, DevStack, Result, config_maps, eventually
+from stack import STATE, DevStack, Result, config_maps, eventually, operations
 from testbed.cluster import EmbeddedCluster
 from update.kept import read_kept
 from update.plan import plan
@@ -103,7 +103,7 @@ spec:
 
 
 class SequenceStack(DevStack):
-    """A stack that is updated by the plain CLI, which is faster than the Automation API, and writes its plan."""
+    """A stack whose commands can be interrupted, and that writes its plan."""
 
     def __init__(self, folder: Path, kubeconfig: Path, name: str, index: int) -> None:
         super().__init__(folder, kubeconfig, name)
@@ -158,11 +158,7 @@ class SequenceStack(DevStack):
         """Wait for a command."""
         started = time.monotonic()
         ok = process.wait() == 0
-        operations: dict[str, str] = {}
-        for line in self._events.read_text().splitlines() if self._events.exists() else []:
-            if step := json.loads(line).get("resourcePreEvent"):
-                operations[step["metadata"]["urn"].split("::")[-1]] = step["metadata"]["op"]
-        return Result(ok, self._log.read_text(), time.monotonic() - started, operations)
+        return Result(ok, self._log.read_text(), time.monotonic() - started, operations(self._events))
 
     def conf_key(self) -> str:
         """The key of the hash of an srs.conf with secrets."""

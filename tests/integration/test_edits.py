@@ -231,7 +231,7 @@ def test_the_articles_objects_are_taken_over_on_request_only(stack: DevStack, tm
     assert stack.get("service", "srs-edge-service")["spec"] == service["spec"], "also the names of its ports"
     assert {name for name in pods if "edge" in name} < stack.endpoints()
     assert stack.pods("app=srs-origin")[0]["metadata"]["ownerReferences"][0]["kind"] == "StatefulSet"
-    slices = stack.get("endpointslices", "-l", "kubernetes.io/service-name=srs-http-service")["items"]
+    slices = stack.get("endpointslices", selector="kubernetes.io/service-name=srs-http-service")["items"]
     ready = [item for item in slices if any(pod["conditions"]["ready"] for pod in item["endpoints"] or [])]
     assert [port["port"] for item in ready for port in item["ports"]] == [8080]
 

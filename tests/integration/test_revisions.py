@@ -60,7 +60,7 @@ def test_history_shows_each_change_and_undo_finds_the_old_config(stack: DevStack
 
 def test_a_configuration_is_kept_as_long_as_its_revision(stack: DevStack) -> None:
     def configurations() -> set[str]:
-        return {item["metadata"]["name"] for item in stack.get("configmaps", "-l", "app=srs-edge-r5")["items"]}
+        return {item["metadata"]["name"] for item in stack.get("configmaps", selector="app=srs-edge-r5")["items"]}
 
     stack.releases(r5=release("v4.0.6", 1))
     stack.must_update()
