@@ -39,6 +39,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "integration/test_canary.py::test_canary_steps_keep_capacity_and_end_with_one_release",
         "integration/test_canary.py::test_capacity_never_dips_in_the_update_after_an_interrupted_one",
         "integration/test_canary.py::test_capacity_never_dips_in_the_update_after_a_failed_one",
+        "integration/test_canary.py::test_a_part_of_an_update_takes_no_edge_away",
         "integration/test_autoscaled_fleet.py",
         "unit/update/test_live_fleet.py",
         "unit/model/desired/test_replicas.py",
@@ -70,6 +71,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "The preview says what an update does, and an edit that is not safe is rejected": (
         "integration/test_edit_sequences.py::test_every_edit_is_safe_rejected_or_announced",
         "integration/test_edits.py",
+        "integration/test_admission.py",
         "unit/update/test_plan.py",
     ),
     "A bad config changes nothing, and all its problems are reported": (
