@@ -147,9 +147,10 @@ async def load_state(live: LiveCluster, settings: StackSettings) -> LiveState:
 
 
 def load_admission(live: LiveCluster, objects: Mapping[ObjectKey, Object]) -> Admission:
-    """What the API server would store of these objects. A preview goes on without its answer."""
+    """What the API server would store of these objects. A preview goes on without its answer, and may not ask."""
     try:
-        return review(live, objects)
+        answers = review(live, objects)
+        return replace(answers, unknown=()) if pulumi.runtime.is_dry_run() else answers
     except UnreachableError:
         if not pulumi.runtime.is_dry_run():
             raise

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from cluster.live import DeniedError, Kind, LiveCluster, Object
+from cluster.live import DeniedError, ForbiddenError, Kind, LiveCluster, Object
 
 ObjectKey = tuple[Kind, str]
 """Kind and name of an object."""
@@ -23,12 +23,13 @@ CONNECTIONS = 8
 class Admission:
     """The answers of the API server.
 
-    stored: what it would store, without the objects of which this could not be found out. denied: the message of the
-    policy or webhook that denies an object.
+    stored: what it would store. denied: the message of the policy or webhook that denies an object. unknown: objects
+    that the user must not create or update.
     """
 
     stored: Mapping[ObjectKey, Object] = field(default_factory=dict[ObjectKey, Object])
     denied: Mapping[ObjectKey, str] = field(default_factory=dict[ObjectKey, str])
+    unknown: tuple[ObjectKey, ...] = ()
 
 
 def review(live: LiveCluster, objects: Mapping[ObjectKey, Object]) -> Admission:
@@ -39,13 +40,13 @@ def review(live: LiveCluster, objects: Mapping[ObjectKey, Object]) -> Admission:
         found = dict(zip(objects, answers, strict=True))
     return Admission(
         {key: answer for key, answer in found.items() if isinstance(answer, dict)},
-        {key: answer for key, answer in found.items() if isinstance(answer, str)},
+        {key: str(answer) for key, answer in found.items() if isinstance(answer, DeniedError)},
+        tuple(key for key, answer in found.items() if isinstance(answer, ForbiddenError)),
     )
 
 
-def _answer(live: LiveCluster, kind: Kind, content: Object) -> Object | str | None:
-    """What is stored, or why it is denied; None if neither can be found out."""
+def _answer(live: LiveCluster, kind: Kind, content: Object) -> Object | DeniedError | ForbiddenError | None:
     try:
         return live.dry_run(kind, content)
-    except DeniedError as error:
-        return str(error)
+    except (DeniedError, ForbiddenError) as error:
+        return error

@@ -57,13 +57,15 @@ class InvalidError(UnreachableError):
 
 
 class DeniedError(UnreachableError):
-    """An admission policy or webhook denies the request; the message is its own."""
+    """An admission policy, a webhook or a quota denies the request; the message is its own."""
 
 
-_DENIAL = re.compile(r"(?:admission webhook|\w*policy)\b[^:]*denied (?:the )?request.*", re.IGNORECASE | re.DOTALL)
-"""What the API server answers for an admission webhook and an admission policy that deny a request (k8s.io/apiserver,
-pkg/admission/plugin: webhook/errors/statuserror.go, policy/validating/dispatcher.go, policy/generic/
-policy_dispatcher.go). The status may be any error."""
+_DENIAL = re.compile(
+    r"(?:(?:admission webhook|\w*policy)\b[^:]*denied (?:the )?request|exceeded quota: ).*", re.IGNORECASE | re.DOTALL
+)
+"""What the API server answers for an admission webhook, an admission policy and a ResourceQuota that deny a request
+(k8s.io/apiserver, pkg/admission/plugin: webhook/errors/statuserror.go, policy/validating/dispatcher.go, policy/generic/
+policy_dispatcher.go, resourcequota/controller.go). The status may be any error."""
 
 
 PROMETHEUS = "monitoring.coreos.com/v1"
@@ -176,8 +178,8 @@ class LiveCluster:
         """What the API server would store of a new object, or of a live one (with its UID) that is replaced.
 
         Admission policies and webhooks take part in it (those of `admissionregistration.k8s.io/v1` support dry runs);
-        nothing is changed. None if the API server does not say: without the permission, or if the request is invalid.
-        Raises DeniedError if a policy or webhook denies it, and UnreachableError.
+        nothing is changed. None if the API server does not say, because the request is invalid. Raises DeniedError if a
+        policy or webhook denies it, ForbiddenError without the permission, and UnreachableError.
         """
         metadata = {key: value for key, value in content["metadata"].items() if key != "managedFields"}
         is_new = "uid" not in metadata
@@ -192,7 +194,7 @@ class LiveCluster:
         except UnreachableError as error:
             if denial := _DENIAL.search(str(error)):
                 raise DeniedError(" ".join(denial[0].split())) from None
-            if isinstance(error, (ConflictError, ForbiddenError, InvalidError)):
+            if isinstance(error, (ConflictError, InvalidError)):
                 return None
             raise
         return cast("Object", json.loads(body)) if body is not None else None

@@ -18,6 +18,8 @@ from model.names import ORIGIN
 MINIMUM = (1, 30)
 """The preStop action `sleep` is on by default since Kubernetes 1.30 (Kubernetes docs, "Container Lifecycle Hooks")."""
 
+_WORKLOADS = ("Deployment", "StatefulSet")
+
 _CLUSTER = ("kubernetes", "kubeconfig")
 _NAMESPACE = ("kubernetes", "namespace")
 
@@ -67,7 +69,7 @@ def cluster_problems(desired: Desired, state: LiveState) -> Iterator[Problem]:
         yield Problem(
             _NAMESPACE,
             settings.kubernetes.namespace,
-            f"rejects {kind} {name}: {denial}. Change what the stack declares, or have the policy changed",
+            f"rejects {kind} {name}: {denial}. Change what the stack declares, or what denies it",
             reason="DeniedByAdmission",
         )
 
@@ -88,6 +90,12 @@ def cluster_warnings(state: LiveState) -> Iterator[str]:
                 "throttled, which stalls all its viewers",
                 "CpuLimitByLimitRange",
             )
+    if unknown := [name for kind, name in state.admission.unknown if kind in _WORKLOADS and state.get(kind, name)]:
+        yield UpdateWarning(
+            f"it cannot be asked whether policies of the cluster change {', '.join(unknown)}: if they do, each update "
+            "replaces the pods once more. The user of the kubeconfig needs the verb `update` (docs/update-role.yaml)",
+            "AdmissionUnknown",
+        )
     yield from _sidecar_warnings(state)
 
 

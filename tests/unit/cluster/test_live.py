@@ -160,6 +160,7 @@ def test_a_dry_run_changes_nothing(cluster: LiveCluster, server: Server) -> None
         (403, 'admission webhook "v.kyverno.svc" denied the request: \n\nno latest', ": no latest"),
         (400, 'admission webhook "a.example.com" denied the request without explanation', "without explanation"),
         (403, 'deployments is forbidden: User "ci" cannot update resource "deployments"', None),
+        (403, 'services "x" is forbidden: exceeded quota: q, requested: services=1', "services=1"),
         (400, 'admission webhook "x" does not support dry run', None),
         (422, "d is invalid: spec.replicas: Invalid value: -1", None),
         (404, "namespaces live not found", None),
@@ -173,8 +174,10 @@ def test_who_denies_a_dry_run(
     assert not answer.stored
     assert ("Deployment", "d") in answer.denied if denial else not answer.denied
     assert all(text.endswith(str(denial)) for text in answer.denied.values())
+    assert answer.unknown == ((("Deployment", "d"),) if "User" in message else ())
     answer = review(cluster, {("Deployment", "d"): {"metadata": {"name": "d"}}})
     assert answer.stored.keys() == {("Deployment", "d")}
+    assert not answer.unknown
 
 
 def test_a_webhook_that_does_not_answer_ends_an_update_before_it_changes_anything(
