@@ -10,13 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from cluster.live import DeniedError, ForbiddenError, Kind, LiveCluster, Object
+from cluster.live import CONNECTIONS, DeniedError, ForbiddenError, Kind, LiveCluster, Object
 
 ObjectKey = tuple[Kind, str]
 """Kind and name of an object."""
-
-CONNECTIONS = 8
-"""Requests at the same time."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ connection was closed.)"""
 POLL_INTERVAL = 0.5
 """Seconds between two reads of an awaited object."""
 
+CONNECTIONS = 8
+"""Requests at the same time. Each needs a connection of its own, whose TLS handshake costs more than the round trips
+that it saves: 30 reads take 0.06 s with 8 connections, and 0.10 s with 17 (a local API server, two cores).
+"""
+
 PARALLEL = 16
 """Pods that are read or changed at the same time."""
 
