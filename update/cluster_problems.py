@@ -14,6 +14,7 @@ from model.config.stack import StackSettings
 from model.config.values import plural
 from model.desired.render import Desired
 from model.names import ORIGIN
+from update.prediction import Change, Path, value_at
 
 MINIMUM = (1, 30)
 """The preStop action `sleep` is on by default since Kubernetes 1.30 (Kubernetes docs, "Container Lifecycle Hooks")."""
@@ -97,6 +98,43 @@ def cluster_warnings(state: LiveState) -> Iterator[str]:
             "AdmissionUnknown",
         )
     yield from _sidecar_warnings(state)
+    yield from _drain_warnings(state)
+
+
+_DRAIN: tuple[Path, ...] = (
+    ("spec", "terminationGracePeriodSeconds"),
+    ("spec", "containers", "srs", "lifecycle"),
+    ("spec", "containers", "srs", "command"),
+)
+"""The parts of a pod that a drain needs."""
+
+
+def _drain_warnings(state: LiveState) -> Iterator[str]:
+    """Pods that do not drain as their template says, such as by a policy that limits the grace period of pods."""
+    changed: dict[str, list[str]] = {}
+    for pod in state.pods:
+        template = _template(pod, state)
+        for path in _DRAIN if template else ():
+            declared, found = value_at(template, path), value_at(pod, path)
+            if declared != found:
+                change = str(Change(path[1:], declared, found))
+                changed.setdefault(change, []).append(pod["metadata"]["name"])
+    for change, pods in sorted(changed.items()):
+        yield UpdateWarning(
+            f"the cluster has changed {plural(len(pods), 'pod')} at their creation, such as {min(pods)} ({change}): "
+            "they may end before their last connection. Have the policy changed that does it",
+            "DrainChangedByCluster",
+        )
+
+
+def _template(pod: Object, state: LiveState) -> Object | None:
+    """The template that a pod was made from; None if it is not known, as of origins of an earlier revision."""
+    revision: str | None = pod["metadata"].get("labels", {}).get("controller-revision-hash")
+    if revision and state.origins and revision == state.origins.get("status", {}).get("updateRevision"):
+        return cast("Object", state.origins["spec"]["template"])
+    owners = [owner.get("uid") for owner in pod["metadata"].get("ownerReferences", [])]
+    sets = state.objects.get("ReplicaSet", {}).values()
+    return next((item["spec"]["template"] for item in sets if item["metadata"].get("uid", "") in owners), None)
 
 
 def _sidecar_warnings(state: LiveState) -> Iterator[str]:

@@ -98,14 +98,14 @@ def admitted(changes: Iterable[Change], live: Object, stored: Object | None) -> 
         return changes
     found: list[Change] = []
     for change in changes:
-        before, after = _at(live, change.path), _at(stored, change.path)
+        before, after = value_at(live, change.path), value_at(stored, change.path)
         if before == after:
             continue
         as_declared = change.after is None or not any(_set_fields(change.after, after, change.path))
         found.append(change if as_declared else replace(change, after=after, by_admission=True))
     known = [change.path for change in changes]
     template = ("spec", "template")
-    ours, theirs = _at(stored, template), _at(live, template)
+    ours, theirs = value_at(stored, template), value_at(live, template)
     added = [*_set_fields(ours, theirs, template)]
     added += [Change(item.path, item.after, None) for item in _set_fields(theirs, ours, template) if not item.before]
     for change in added:
@@ -241,7 +241,7 @@ def _is_default(live: Object, path: Path) -> bool:
 
     Source: Kubernetes, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
     """
-    parent = _at(live, path[:-1])
+    parent = value_at(live, path[:-1])
     value = _child(parent, path[-1])
     if value in ({}, []):
         return True
@@ -251,7 +251,7 @@ def _is_default(live: Object, path: Path) -> bool:
     return value is not None and value == _SERVER_DEFAULTS.get(path[-1])
 
 
-def _at(node: Any, path: Path) -> Any:
+def value_at(node: Any, path: Path) -> Any:
     """The value at a path, None if there is none."""
     for part in path:
         node = _child(node, part)

@@ -115,6 +115,20 @@ def test_what_the_cluster_changes_rolls_once_and_is_told_before(stack: DevStack)
         assert stack.pod_names() == edges
 
 
+def test_a_shorter_grace_period_of_pods_is_warned_of(stack: DevStack) -> None:
+    stack.releases(r5=release("v4.0.5", 100))
+    stack.must_update()
+    shorter = 'JSONPatch{op: "replace", path: "/spec/terminationGracePeriodSeconds", value: 60}'
+    with mutation(stack, ["pods"], f'request.operation == "CREATE" ? [{shorter}] : []'):
+
+        def has_short_lived_pod() -> bool:
+            stack.kubectl("delete", "pod", *list(stack.pod_names())[:1], "--grace-period=0", "--force")
+            return any(pod["spec"]["terminationGracePeriodSeconds"] == 60 for pod in stack.pods())
+
+        eventually(has_short_lived_pod)
+    assert "(terminationGracePeriodSeconds: 43235 -> 60): they may end before their last connection" in plan(stack)
+
+
 def test_what_the_cluster_denies_is_rejected_before_anything_changes(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 50), r6=release("v4.0.6", 50))
     stack.must_update()

@@ -137,3 +137,23 @@ def test_a_container_that_the_cluster_adds_is_warned_of() -> None:
     (warning,) = planned(desired, replace(state, pods=proxied)).warnings
     assert warning.startswith("the cluster has added container istio-proxy to 2 pods, such as srs-origin-0: it ends ")
     assert "istio-init" not in warning
+
+
+def test_a_drain_that_the_cluster_changes_is_warned_of() -> None:
+    """A policy that limits the grace period of pods: the template still says 12 hours."""
+    state = state_after(settings())
+    deployment = state.edges["srs-edge-r5-deploy"]
+    replica_set = state.objects["ReplicaSet"]["srs-edge-r5-deploy"]
+    replica_set["metadata"]["uid"] = "rs"
+    template = copy.deepcopy(deployment["spec"]["template"])
+    owned = {"name": "edge", "labels": template["metadata"]["labels"], "ownerReferences": [{"uid": "rs"}]}
+    pod = {"metadata": owned, "spec": template["spec"]}
+    assert not planned(settings(), replace(state, pods=(*state.pods, pod))).warnings
+    pod["spec"]["terminationGracePeriodSeconds"] = 60
+    (warning,) = planned(settings(), replace(state, pods=(*state.pods, pod))).warnings
+    assert "at their creation, such as edge (terminationGracePeriodSeconds: 43235 -> 60): they may end" in warning
+    state = state_after(settings())
+    pods = tuple(copy.deepcopy(pod) for pod in state.pods)
+    del pods[0]["spec"]["containers"][0]["lifecycle"]["preStop"]
+    (warning,) = planned(settings(), replace(state, pods=pods)).warnings
+    assert "1 pod at their creation, such as srs-origin-0 (containers.srs.lifecycle: " in warning
