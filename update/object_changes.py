@@ -101,7 +101,7 @@ def _unused_configurations(desired: Desired, state: LiveState) -> Iterator[Objec
     if "ControllerRevision" not in state.objects:  # must not be read
         return
     pods = [pod.get("spec", {}) for pod in (*state.pods, *state.terminating)]
-    revisions = [item["spec"]["template"]["spec"] for item in state.objects.get("ReplicaSet", {}).values()]
+    revisions = [item["spec"]["template"]["spec"] for item in state.objects["ReplicaSet"].values()]
     workloads = [item["spec"]["template"]["spec"] for item in (*state.edges.values(), *filter(None, [state.origins]))]
     volumes: list[Any] = [spec.get("volumes") for spec in (*pods, *revisions, *workloads)]
     # The data of a foreign revision may be anything, so names are searched for in the text.
@@ -130,7 +130,6 @@ def _owners(live: Object) -> Owners:
     return [
         (str(entry.get("manager", "")), cast("Mapping[str, Any]", entry.get("fieldsV1", {})))
         for entry in live["metadata"].get("managedFields", [])
-        if not entry.get("subresource")
     ]
 
 

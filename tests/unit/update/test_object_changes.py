@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from bad_configs import LOGIN
 from cluster.state import LiveState
 from model.desired.objects import DesiredObject, Kind
+from model.load_balancers.exposed_service import IDENTITY
+from model.names import HLS_CLAIM
 from unit.update.live_objects import planned, rendered, settings, state_after
 from update import plan_json, plan_text
 from update.object_changes import ObjectChange, correction, differences
@@ -65,6 +68,23 @@ def test_nothing_changes_after_an_update() -> None:
     assert len(plan.objects) > 12
     data = plan_json.document(plan, rendered(settings()), state)["objects"]
     assert {"kind": "NetworkPolicy", "name": "srs-edge", "action": "none", "changes": []} in data
+
+
+def test_the_contents_of_configurations_and_secrets_are_not_compared() -> None:
+    """They are not read; a changed srs.conf has another name, and what becomes of a Secret only the engine knows."""
+    hook = {"hook": "http://auth/?key=$(key)"}
+    images = {"registry": LOGIN}
+    secret = settings(publish=hook, secrets={"key": "hunter2-hunter2"}, images=images)
+    plan = planned(secret, state_after(secret))
+    assert {change.action for change in plan.objects} == {"none"}
+    assert len([change for change in plan.objects if change.kind == "Secret"]) > 1
+
+
+@pytest.mark.parametrize("target", [SERVICE, ("NetworkPolicy", "srs-origin")])
+def test_an_object_that_does_not_exist_is_created(target: tuple[Kind, str]) -> None:
+    state = state_after(settings())
+    del state.objects[target[0]][target[1]]
+    assert only(state) == ObjectChange(*target, "create")
 
 
 def test_a_key_that_was_added_to_the_selector_is_removed() -> None:
@@ -129,6 +149,21 @@ def test_what_the_api_server_and_controllers_set_stays() -> None:
     assert {change.action for change in planned(settings(), state).objects} == {"none"}
 
 
+def test_a_volume_that_its_claim_was_bound_to_stays() -> None:
+    def change(live: dict[str, Any]) -> None:
+        live["spec"] |= {"volumeName": "pv-1", "volumeMode": "Filesystem"}
+
+    fields = {"f:spec": {"f:volumeName": {}}}
+    state = changed("kube-controller-manager", fields, change, ("PersistentVolumeClaim", HLS_CLAIM))
+    assert {change.action for change in planned(settings(), state).objects} == {"none"}
+
+
+def test_a_selector_that_was_removed_is_put_back() -> None:
+    state = changed("kubectl-edit", {}, lambda live: live["spec"].pop("selector"))
+    assert only(state).lines == ("selector: added",)
+    assert corrected(state)["spec"]["selector"] == {"app": "srs-edge"}
+
+
 @pytest.mark.parametrize(
     ("key", "name", "manager", "removed"),
     [
@@ -139,6 +174,8 @@ def test_what_the_api_server_and_controllers_set_stays() -> None:
         ("annotations", "note", "kubectl-annotate", True),
         ("annotations", "kubectl.kubernetes.io/last-applied-configuration", "kubectl-client-side-apply", False),
         ("annotations", "srs/aborted", "srs-rollout", False),
+        ("annotations", "srs/aborted", "kubectl-annotate", False),
+        ("annotations", "pulumi.com/patchForce", "kubectl-annotate", False),
     ],
 )
 @pytest.mark.parametrize("target", [SERVICE, ("Deployment", "srs-edge-r5-deploy")])
@@ -155,6 +192,30 @@ def test_labels_and_annotations_by_hand_are_removed(
         (change,) = [change for change in update.changes if change.workload.release == "r5"]
         assert change.action == "update"
         assert [unseen.path[-1] for unseen in change.unseen] == [name]
+
+
+def test_a_manager_that_is_not_known_has_no_name() -> None:
+    """Both the name and the fields of an entry are optional (Kubernetes API, `ManagedFieldsEntry`)."""
+    state = state_after(settings())
+    live = state.services["srs-edge-service"]
+    live["metadata"]["managedFields"] = [{"operation": "Update"}]
+    live["spec"]["selector"]["run"] = "srs-edge-r5"
+    assert only(state).lines == ("selector run=srs-edge-r5 is removed: pods without it have had no connections",)
+
+
+@pytest.mark.parametrize("live", ["other", None])
+@pytest.mark.parametrize(("key", "name"), [("labels", "app"), ("annotations", IDENTITY)])
+def test_labels_and_annotations_that_were_changed_or_removed_are_put_right(
+    key: str, name: str, live: str | None
+) -> None:
+    state = state_after(settings())
+    found = state.services["srs-edge-service"]["metadata"][key]
+    value = found.pop(name)
+    if live:
+        found[name] = live
+    (change,) = only(state).changes
+    assert (change.path, change.before, change.after) == (("metadata", key, name), live, value)
+    assert corrected(state)["metadata"][key][name] == value
 
 
 def test_what_a_network_policy_closes_and_opens_is_said() -> None:
