@@ -158,6 +158,25 @@ def test_a_volume_that_its_claim_was_bound_to_stays() -> None:
     assert {change.action for change in planned(settings(), state).objects} == {"none"}
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda spec: spec["groups"][0]["rules"][0].update(keep_firing_for="0s"), None),
+        (lambda spec: spec["groups"][0].update(interval="30s"), None),
+        (lambda spec: spec["groups"][0]["rules"][0].update({"for": "9h"}), "groups.0.rules.0.for: 9h -> 1m"),
+        (lambda spec: spec["groups"].append({"name": "other"}), "groups: "),
+        (lambda spec: spec.update(groups=None), "groups: "),
+    ],
+)
+def test_an_operator_may_add_fields_to_its_objects_and_change_none(change: Any, line: str | None) -> None:
+    desired = settings(monitoring={"kind": "podMonitor"})
+    state = state_after(desired)
+    change(state.objects["PrometheusRule"]["srs"]["spec"])
+    lines = [line for change in planned(desired, state).objects for line in change.lines]
+    assert [found for found in lines if not line or found.startswith(line)] == lines
+    assert bool(lines) == bool(line)
+
+
 def test_a_selector_that_was_removed_is_put_back() -> None:
     state = changed("kubectl-edit", {}, lambda live: live["spec"].pop("selector"))
     assert only(state).lines == ("selector: added",)
@@ -218,14 +237,37 @@ def test_labels_and_annotations_that_were_changed_or_removed_are_put_right(
     assert corrected(state)["metadata"][key][name] == value
 
 
-def test_what_a_network_policy_closes_and_opens_is_said() -> None:
-    target: tuple[Kind, str] = ("NetworkPolicy", "srs-origin")
-    opened = {"ports": [{"port": 22, "protocol": "TCP"}]}
-    state = changed(
-        "kubectl-patch", {"f:spec": {"f:ingress": {}}}, lambda live: live["spec"]["ingress"].append(opened), target
-    )
-    assert only(state).lines == ("is closed: port 22 for everyone",)
-    assert opened not in corrected(state, target)["spec"]["ingress"]
+@pytest.mark.parametrize(
+    ("name", "edit", "lines"),
+    [
+        ("srs-edge", lambda rules: [*rules, {"ports": [{"port": 22}]}], ["is closed: port 22 for everyone"]),
+        ("srs-edge", lambda rules: [*rules, {}], ["is closed: port any for everyone"]),
+        ("srs-edge", lambda rules: [*rules, {"ports": [{"protocol": "UDP"}]}], ["is closed: port any for everyone"]),
+        (
+            "srs-edge",
+            lambda rules: [rules[0] | {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}, *rules[1:]],
+            [
+                "is closed: port 1935 for {ipBlock: {cidr: '10.0.0.0/8'}}",
+                "is closed: port 8080 for {ipBlock: {cidr: '10.0.0.0/8'}}",
+                "is opened: port 1935 for everyone",
+                "is opened: port 8080 for everyone",
+            ],
+        ),
+        ("srs-edge", lambda rules: rules[:1], ["is opened: port 1985 for {podSelector: {}}"]),
+        ("nginx-origin", lambda _: None, ["is opened: port 8080 for everyone"]),
+        ("srs-demo", lambda _: [{}], ["is closed: port any for everyone"]),
+    ],
+)
+def test_what_a_network_policy_closes_and_opens_is_said(name: str, edit: Any, lines: list[str]) -> None:
+    target: tuple[Kind, str] = ("NetworkPolicy", name)
+
+    def change(live: dict[str, Any]) -> None:
+        live["spec"]["ingress"] = edit(live["spec"].get("ingress"))
+
+    state = changed("kubectl-patch", {"f:spec": {"f:ingress": {}}}, change, target)
+    assert list(only(state).lines) == lines
+    desired = rendered(settings()).objects[target].manifest["spec"]
+    assert corrected(state, target)["spec"].get("ingress") == desired.get("ingress")
 
 
 def test_a_changed_config_says_which_ports_a_policy_opens_and_closes() -> None:
