@@ -115,6 +115,25 @@ def test_a_port_that_was_added_is_closed_and_node_ports_stay() -> None:
     assert [(port["port"], port["nodePort"]) for port in ports] == [(1935, 31935), (8080, 30080)]
 
 
+@pytest.mark.parametrize(
+    ("edit", "line"),
+    [
+        (lambda ports: ports.pop(), "port 8080 is opened"),
+        (lambda ports: ports[1].update(targetPort=9090), "ports.8080.targetPort: 9090 -> 8080"),
+        (lambda ports: ports[1].update(appProtocol="http"), "ports.8080.appProtocol: removed (set by kubectl-edit)"),
+        (
+            lambda ports: ports.append({"name": "quic", "port": 8080, "protocol": "UDP", "targetPort": 8080}),
+            "port 8080 is closed (set by kubectl-edit)",
+        ),
+    ],
+)
+def test_ports_that_were_edited_by_hand_are_put_right(edit: Any, line: str) -> None:
+    owned = {'k:{"port":8080,"protocol":"TCP"}': {"f:appProtocol": {}}, 'k:{"port":8080,"protocol":"UDP"}': {".": {}}}
+    state = changed("kubectl-edit", {"f:spec": {"f:ports": owned}}, lambda live: edit(live["spec"]["ports"]))
+    assert only(state).lines == (line,)
+    assert corrected(state)["spec"]["ports"] == state_after(settings()).services["srs-edge-service"]["spec"]["ports"]
+
+
 def test_session_affinity_is_removed_with_its_settings() -> None:
     affinity = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}}}
     state = changed(
@@ -181,6 +200,13 @@ def test_a_selector_that_was_removed_is_put_back() -> None:
     state = changed("kubectl-edit", {}, lambda live: live["spec"].pop("selector"))
     assert only(state).lines == ("selector: added",)
     assert corrected(state)["spec"]["selector"] == {"app": "srs-edge"}
+
+
+def test_what_is_absent_has_its_default() -> None:
+    state = state_after(settings())
+    del state.services["nginx-origin-service"]["spec"]["type"]
+    del state.services["nginx-origin-service"]["spec"]["ports"][0]["protocol"]
+    assert {change.action for change in planned(settings(), state).objects} == {"none"}
 
 
 @pytest.mark.parametrize(
