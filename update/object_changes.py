@@ -226,8 +226,9 @@ def correction(item: DesiredObject, live: Object, changes: Iterable[Change]) -> 
     patch: Manifest = {}
     for change in changes:
         path, value = change.path, change.after
-        for length in range(1, len(path)):
-            part = _at(item.manifest, path[:length])
+        part: Any = item.manifest
+        for length, key in enumerate(path[:-1], 1):
+            part = part[key]
             if isinstance(part, list):
                 path, value = path[:length], cast("list[Manifest]", part)
                 break
@@ -238,12 +239,6 @@ def correction(item: DesiredObject, live: Object, changes: Iterable[Change]) -> 
     return patch
 
 
-def _at(manifest: Any, path: Path) -> Any:
-    for key in path:
-        manifest = cast("Manifest", manifest).get(key, {})
-    return manifest
-
-
 def _with_node_ports(ports: list[Manifest], live: Object) -> list[Manifest]:
     """The desired ports of a Service, which keep the node ports that the API server has allocated."""
     allocated = {_port(port): port["nodePort"] for port in live["spec"].get("ports", []) if port.get("nodePort")}
@@ -252,13 +247,10 @@ def _with_node_ports(ports: list[Manifest], live: Object) -> list[Manifest]:
 
 def _lines(item: DesiredObject, changes: Iterable[Change]) -> Iterator[str]:
     for change in changes:
-        by = f" (set by {change.manager})" if change.manager not in ("", EARLIER) else ""
+        by = f" (set by {change.manager})" if change.manager != EARLIER else ""
         match change.path:
             case ("spec", "ports", port):
-                if change.after is None:
-                    yield f"port {port} is closed{by}"
-                elif change.before is None:
-                    yield f"port {port} is opened"
+                yield f"port {port} is closed{by}" if change.after is None else f"port {port} is opened"
             case ("spec", "selector", key) if change.after is None:
                 yield f"selector {key}={change.before} is removed{by}: pods without it have had no connections"
             case ("spec", "ingress") if item.kind == "NetworkPolicy":

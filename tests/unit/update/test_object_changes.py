@@ -1,17 +1,19 @@
 """What a plan says about Services, policies and the other objects that are no workloads, and how they are corrected."""
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+import bad_configs
 from bad_configs import LOGIN
 from cluster.state import LiveState
 from model.desired.objects import DesiredObject, Kind
 from model.load_balancers.exposed_service import IDENTITY
-from model.names import HLS_CLAIM
+from model.names import FIELD_MANAGER, HLS_CLAIM
 from unit.update.live_objects import planned, rendered, settings, state_after
 from update import plan_json, plan_text
 from update.object_changes import ObjectChange, correction, differences
@@ -111,8 +113,25 @@ def test_a_port_that_was_added_is_closed_and_node_ports_stay() -> None:
         lambda live: live["spec"]["ports"].append(port),
     )
     assert only(state).lines == ("port 1936 is closed (set by kubectl-edit)",)
+    assert [(change.before, change.after) for change in only(state).changes] == [(port, None)]
     ports = corrected(state)["spec"]["ports"]
     assert [(port["port"], port["nodePort"]) for port in ports] == [(1935, 31935), (8080, 30080)]
+
+
+def test_node_ports_that_the_api_server_has_allocated_stay() -> None:
+    """Cloud load balancers send connections to them."""
+    desired = settings(loadBalancer=bad_configs.SERVICE)
+    live = state_after(desired).services["srs-edge-service"]
+    for port in live["spec"]["ports"]:
+        port |= {"nodePort": 30000 + port["port"]}
+    live["spec"]["ports"][1]["targetPort"] = 9090
+    live["spec"]["ports"].append({"name": "extra", "port": 1936, "protocol": "TCP"})
+    item = rendered(desired).objects[SERVICE]
+    ports = merge(live, correction(item, live, list(differences(item, live))))["spec"]["ports"]
+    assert [(port["port"], port["targetPort"], port["nodePort"]) for port in ports] == [
+        (1935, 1935, 31935),
+        (8080, 8080, 38080),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +151,23 @@ def test_ports_that_were_edited_by_hand_are_put_right(edit: Any, line: str) -> N
     state = changed("kubectl-edit", {"f:spec": {"f:ports": owned}}, lambda live: edit(live["spec"]["ports"]))
     assert only(state).lines == (line,)
     assert corrected(state)["spec"]["ports"] == state_after(settings()).services["srs-edge-service"]["spec"]["ports"]
+
+
+def test_a_service_that_lost_all_its_ports_gets_them_back() -> None:
+    target: tuple[Kind, str] = ("Service", "socs")
+    state = changed("kubectl-edit", {}, lambda live: live["spec"].pop("ports"), target)
+    assert [port["port"] for port in corrected(state, target)["spec"]["ports"]] == [1935, 1985]
+
+
+def test_secret_annotations_are_not_shown() -> None:
+    annotations = {"annotations": {"example.com/key": "hunter2"}}
+    desired = settings(loadBalancer=bad_configs.SERVICE | annotations).with_secret_keys(["loadBalancer"])
+    state = state_after(desired)
+    state.services["srs-edge-service"]["metadata"]["annotations"]["example.com/key"] = "hunter3"
+    plan = planned(desired, state)
+    lines = [line for change in plan.objects for line in change.lines]
+    assert lines == ["metadata.annotations.example.com/key: [secret] -> [secret]"]
+    assert "hunter" not in json.dumps(plan_json.document(plan, rendered(desired), state))
 
 
 def test_session_affinity_is_removed_with_its_settings() -> None:
@@ -233,17 +269,21 @@ def test_labels_and_annotations_by_hand_are_removed(
     found = [line for change in update.objects for line in change.lines]
     found += [line for change in update.changes for line in change.fields if change.workload.name == target[1]]
     assert found == ([f"metadata.{key}.{name}: removed (set by {manager})"] if removed else [])
+    assert [change.before for item in update.objects for change in item.changes] == (
+        ["x"] if removed and target == SERVICE else []
+    )
     if target[0] == "Deployment" and removed:
         (change,) = [change for change in update.changes if change.workload.release == "r5"]
         assert change.action == "update"
         assert [unseen.path[-1] for unseen in change.unseen] == [name]
 
 
-def test_a_manager_that_is_not_known_has_no_name() -> None:
+@pytest.mark.parametrize("manager", [{}, {"manager": FIELD_MANAGER}])
+def test_a_manager_that_is_not_known_or_is_this_program_has_no_name(manager: dict[str, Any]) -> None:
     """Both the name and the fields of an entry are optional (Kubernetes API, `ManagedFieldsEntry`)."""
     state = state_after(settings())
     live = state.services["srs-edge-service"]
-    live["metadata"]["managedFields"] = [{"operation": "Update"}]
+    live["metadata"]["managedFields"] = [manager]
     live["spec"]["selector"]["run"] = "srs-edge-r5"
     assert only(state).lines == ("selector run=srs-edge-r5 is removed: pods without it have had no connections",)
 
