@@ -9,7 +9,8 @@ import pytest
 
 from cluster.state import LiveState
 from model.config.stack import StackSettings
-from unit.update.live_objects import planned, rendered, settings, state_after, workload
+from unit.update.live_objects import nothing, planned, rendered, settings, state_after, workload
+from unit.update.test_origin_revisions import OTHER, draining, origins, serving
 from update import plan_json, plan_text
 from update.plan import UpdatePlan
 from update.workload_changes import WorkloadChange
@@ -174,5 +175,100 @@ def test_manual_changes_are_reasons_and_what_the_provider_does_not_see_is_kept()
 def test_a_changed_srs_conf_is_shown_as_a_diff() -> None:
     after = settings(edge__releases={"r5": R5 | {"srs": {"maxConnections": 500}}, "r6": R6})
     change = change_of(planned(after, state_after(settings(edge__releases={"r5": R5, "r6": R6}))))
+    assert (change.action, change.reasons) == ("roll", ("srs.conf",))
+    assert change.conf_diff == ("-max_connections 1000;", "+max_connections 500;")
+
+
+def of_origins(settings: StackSettings, state: LiveState) -> WorkloadChange:
+    (change,) = [change for change in planned(settings, state).changes if change.workload.kind == "StatefulSet"]
+    return change
+
+
+def without_set(state: LiveState) -> LiveState:
+    return replace(state, objects={**state.objects, "StatefulSet": {}})
+
+
+def of_an_earlier_program(state: LiveState) -> LiveState:
+    """Origins that cannot drain."""
+    state = copy.deepcopy(state)
+    assert state.origins
+    for item in (state.origins["spec"]["template"], *state.pods):
+        item["metadata"]["annotations"].pop("srs/revision", None)
+    return state
+
+
+NOW, NEXT, FIVE = origins(), origins(**OTHER), origins(5)
+AFTER, AFTER_NEXT = state_after(NOW), state_after(NEXT)
+IMAGE_CHANGES = ("image ossrs/srs:v4.0.6 -> ossrs/srs:v4.0.271",)
+DRAIN_SECONDS = 43235
+
+
+@pytest.mark.parametrize(
+    ("settings", "state", "expected", "grace", "reasons"),
+    [
+        (NOW, nothing(), ("create", 0, 3, 3, 0, 0, 0), 0, ()),
+        (NOW, AFTER, ("none", 3, 3, 3, 3, 0, 0), 0, ()),
+        (NEXT, AFTER, ("roll", 3, 3, 6, 3, 3, 0), DRAIN_SECONDS, IMAGE_CHANGES),
+        (FIVE, AFTER, ("scale", 3, 5, 5, 3, 0, 0), 0, ()),
+        (NOW, state_after(FIVE), ("scale", 5, 3, 5, 5, 2, 0), DRAIN_SECONDS, ()),
+        (
+            NOW,
+            without_set(AFTER),
+            ("roll", 3, 3, 6, 3, 3, 0),
+            DRAIN_SECONDS,
+            ("3 pods of a deleted StatefulSet srs-origin, which will be replaced",),
+        ),
+        (
+            NOW,
+            of_an_earlier_program(AFTER),
+            ("roll", 3, 3, 6, 3, 3, 3),
+            0,
+            ("3 origins of an earlier revision",),
+        ),
+        (
+            NEXT,
+            replace(AFTER_NEXT, pods=AFTER.pods),  # an interrupted update
+            ("roll", 3, 3, 6, 3, 3, 0),
+            DRAIN_SECONDS,
+            ("3 origins of an earlier revision",),
+        ),
+        (
+            NOW,
+            replace(AFTER, pods=AFTER.pods[:1]),
+            ("roll", 3, 3, 3, 1, 0, 0),
+            0,
+            ("2 origins without a pod that runs",),
+        ),
+        (
+            FIVE,
+            draining(serving(AFTER, range(3, 6)), 2, 6),
+            ("roll", 3, 5, 8, 3, 3, 0),
+            DRAIN_SECONDS,
+            ("3 origins under other names: earlier origins still drain under those next to them",),
+        ),
+    ],
+)
+def test_what_happens_to_the_origins(
+    settings: StackSettings, state: LiveState, expected: tuple[Any, ...], grace: int, reasons: tuple[str, ...]
+) -> None:
+    change = of_origins(settings, state)
+    assert figures(change) == expected
+    assert (change.grace_seconds, change.reasons) == (grace, reasons)
+
+
+def test_a_label_that_was_added_to_the_origins_is_removed_and_restarts_none() -> None:
+    state = copy.deepcopy(AFTER)
+    assert state.origins
+    state.origins["metadata"]["labels"]["team"] = "x"
+    labels = {"f:metadata": {"f:labels": {"f:team": {}}}}
+    state.origins["metadata"]["managedFields"].append({"manager": "kubectl-label", "fieldsV1": labels})
+    change = of_origins(NOW, state)
+    assert figures(change) == ("update", 3, 3, 3, 3, 0, 0)
+    assert change.fields == ("metadata.labels.team: removed (set by kubectl-label)",)
+    assert [str(item) for item in change.unseen] == list(change.fields)
+
+
+def test_a_changed_srs_conf_of_the_origins_is_shown_as_a_diff() -> None:
+    change = of_origins(origins(srs={"maxConnections": 500}), AFTER)
     assert (change.action, change.reasons) == ("roll", ("srs.conf",))
     assert change.conf_diff == ("-max_connections 1000;", "+max_connections 500;")
