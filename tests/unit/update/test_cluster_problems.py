@@ -49,7 +49,10 @@ def test_a_pod_monitor_needs_the_prometheus_operator() -> None:
     (problem,) = planned(desired, replace(state, prometheus_kinds=frozenset())).rejections
     assert str(problem).startswith(
         "srs:monitoring.kind: 'podMonitor' needs the Prometheus Operator: the cluster has no PodMonitor and no "
+        "PrometheusRule. Install it"
     )
+    (problem,) = planned(desired, replace(state, prometheus_kinds=frozenset({"PodMonitor"}))).rejections
+    assert "the cluster has no PrometheusRule. Install it" in str(problem)
 
 
 CPU_LIMITS = {
@@ -70,13 +73,54 @@ def test_a_quota_that_rejects_pods_is_named_unless_they_state_the_resource() -> 
     assert not planned(settings(**CPU_LIMITS, hls={}, demo={}), state).rejections
 
 
-def test_quotas_that_pods_satisfy_or_that_are_for_others_reject_nothing() -> None:
-    state = state_after(settings())
-    for spec in (
-        {"hard": {"limits.memory": "9Gi", "requests.cpu": "9", "memory": "9Gi", "pods": "99"}},
-        {"hard": {"limits.cpu": "9"}, "scopes": ["Terminating"]},
-    ):
-        assert not planned(settings(), with_object(state, "ResourceQuota", "team", spec)).rejections
+STORAGE = "ephemeral-storage"
+
+
+def for_containers(**amounts: dict[str, str]) -> dict[str, Any]:
+    return {"type": "Container", **amounts}
+
+
+@pytest.mark.parametrize(
+    ("quota", "limits", "rejected"),
+    [
+        ({"hard": {"limits.memory": "9Gi", "requests.cpu": "9", "memory": "9Gi", "pods": "99"}}, [], []),
+        ({}, [], []),
+        ({"hard": {"limits.cpu": "9"}, "scopes": ["Terminating"]}, [], []),
+        ({"hard": {"limits.cpu": "9"}, "scopes": ["NotTerminating", "BestEffort"]}, [], []),
+        ({"hard": {"limits.cpu": "9"}, "scopeSelector": {"matchExpressions": []}}, [], []),
+        ({"hard": {"limits.cpu": "9"}, "scopes": ["NotTerminating", "NotBestEffort"]}, [], ["limits.cpu"]),
+        ({"hard": {STORAGE: "9Gi"}}, [], [STORAGE]),
+        ({"hard": {f"requests.{STORAGE}": "9Gi", "limits.cpu": "9"}}, [], ["limits.cpu", f"requests.{STORAGE}"]),
+        # What a LimitRange gives to containers that do not state it.
+        ({"hard": {STORAGE: "9Gi"}}, [for_containers(defaultRequest={STORAGE: "1Gi"})], []),
+        ({"hard": {STORAGE: "9Gi"}}, [for_containers(default={STORAGE: "1Gi"})], []),  # a limit is also the request
+        ({"hard": {STORAGE: "9Gi"}}, [for_containers(max={STORAGE: "1Gi"})], []),
+        ({"hard": {STORAGE: "9Gi"}}, [for_containers(default={"cpu": "1"})], [STORAGE]),
+        ({"hard": {STORAGE: "9Gi"}}, [{"type": "Pod", "default": {STORAGE: "1Gi"}}], [STORAGE]),
+        (
+            {"hard": {f"limits.{STORAGE}": "9Gi"}},
+            [for_containers(defaultRequest={STORAGE: "1Gi"})],
+            [f"limits.{STORAGE}"],
+        ),
+    ],
+)
+def test_which_quotas_reject_pods(quota: dict[str, Any], limits: list[dict[str, Any]], rejected: list[str]) -> None:
+    state = with_object(state_after(settings()), "ResourceQuota", "team", quota)
+    state = with_object(state, "LimitRange", "team", {"limits": limits} if limits else {})
+    problems = [str(problem) for problem in planned(settings(), state).rejections]
+    assert [problem.split("ResourceQuota team on ")[1].partition(",")[0] for problem in problems] == rejected
+    for problem in problems:
+        assert problem.startswith("srs:kubernetes.namespace: 'live' has the ResourceQuota team on ")
+        assert ("Either set resources.cpuLimit, or create" in problem) == ("limits.cpu" in problem)
+        assert "those of edge release r5, edge release r6, origins, nginx-origin, srs-demo. Either" in problem
+
+
+def test_containers_that_are_added_by_a_patch_must_state_what_a_quota_demands() -> None:
+    patch = {"spec": {"initContainers": [{"name": "warm", "image": "example.com/warm:1"}]}}
+    desired = settings(origin=GOOD["origin"] | {"podPatch": patch})
+    state = with_object(state_after(desired), "ResourceQuota", "team", {"hard": {"memory": "9Gi"}})
+    (problem,) = planned(desired, state).rejections
+    assert "those of origins. Either create" in str(problem)
 
 
 @pytest.mark.parametrize("key", ["default", "max"])
