@@ -376,7 +376,9 @@ def deleted_configurations(
     objects["ConfigMap"][OLD] = copy.deepcopy(objects["ConfigMap"][current])
     change(objects)
     plan = planned(settings(), replace(state, objects=objects, **fields))
-    return [change.name for change in plan.objects if change.action == "delete"]
+    deleted = [change for change in plan.objects if change.action == "delete"]
+    assert {change.kind for change in deleted} <= {"ConfigMap"}
+    return [change.name for change in deleted]
 
 
 def test_a_configuration_is_deleted_when_nothing_that_is_kept_mounts_it() -> None:
@@ -392,6 +394,7 @@ def test_a_configuration_is_deleted_when_nothing_that_is_kept_mounts_it() -> Non
 
 def test_configurations_stay_while_it_is_not_known_what_mounts_them_or_whose_they_are() -> None:
     assert not deleted_configurations(lambda objects: objects.pop("ControllerRevision"))
+    assert deleted_configurations(lambda objects: objects.pop("Secret")) == [OLD], "previews read no Secrets"
     foreign = {"metadata": {"name": OLD, "labels": {"app": "srs-edge-r5"}}}
     assert not deleted_configurations(lambda objects: objects["ConfigMap"].update({OLD: foreign}))
 
