@@ -135,6 +135,12 @@ def test_pods_that_a_deleted_deployment_has_left_are_replaced() -> None:
     )
 
 
+def test_removed_releases_are_in_natural_order() -> None:
+    before = settings(edge__releases={"r5": R5, "r10": R6, "r9": R6})
+    update = planned(settings(edge__releases={"r5": R5}), state_after(before))
+    assert [change.workload.release for change in update.changes if change.action == "delete"] == ["r9", "r10"]
+
+
 def test_hls_and_demo_that_are_disabled_are_deleted() -> None:
     state = state_after(settings())
     desired = rendered(settings())
