@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bad_configs import GOOD
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from unit.update.live_objects import nothing, planned, rendered, settings, state_after, workload
@@ -67,6 +68,41 @@ def test_values_of_a_secret_key_are_not_shown() -> None:
     assert not rendered(settings()).objects["Deployment", "srs-edge-r5-deploy"].secret
 
 
+@pytest.mark.parametrize("secret", ["edge", "origin", "hls"])
+def test_only_values_of_the_secret_key_are_hidden(secret: str) -> None:
+    """No value of nginx can be a secret."""
+
+    def on_nodes(pool: str) -> StackSettings:
+        nodes = {"nodeSelector": {"pool": pool}}
+        return settings(
+            edge=GOOD["edge"] | nodes, origin=GOOD["origin"] | nodes, hls=GOOD["hls"] | nodes
+        ).with_secret_keys([secret])
+
+    before = rendered(on_nodes("a"))
+    state = state_after(on_nodes("a"))
+    for item in before.workloads_of(before.hls):
+        state.objects["Deployment"][item.name] = workload(item.name, before.workloads[item].manifest["spec"])
+    update = planned(on_nodes("b"), state)
+    reasons = {change.workload.title: change.reasons for change in update.changes if change.action == "roll"}
+    shown = {"edge": ("edge release r5", "edge release r6"), "origin": ("origins",), "hls": ("nginx-origin",)}
+    assert reasons == {
+        title: ("nodeSelector.pool: [secret] -> [secret]" if key == secret != "hls" else "nodeSelector.pool: a -> b",)
+        for key, titles in shown.items()
+        for title in titles
+    }
+
+
+def test_an_srs_conf_that_is_not_known_is_shown_as_new_only_where_pods_are_replaced() -> None:
+    state = replace(state_after(settings(edge__releases={"r5": R5, "r6": R6})), confs={})
+    conf = {"srs": {"maxConnections": 500}}
+    update = planned(settings(edge__replicas=8, edge__releases={"r5": R5 | conf, "r6": R6}), state)
+    rolls, scales = change_of(update, "r5"), change_of(update, "r6")
+    assert (rolls.action, scales.action) == ("roll", "scale")
+    assert all(line.startswith("+") for line in rolls.conf_diff)
+    assert "+max_connections 500;" in rolls.conf_diff
+    assert scales.conf_diff == ()
+
+
 def figures(change: WorkloadChange) -> tuple[Any, ...]:
     """action, before, after, peak, ready, terminated, dropped."""
     numbers = (change.before, change.after, change.peak, change.ready, change.terminated, change.dropped)
@@ -90,6 +126,7 @@ UNABLE = {"image": "ossrs/srs:v5.0-r3", "allowDroppedConnections": True}
         ({"r6": R6}, {"r5": R5, "r6": R6 | UNABLE}, ("roll", 4, 1, 5, 4, 4, 0)),
         ({"r5": R5, "r6": R6}, {"r6": R6 | UNABLE}, ("roll", 1, 4, 8, 1, 1, 0)),
         ({"r6": R6}, {"r5": R5, "r6": R6 | UNABLE | {"weight": 0}}, ("scale", 4, 0, 4, 4, 4, 0)),
+        ({"r5": R5, "r6": R6 | UNABLE}, {"r5": R5, "r6": R6 | {"paused": True}}, ("update", 1, 1, 1, 1, 0, 0)),
     ],
 )
 def test_what_happens_to_the_pods_of_a_release(before: Any, after: Any, of_r6: tuple[Any, ...]) -> None:
