@@ -268,7 +268,7 @@ def _duration(grace: Any) -> str:
 
 
 def _conf_diff(before: str, after: str) -> Iterator[str]:
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0)
     return (line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 

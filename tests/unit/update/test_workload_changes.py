@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bad_configs import GOOD
+from bad_configs import GOOD, SIX
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from unit.update.live_objects import nothing, planned, rendered, settings, state_after, workload
@@ -57,7 +57,7 @@ def test_values_of_a_secret_key_are_not_shown() -> None:
         releases = {"r5": R5 | {"podPatch": patch, "podAnnotations": {"example.com/key": value}}}
         return settings(edge__releases=releases).with_secret_keys(["edge"])
 
-    before, after = patched("hunter2-hunter2"), patched("hunter3-hunter3")
+    before, after = patched("hunter2"), patched("hunter3")
     update = planned(after, state_after(before))
     (change,) = [change for change in update.changes if change.workload.release]
     assert change.action == "roll"
@@ -145,16 +145,29 @@ def test_a_deployment_without_status_has_no_pods_yet() -> None:
     assert figures(change_of(planned(settings(edge__releases=other), state), "r6")) == ("roll", 1, 1, 1, 0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("status", "weight", "peak"),
+    [({"replicas": 9}, 25, 9), ({}, 25, 1), ({"replicas": 3}, 0, 3), ({}, 0, 0)],
+)
+def test_pods_of_an_earlier_update_count_for_the_peak(status: dict[str, int], weight: int, peak: int) -> None:
+    desired = settings(edge__releases={"r5": R5, "r6": R6 | {"weight": weight}})
+    state = state_after(desired)
+    state.edges["srs-edge-r6-deploy"]["status"] = status
+    assert change_of(planned(desired, state), "r6").peak == peak
+    removed = change_of(planned(settings(edge__releases={"r5": R5}), state), "r6")
+    assert (removed.action, removed.peak) == ("delete", peak)
+
+
 def test_pods_that_a_deleted_deployment_has_left_are_replaced() -> None:
     """`kubectl delete --cascade=orphan` leaves ReplicaSets, which a new Deployment takes over."""
     state = state_after(settings(edge__releases={"r5": R5, "r6": R6}))
     deployment = state.objects["Deployment"].pop("srs-edge-r6-deploy")
 
     def pod(name: str, run: str, owner: str, grace: int) -> dict[str, Any]:
-        owners = [{"kind": "ReplicaSet", "name": owner}] if owner else []
+        owners = {"ownerReferences": [{"kind": "ReplicaSet", "name": owner}]} if owner else {}
         labels = {"app": "srs-edge", "run": run}
         spec = {**deployment["spec"]["template"]["spec"], "terminationGracePeriodSeconds": grace}
-        return {"metadata": {"name": name, "labels": labels, "ownerReferences": owners}, "spec": spec}
+        return {"metadata": {"name": name, "labels": labels, **owners}, "spec": spec}
 
     left = (
         pod("a", "srs-edge-r6", "srs-edge-r6-deploy-6f", 60),
@@ -213,6 +226,30 @@ def test_manual_changes_are_reasons_and_what_the_provider_does_not_see_is_kept()
     assert (change.action, change.reasons) == ("roll", (removed,))
     assert change.fields == ("spec.paused: true -> false", f"spec.template.{removed}")
     assert [str(item) for item in change.unseen] == ["spec.paused: true -> false"]
+
+
+def hook(key: str, **edge: Any) -> dict[str, Any]:
+    releases = {name: item | edge for name, item in {"r5": R5, "r6": R6}.items()}
+    return {"publish": {"hook": f"http://auth/?key={key}"}, "edge__releases": releases}
+
+
+def tls(name: str) -> dict[str, Any]:
+    return {"tls": {"secretName": name}, "edge__releases": SIX}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reasons"),
+    [
+        ({"edge__drain": {"timeout": "12h"}}, {"edge__drain": {"timeout": "24h"}}, "grace period 12h35s -> 24h35s"),
+        (hook("hunter2"), hook("hunter3"), "a secret of srs.conf"),
+        (hook("hunter2"), hook("hunter2", srs={"maxConnections": 500}), "srs.conf"),
+        (tls("one"), tls("two"), "volumes.tls.secret.secretName: one -> two"),
+    ],
+)
+def test_why_edges_roll(before: dict[str, Any], after: dict[str, Any], reasons: str) -> None:
+    update = planned(settings(**after), state_after(settings(**before)))
+    found = {change.reasons for change in update.changes if change.workload.release}
+    assert found == {(reasons,)}
 
 
 def test_a_changed_srs_conf_is_shown_as_a_diff() -> None:
