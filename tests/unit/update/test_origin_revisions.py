@@ -47,6 +47,15 @@ def names(*ordinals: int) -> tuple[str, ...]:
 def test_the_first_update_creates_them() -> None:
     plan = planned(origins(), nothing())
     assert (plan.ordinals, plan.fresh, plan.surges, plan.peak) == (range(3), (0, 1, 2), False, 3)
+    assert plan.live == range(0)
+
+
+def test_new_origins_have_other_names_than_those_that_still_drain_without_a_set() -> None:
+    """The StatefulSet was deleted; its origins drain for hours."""
+    stateful_set = state_after(origins()).origins
+    drain = tuple(origin(stateful_set, number, **DELETED) for number in (0, 1))
+    plan = planned(origins(), replace(nothing(), draining_origins=drain))
+    assert (plan.ordinals, plan.fresh, plan.draining) == (range(2, 5), (2, 3, 4), names(0, 1))
 
 
 def test_nothing_changes() -> None:
