@@ -155,6 +155,16 @@ def test_which_names_are_free(drain: tuple[int, ...], ordinals: range | None) ->
     assert planned(origins(**OTHER), state).ordinals == ordinals
 
 
+def test_origins_that_were_just_created_have_no_status() -> None:
+    state = copy.deepcopy(state_after(origins()))
+    assert state.origins is not None
+    del state.origins["status"]
+    del state.pods[0]["status"]
+    state.pods[1]["status"] = {}
+    plan = planned(origins(), replace(state, pods=state.pods[:2]))
+    assert (plan.ordinals, plan.removed, plan.ready) == (range(3), {}, frozenset())
+
+
 def unready(pod: Any) -> Any:
     """An origin that runs, and may have connections, but is not ready."""
     status = {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [{"state": {"running": {}}}]}
