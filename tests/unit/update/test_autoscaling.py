@@ -12,7 +12,7 @@ from model.config.read import ConfigError
 from model.config.stack import StackSettings
 from model.names import STACK_ANNOTATION
 from unit.model.desired.test_autoscalers import CONNECTIONS, CPU, fleet
-from unit.update.live_objects import STACK, planned, rendered, settings, state_after
+from unit.update.live_objects import STACK, nothing, planned, rendered, settings, state_after
 from update import plan_text
 from update.autoscaling import live_autoscalers, retired
 from update.plan import UpdatePlan
@@ -57,11 +57,11 @@ def edges(update: UpdatePlan) -> dict[str | None, tuple[str, int, int]]:
 
 @pytest.mark.parametrize("scaling", [CPU, CONNECTIONS])
 def test_an_update_changes_nothing_of_what_autoscalers_have_set(scaling: dict[str, Any]) -> None:
-    configured = fleet(scaling, r5=90, r6=10)
+    configured = fleet(scaling, r5=90, r6=10, r7=0)
     update = planned(configured, after(configured, r5=41, r6=3))
     assert not update.rejections
     assert own_warnings(update) == []
-    assert edges(update) == {"r5": ("none", 41, 41), "r6": ("none", 3, 3)}
+    assert edges(update) == {"r5": ("none", 41, 41), "r6": ("none", 3, 3), "r7": ("none", 0, 0)}
     assert update.retired == ()
 
 
@@ -84,6 +84,13 @@ def test_weights_divide_the_live_total() -> None:
     update = planned(divided, state)
     assert edges(update) == {"r5": ("scale", 40, 30), "r6": ("create", 0, 10)}
     assert "edge release r5: scale, 40 -> 30 edges" in plan_text.text(update, rendered(divided, state), state)
+
+
+def test_a_new_fleet_has_its_minimum() -> None:
+    update = planned(fleet(CPU, r5=75, r6=25), replace(nothing(), api_groups=GROUPS))
+    assert not update.rejections
+    assert own_warnings(update) == []
+    assert edges(update) == {"r5": ("create", 0, 3), "r6": ("create", 0, 1)}
 
 
 def test_the_size_stays_within_minimum_and_maximum() -> None:
@@ -152,6 +159,7 @@ def test_a_foreign_autoscaler_is_rejected_with_its_owner() -> None:
     state = after(configured)
     state.objects["HorizontalPodAutoscaler"]["hpa"] = {"metadata": {}, "spec": target}
     (problem,) = planned(configured, state).rejections
+    assert str(problem).startswith("srs:edge.autoscaling: {minimum: 4, maximum: 60")
     assert "the stack's own autoscalers set the replicas" in str(problem)
 
 

@@ -113,7 +113,8 @@ def for_containers(**amounts: dict[str, str]) -> dict[str, Any]:
 def test_which_quotas_reject_pods(quota: dict[str, Any], limits: list[dict[str, Any]], rejected: list[str]) -> None:
     state = with_object(state_after(settings()), "ResourceQuota", "team", quota)
     state = with_object(state, "LimitRange", "team", {"limits": limits} if limits else {})
-    state.objects["ResourceQuota"]["jobs"] = {"spec": {"hard": {"limits.cpu": "9"}, "scopes": ["Terminating"]}}
+    jobs = {"hard": {"limits.cpu": "9"}, "scopes": ["Terminating"]}
+    state.objects["ResourceQuota"]["jobs"] = {"metadata": {"name": "jobs"}, "spec": jobs}
     problems = [str(problem) for problem in planned(settings(), state).rejections]
     assert [problem.split("ResourceQuota team on ")[1].partition(",")[0] for problem in problems] == rejected
     for problem in problems:
