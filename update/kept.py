@@ -21,7 +21,11 @@ def read_kept(settings: StackSettings, state: LiveState, conf_key: str, stacks: 
         edges=fleet.edges,
         replicas=fleet.replicas,
         port_names={
-            name: {port["port"]: port["name"] for port in service["spec"].get("ports", []) if port.get("name")}
+            name: {
+                port["port"]: port["name"]
+                for port in service["spec"].get("ports", [])
+                if port.get("name") and port.get("protocol", "TCP") == "TCP"
+            }
             for name, service in state.services.items()
         },
         backend_nodes=backend_nodes(settings, state),

@@ -4,7 +4,6 @@ A change is safe in place only if its key is in `LoadBalancer.SAFE_IN_PLACE`. Ev
 next to the first.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from cluster.live import Object
@@ -14,7 +13,7 @@ from model.config.stack import StackSettings
 from model.config.stack_rules import former_path
 from model.config.values import plural, yaml_text
 from model.load_balancers.exposed_service import ExposedService
-from model.load_balancers.interface import IDENTITY, LoadBalancer, live_annotations
+from model.load_balancers.interface import IDENTITY, LoadBalancer, live_annotations, recorded_identity
 from model.load_balancers.kinds import leaving_annotations, live_kind
 from model.names import EDGE_APP, HLS, HTTPS_PORT, ORIGIN, RTMP_PORT
 
@@ -205,7 +204,7 @@ def _removal_problems(settings: StackSettings, state: LiveState) -> Iterator[Pro
                 f"{_alternative(successor)}",
                 reason="ServiceInUse",
             )
-        elif json.loads(live_annotations(live).get(IDENTITY, "{}")).get("protected"):
+        elif recorded_identity(live).get("protected"):
             path = ("publish", "former") if publishes else ("formerLoadBalancer",)
             yield Problem(
                 path,

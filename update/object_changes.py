@@ -100,8 +100,8 @@ def _unused_configurations(desired: Desired, state: LiveState) -> Iterator[Objec
     """
     if "ControllerRevision" not in state.objects:  # must not be read
         return
-    pods = [pod.get("spec", {}) for pod in (*state.pods, *state.terminating)]
-    revisions = [item["spec"]["template"]["spec"] for item in state.objects.get("ReplicaSet", {}).values()]
+    pods = [pod["spec"] for pod in (*state.pods, *state.terminating)]
+    revisions = [item["spec"]["template"]["spec"] for item in state.objects["ReplicaSet"].values()]
     workloads = [item["spec"]["template"]["spec"] for item in (*state.edges.values(), *filter(None, [state.origins]))]
     volumes: list[Any] = [spec.get("volumes") for spec in (*pods, *revisions, *workloads)]
     # The data of a foreign revision may be anything, so names are searched for in the text.
@@ -123,14 +123,13 @@ def differences(item: DesiredObject, live: Object) -> Iterator[Change]:
     for key, value in item.compared.items():
         if key in ("metadata", "data", "stringData", "immutable", "type"):  # a changed content has another name
             continue
-        yield from _differences(value, live.get(key), _inside(owners, key), (key,), exact=item.kind in _EXACT)
+        yield from _differences(value, live.get(key), _inside(owners, f"f:{key}"), (key,), exact=item.kind in _EXACT)
 
 
 def _owners(live: Object) -> Owners:
     return [
         (str(entry.get("manager", "")), cast("Mapping[str, Any]", entry.get("fieldsV1", {})))
         for entry in live["metadata"].get("managedFields", [])
-        if not entry.get("subresource")
     ]
 
 
@@ -142,13 +141,13 @@ def metadata_differences(desired: Manifest, live: Object) -> Iterator[Change]:
     """
     for key in ("labels", "annotations"):
         ours, theirs = desired[key], live["metadata"].get(key) or {}
-        inside = _inside(_inside(_owners(live), "metadata"), key)
+        inside = _inside(_inside(_owners(live), "f:metadata"), f"f:{key}")
         for name, value in ours.items():
             if theirs.get(name) != value:
                 yield Change(("metadata", key, name), theirs.get(name), value)
         for name in theirs.keys() - ours.keys():
             prefix = name.rpartition("/")[0]
-            managers = [manager for manager, _ in _inside(inside, name)]
+            managers = [manager for manager, _ in _inside(inside, f"f:{name}")]
             by_hand = [manager for manager in managers if manager.startswith("kubectl")]
             if by_hand and prefix not in ("kubectl.kubernetes.io", "srs", "pulumi.com"):
                 yield Change(("metadata", key, name), theirs[name], None, by_hand[0])
@@ -161,9 +160,9 @@ def _differences(desired: Any, live: Any, owners: Owners, path: Path, *, exact: 
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
         ours, theirs = cast("Mapping[str, Any]", desired), cast("Mapping[str, Any]", live)
         for key, value in ours.items():
-            yield from _differences(value, theirs.get(key), _inside(owners, key), (*path, key), exact=exact)
+            yield from _differences(value, theirs.get(key), _inside(owners, f"f:{key}"), (*path, key), exact=exact)
         for key in sorted(theirs.keys() - ours.keys()) if exact else ():
-            managers = [manager for manager, _ in _inside(owners, key)]
+            managers = [manager for manager, _ in _inside(owners, f"f:{key}")]
             default = theirs[key] == _DEFAULTS.get(key) or not theirs[key] or key in _ALLOCATED
             if not default and (managers or key in _DEPENDENT):
                 yield Change((*path, key), theirs[key], None, _named(managers))
@@ -177,8 +176,6 @@ def _differences(desired: Any, live: Any, owners: Owners, path: Path, *, exact: 
     ):
         for index, (our, their) in enumerate(zip(cast("list[Any]", desired), cast("list[Any]", live), strict=True)):
             yield from _differences(our, their, [], (*path, str(index)), exact=False)
-    elif isinstance(desired, list) and _normal(desired) == _normal(live):
-        return
     elif not is_equal(desired, live, path) and not (live is None and desired == _DEFAULTS.get(path[-1])):
         yield Change(path, live, desired)
 
@@ -192,23 +189,31 @@ def _port_differences(ours: list[Manifest], theirs: list[Manifest], owners: Owne
         if current is None:
             yield Change(label, None, port)
         else:
-            yield from _differences(port, current, owners, label, exact=True)
-    for (number, protocol), port in live.items():
-        key = f'k:{{"port":{number},"protocol":"{protocol}"}}'
-        managers = [manager for manager, fields in owners if not fields or key in fields]
-        yield Change((*path, str(number)), port, None, _named(managers))
+            yield from _differences(port, current, _inside(owners, _port_key(port)), label, exact=True)
+    for port in live.values():
+        managers = [manager for manager, _ in _inside(owners, _port_key(port))]
+        yield Change((*path, str(port["port"])), port, None, _named(managers))
 
 
 def _port(port: Manifest) -> tuple[int, str]:
     return port["port"], port.get("protocol", "TCP")
 
 
-def _inside(owners: Owners, key: str) -> Owners:
-    """The managers that have set a field. A field that is set as a whole has no fields of its own in `fieldsV1`."""
+def _port_key(port: Manifest) -> str:
+    """The name of a port of a Service in `fieldsV1`."""
+    number, protocol = _port(port)
+    return f'k:{{"port":{number},"protocol":"{protocol}"}}'
+
+
+def _inside(owners: Owners, name: str) -> Owners:
+    """The managers that have set a field, or an item of a list. name: in `fieldsV1`.
+
+    A field that is set as a whole has no fields of its own in `fieldsV1`.
+    """
     return [
-        (manager, cast("Mapping[str, Any]", fields.get(f"f:{key}", {})))
+        (manager, cast("Mapping[str, Any]", fields.get(name, {})))
         for manager, fields in owners
-        if not fields or f"f:{key}" in fields
+        if not fields or name in fields
     ]
 
 
@@ -216,21 +221,14 @@ def _named(managers: Iterable[str]) -> str:
     return next((manager for manager in managers if manager and manager != FIELD_MANAGER), EARLIER)
 
 
-def _normal(value: Any) -> Any:
-    """A value without the defaults of the API server."""
-    if isinstance(value, Mapping):
-        items = cast("Mapping[str, Any]", value).items()
-        return {key: _normal(inner) for key, inner in items if key != "protocol" or inner != _DEFAULTS[key]}
-    return [_normal(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
-
-
 def correction(item: DesiredObject, live: Object, changes: Iterable[Change]) -> Manifest:
     """A JSON merge patch (RFC 7396) that makes these changes; it replaces lists as a whole."""
     patch: Manifest = {}
     for change in changes:
         path, value = change.path, change.after
-        for length in range(1, len(path)):
-            part = _at(item.manifest, path[:length])
+        part: Any = item.manifest
+        for length, key in enumerate(path[:-1], 1):
+            part = part[key]
             if isinstance(part, list):
                 path, value = path[:length], cast("list[Manifest]", part)
                 break
@@ -241,12 +239,6 @@ def correction(item: DesiredObject, live: Object, changes: Iterable[Change]) -> 
     return patch
 
 
-def _at(manifest: Any, path: Path) -> Any:
-    for key in path:
-        manifest = cast("Manifest", manifest).get(key, {})
-    return manifest
-
-
 def _with_node_ports(ports: list[Manifest], live: Object) -> list[Manifest]:
     """The desired ports of a Service, which keep the node ports that the API server has allocated."""
     allocated = {_port(port): port["nodePort"] for port in live["spec"].get("ports", []) if port.get("nodePort")}
@@ -255,13 +247,10 @@ def _with_node_ports(ports: list[Manifest], live: Object) -> list[Manifest]:
 
 def _lines(item: DesiredObject, changes: Iterable[Change]) -> Iterator[str]:
     for change in changes:
-        by = f" (set by {change.manager})" if change.manager not in ("", EARLIER) else ""
+        by = f" (set by {change.manager})" if change.manager != EARLIER else ""
         match change.path:
             case ("spec", "ports", port):
-                if change.after is None:
-                    yield f"port {port} is closed{by}"
-                elif change.before is None:
-                    yield f"port {port} is opened"
+                yield f"port {port} is closed{by}" if change.after is None else f"port {port} is opened"
             case ("spec", "selector", key) if change.after is None:
                 yield f"selector {key}={change.before} is removed{by}: pods without it have had no connections"
             case ("spec", "ingress") if item.kind == "NetworkPolicy":

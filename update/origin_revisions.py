@@ -195,7 +195,7 @@ def _choose(desired: int, names: int, live: range, value: Mapping[int, int], blo
         found,
         key=lambda ordinals: (
             -sum(value.get(number, 0) for number in ordinals),
-            len(_cover(live, ordinals)) if live else 0,
+            len(_cover(live, ordinals)),
             ordinals.start < live.start,
             ordinals.start,
         ),
@@ -205,7 +205,7 @@ def _choose(desired: int, names: int, live: range, value: Mapping[int, int], blo
 
 def _cover(*parts: range) -> range:
     parts = tuple(part for part in parts if part)
-    return range(min(part.start for part in parts), max(part.stop for part in parts)) if parts else range(0)
+    return range(min(part.start for part in parts), max(part.stop for part in parts))
 
 
 def _revision_check(manifest: Object, live: Object | None, state: LiveState) -> Callable[[Object], bool]:

@@ -110,11 +110,12 @@ def _origin_change(
         action = "update"
     if action == "roll" and not reasons:
         count = plural(len(plan.removed or plan.fresh), "origin")
-        reasons = (
-            (f"{count} of an earlier revision",)
-            if before == after
-            else (f"{count} under other names: earlier origins still drain under those next to them",)
-        )
+        if not plan.removed:
+            reasons = (f"{count} without a pod that runs",)
+        elif before == after:
+            reasons = (f"{count} of an earlier revision",)
+        else:
+            reasons = (f"{count} under other names: earlier origins still drain under those next to them",)
     return replace(
         change,
         action=action,
@@ -277,7 +278,7 @@ def _duration(grace: Any) -> str:
 
 
 def _conf_diff(before: str, after: str) -> Iterator[str]:
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0)
     return (line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 
@@ -41,6 +41,15 @@ LiveService = LiveObject
 def live_annotations(live: LiveService) -> dict[str, str]:
     """The annotations of a live object."""
     return live["metadata"].get("annotations") or {}
+
+
+def recorded_identity(live: LiveService) -> dict[str, Any]:
+    """The identity in the annotation IDENTITY; empty if there is none, or no JSON object since a change by hand."""
+    try:
+        recorded = json.loads(live_annotations(live).get(IDENTITY, "{}"))
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", recorded) if isinstance(recorded, dict) else {}
 
 
 def between(minimum: timedelta, maximum: timedelta, zero_allowed: bool = False) -> AfterValidator:
@@ -359,8 +368,8 @@ class LoadBalancer(Settings):
     @classmethod
     def live_identity(cls, live: LiveService) -> dict[str, Any]:
         """The identity in the annotation. What it does not have, because kubectl or an earlier version of this program
-        has created the Service, or because it was removed by hand, is read from the Service."""
-        return cls.read_identity(live) | json.loads(live_annotations(live).get(IDENTITY, "{}"))
+        has created the Service, or because it was changed by hand, is read from the Service."""
+        return cls.read_identity(live) | recorded_identity(live)
 
     @classmethod
     def live_instance_id(cls, live: LiveService) -> str | None:

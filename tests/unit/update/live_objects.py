@@ -28,7 +28,8 @@ def settings(**change: Any) -> StackSettings:
         else:
             config[outer] = value
     values = {f"srs:{key}": json.dumps(value) for key, value in config.items()}
-    return read_settings(values | {"alicloud:region": "cn-beijing"})
+    secret = [key for key in ("srs:images", "srs:secrets") if key in values]
+    return read_settings(values | {"alicloud:region": "cn-beijing"}, secret)
 
 
 def metadata(name: str, **annotations: str) -> dict[str, Any]:
@@ -84,6 +85,8 @@ def state_after(settings: StackSettings, ready: dict[str, int] | None = None) ->
             confs[item.name] = conf.shown
         elif item.role == "claim":
             live["status"] = {"phase": "Bound"}
+        elif item.kind in ("ConfigMap", "Secret"):
+            live = {"metadata": live["metadata"]}  # an update reads no more of them
         objects[cast("Kind", item.kind)][item.name] = live
     objects["ReplicaSet"] = {name: replica_set(live) for name, live in objects["Deployment"].items()}
     namespace = {"metadata": metadata(settings.kubernetes.namespace)}

@@ -12,9 +12,9 @@ from model.config.read import ConfigError
 from model.config.stack import StackSettings
 from model.names import STACK_ANNOTATION
 from unit.model.desired.test_autoscalers import CONNECTIONS, CPU, fleet
-from unit.update.live_objects import STACK, planned, rendered, settings, state_after
+from unit.update.live_objects import STACK, nothing, planned, rendered, settings, state_after
 from update import plan_text
-from update.autoscaling import retired
+from update.autoscaling import live_autoscalers, retired
 from update.plan import UpdatePlan
 
 GROUPS = frozenset(["apps", "metrics.k8s.io", "keda.sh"])
@@ -57,11 +57,11 @@ def edges(update: UpdatePlan) -> dict[str | None, tuple[str, int, int]]:
 
 @pytest.mark.parametrize("scaling", [CPU, CONNECTIONS])
 def test_an_update_changes_nothing_of_what_autoscalers_have_set(scaling: dict[str, Any]) -> None:
-    configured = fleet(scaling, r5=90, r6=10)
+    configured = fleet(scaling, r5=90, r6=10, r7=0)
     update = planned(configured, after(configured, r5=41, r6=3))
     assert not update.rejections
     assert own_warnings(update) == []
-    assert edges(update) == {"r5": ("none", 41, 41), "r6": ("none", 3, 3)}
+    assert edges(update) == {"r5": ("none", 41, 41), "r6": ("none", 3, 3), "r7": ("none", 0, 0)}
     assert update.retired == ()
 
 
@@ -84,6 +84,13 @@ def test_weights_divide_the_live_total() -> None:
     update = planned(divided, state)
     assert edges(update) == {"r5": ("scale", 40, 30), "r6": ("create", 0, 10)}
     assert "edge release r5: scale, 40 -> 30 edges" in plan_text.text(update, rendered(divided, state), state)
+
+
+def test_a_new_fleet_has_its_minimum() -> None:
+    update = planned(fleet(CPU, r5=75, r6=25), replace(nothing(), api_groups=GROUPS))
+    assert not update.rejections
+    assert own_warnings(update) == []
+    assert edges(update) == {"r5": ("create", 0, 3), "r6": ("create", 0, 1)}
 
 
 def test_the_size_stays_within_minimum_and_maximum() -> None:
@@ -152,7 +159,49 @@ def test_a_foreign_autoscaler_is_rejected_with_its_owner() -> None:
     state = after(configured)
     state.objects["HorizontalPodAutoscaler"]["hpa"] = {"metadata": {}, "spec": target}
     (problem,) = planned(configured, state).rejections
+    assert str(problem).startswith("srs:edge.autoscaling: {minimum: 4, maximum: 60")
     assert "the stack's own autoscalers set the replicas" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("spec", "rejected"),
+    [
+        ({"scaleTargetRef": {"name": "srs-edge-r5-deploy"}}, True),
+        ({"scaleTargetRef": {"kind": "Deployment", "name": "srs-edge-r5-deploy"}}, True),
+        ({"scaleTargetRef": {"kind": "StatefulSet", "name": "srs-edge-r5-deploy"}}, False),
+        ({"scaleTargetRef": {"kind": "Deployment", "name": "web"}}, False),
+        ({"scaleTargetRef": None}, False),
+        (None, False),
+    ],
+)
+def test_autoscalers_of_other_workloads_are_accepted(spec: Any, rejected: bool) -> None:
+    state = state_after(settings())
+    state.objects["ScaledObject"]["viewers"] = {"metadata": {"ownerReferences": None}, "spec": spec}
+    assert bool(planned(settings(), state).rejections) == rejected
+
+
+def test_autoscalers_are_listed_by_release() -> None:
+    releases = {name: {"image": "ossrs/srs:v4.0.6", "weight": 1} for name in ("r5", "r9", "r10")}
+    state = state_after(settings(edge__releases=releases))
+    for kind, release in (("ScaledObject", "r10"), ("ScaledObject", "r9"), ("HorizontalPodAutoscaler", "r10")):
+        spec = {"scaleTargetRef": {"name": f"srs-edge-{release}-deploy"}}
+        state.objects[cast("Kind", kind)][f"of-{release}"] = {"metadata": {}, "spec": spec}
+    assert [(item.kind, item.name) for item in live_autoscalers(state)] == [
+        ("ScaledObject", "of-r9"),
+        ("HorizontalPodAutoscaler", "of-r10"),
+        ("ScaledObject", "of-r10"),
+    ]
+
+
+def test_what_keda_makes_is_foreign_unless_the_stack_has_declared_its_scaled_object() -> None:
+    configured = fleet(CONNECTIONS, r5=1)
+    state = after(configured)
+    assert not planned(configured, state).rejections
+    for owner in ({"kind": "ScaledObject", "name": "other"}, {"kind": "Operator", "name": "srs-edge-r5"}):
+        (hpa,) = state.objects["HorizontalPodAutoscaler"].values()
+        hpa["metadata"]["ownerReferences"] = [owner]
+        (problem,) = planned(configured, state).rejections
+        assert problem.reason == "ForeignAutoscaler"
 
 
 def test_a_missing_metrics_api_is_rejected_with_an_alternative() -> None:
@@ -161,7 +210,13 @@ def test_a_missing_metrics_api_is_rejected_with_an_alternative() -> None:
     (problem,) = planned(configured, state).rejections
     assert problem.reason == "MetricsApiMissing"
     assert "edge.autoscaling.metric: 'connections' needs the API keda.sh" in str(problem)
-    assert "install KEDA, or use metric cpu" in str(problem)
+    assert str(problem).endswith("install KEDA, or use metric cpu")
+    both = frozenset(["metrics.k8s.io", "external.metrics.k8s.io"])
+    (problem,) = planned(configured, replace(state, api_groups=both)).rejections
+    assert str(problem).endswith("install KEDA, or use metric cpu or external")
+    (problem,) = planned(configured, replace(state, api_groups=frozenset())).rejections
+    assert str(problem).endswith("install KEDA")
+    assert not planned(configured, replace(state, cluster_uid=None, unreachable="no answer")).rejections
     assert not planned(configured, replace(state, api_groups=None)).rejections, "it may not be known"
 
 
@@ -178,6 +233,34 @@ def test_an_autoscaler_that_does_not_work_is_a_warning() -> None:
     assert "does not scale release r5: no metrics returned from resource metrics API; its edges stay" in warning
     (warning,) = own_warnings(planned(configured, after(configured, r5=60)))
     assert "the fleet has its maximum of 60 edges" in warning
+    fixed = fleet(CPU | {"minimum": 60}, r5=1)
+    assert own_warnings(planned(fixed, after(fixed))) == [], "as configured"
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ({"type": "AbleToScale", "status": "False", "message": "m", "reason": "R"}, "m"),
+        ({"type": "ScalingActive", "status": "False", "reason": "R"}, "R"),
+        ({"type": "ScalingLimited", "status": "False", "message": "m"}, None),
+        ({"type": "ScalingActive", "status": "Unknown", "message": "m"}, None),
+    ],
+)
+def test_which_conditions_of_an_autoscaler_are_a_warning(condition: dict[str, str], message: str | None) -> None:
+    configured = fleet(CPU, r5=1, r6=0)
+    state = after(configured)
+    for name, release in (("srs-edge-r5", "r5"), ("unused", "r6"), ("foreign", "r7")):
+        target = {"name": f"srs-edge-{release}-deploy"}
+        state.objects["HorizontalPodAutoscaler"][name] = {
+            "metadata": {"annotations": {STACK_ANNOTATION: STACK}},
+            "spec": {"scaleTargetRef": target},
+            "status": {"conditions": [condition]},
+        }
+    found = own_warnings(planned(configured, state))
+    ending = "its edges stay as many as they are"
+    assert found == (
+        [f"HorizontalPodAutoscaler srs-edge-r5 does not scale release r5: {message}; {ending}"] * bool(message)
+    )
 
 
 def test_each_release_has_its_own_disruption_budget() -> None:

@@ -254,6 +254,63 @@ def test_a_fleet_that_grows_during_a_promotion_takes_its_size_along() -> None:
     assert model.releases["r5"].replicas == 0
 
 
+# How an update follows a fleet between its steps.
+
+
+def followed(
+    model: Model, desired: Desired, declared: Sequence[str], wait: Callable[[Sequence[str]], None] = lambda _names: None
+) -> Desired:
+    async def awaited(names: Sequence[str]) -> None:
+        wait(names)
+
+    with patch("update.live_fleet.asyncio.to_thread", _at_once):
+        return asyncio.run(follow_fleet(model, desired, [STACK], declared, awaited))[0]
+
+
+def test_a_fleet_that_does_not_change_is_declared_as_planned() -> None:
+    model = Model(None, {"r5": Release(36, 36, "9/10"), "r6": Release(4, 4, "1/10")})
+    desired = rendered(fleet(r5=90, r6=10), model.state())
+    assert followed(model, desired, []).objects == desired.objects
+
+
+def test_edges_that_autoscalers_add_during_an_update_stay() -> None:
+    model = Model(None, {"r5": Release(36, 36, "9/10"), "r6": Release(4, 4, "1/10")})
+    desired = rendered(fleet(r5=90, r6=10), model.state())
+    model.releases["r5"].replicas = 50
+    assert {name: share.replicas for name, share in followed(model, desired, []).shares.items()} == {"r5": 50, "r6": 4}
+
+
+@pytest.mark.parametrize(
+    ("r6", "scaled"),
+    [
+        (Release(1, 1, "1/4"), None),
+        (Release(1, 0, "1/4"), []),  # it has been scaled already
+        (Release(0, 0, "1/4"), [("srs-edge-r6-deploy", 1)]),
+        (None, []),  # deleted by hand: the wait says so
+    ],
+)
+def test_a_declared_release_is_awaited_until_it_has_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, r6: Release | None, scaled: list[tuple[str, int]] | None
+) -> None:
+    model = Model(None, {"r5": Release(3, 3, "3/4")} | ({"r6": r6} if r6 else {}))
+    calls: list[tuple[str, int]] = []
+    awaited: list[Sequence[str]] = []
+
+    def wait(names: Sequence[str]) -> None:
+        awaited.append(names)
+        model.releases["r6"] = Release(1, 1, "1/4")
+
+    monkeypatch.setattr(model, "scale", lambda *call: calls.append(call))
+    followed(model, rendered(fleet(r5=75, r6=25), model.state()), ["r5", "r6"], wait)
+    assert (awaited, calls) == (([], []) if scaled is None else ([["r6"]], scaled))
+
+
+def test_a_fleet_that_grows_faster_than_edges_become_ready_ends_the_update() -> None:
+    model = Model(None, {"r5": Release(2, 1, "1/2"), "r6": Release(2, 1, "1/2")})
+    with pytest.raises(AutoscalerError, match="has become larger 10 times while edges of r5, r6 became ready"):
+        followed(model, rendered(fleet(r5=50, r6=50), model.state()), ["r5", "r6"])
+
+
 # Autoscalers that the config has no longer.
 
 

@@ -47,6 +47,15 @@ def names(*ordinals: int) -> tuple[str, ...]:
 def test_the_first_update_creates_them() -> None:
     plan = planned(origins(), nothing())
     assert (plan.ordinals, plan.fresh, plan.surges, plan.peak) == (range(3), (0, 1, 2), False, 3)
+    assert plan.live == range(0)
+
+
+def test_new_origins_have_other_names_than_those_that_still_drain_without_a_set() -> None:
+    """The StatefulSet was deleted; its origins drain for hours."""
+    stateful_set = state_after(origins()).origins
+    drain = tuple(origin(stateful_set, number, **DELETED) for number in (0, 1))
+    plan = planned(origins(), replace(nothing(), draining_origins=drain))
+    assert (plan.ordinals, plan.fresh, plan.draining) == (range(2, 5), (2, 3, 4), names(0, 1))
 
 
 def test_nothing_changes() -> None:
@@ -134,6 +143,55 @@ def test_without_free_names_nothing_is_changed() -> None:
     assert "and 1 origin still drains (srs-origin-8)" in str(problem)
 
 
+@pytest.mark.parametrize(
+    ("drain", "ordinals"), [((5, 8, 11, 12), range(13, 16)), ((5, 8, 11, 13), None), ((2,), range(3, 6))]
+)
+def test_which_names_are_free(drain: tuple[int, ...], ordinals: range | None) -> None:
+    """Also those of a live origin that drains on its node are used when it has ended."""
+    state = state_after(origins())
+    state = draining(
+        replace(state, pods=tuple(state.pods[number] for number in range(3) if number not in drain)), *drain
+    )
+    assert planned(origins(**OTHER), state).ordinals == ordinals
+
+
+def test_origins_that_were_just_created_have_no_status() -> None:
+    state = copy.deepcopy(state_after(origins()))
+    assert state.origins is not None
+    del state.origins["status"]
+    del state.pods[0]["status"]
+    state.pods[1]["status"] = {}
+    plan = planned(origins(), replace(state, pods=state.pods[:2]))
+    assert (plan.ordinals, plan.removed, plan.ready) == (range(3), {}, frozenset())
+
+
+def unready(pod: Any) -> Any:
+    """An origin that runs, and may have connections, but is not ready."""
+    status = {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [{"state": {"running": {}}}]}
+    return {**pod, "status": status}
+
+
+def test_an_origin_that_runs_keeps_its_name_although_it_is_not_ready() -> None:
+    state = state_after(origins())
+    state = replace(state, pods=(*state.pods[:2], unready(state.pods[2])))
+    plan = planned(origins(**OTHER), state)
+    assert (plan.ordinals, tuple(plan.removed)) == (range(3, 6), names(0, 1, 2))
+
+
+def test_fewer_origins_are_those_that_are_ready() -> None:
+    state = state_after(origins(3))
+    assert state.origins is not None
+    for first in (unready(state.pods[0]), origin(state.origins, 0, ready=False)):
+        plan = planned(origins(2), replace(state, pods=(first, *state.pods[1:])))
+        assert (plan.ordinals, plan.kept) == (range(1, 3), names(1, 2))
+
+
+def test_origins_that_a_deleted_set_has_left_are_replaced_next_to_them() -> None:
+    state = serving(state_after(origins()), range(3, 6))
+    plan = planned(origins(), replace(state, objects={**state.objects, "StatefulSet": {}}))
+    assert (plan.live, plan.ordinals, plan.surges) == (range(3, 6), range(6, 9), True)
+
+
 def test_origins_of_an_earlier_version_of_the_program_drop_their_publishers() -> None:
     state = copy.deepcopy(state_after(origins()))
     assert state.origins is not None
@@ -170,6 +228,24 @@ def test_the_articles_origins_are_replaced_under_their_names(has_set: bool) -> N
     state = replace(state, pods=(*state_after(origins()).pods[:1], *state.pods[1:]))
     if has_set:
         assert planned(origins(), state).in_place == names(1, 2)[::-1], "an interrupted update goes on"
+
+
+@pytest.mark.parametrize(
+    ("live", "replicas", "ordinals", "in_place"),
+    [
+        (range(1, 4), 3, range(1, 4), names(3, 2, 1)),
+        (range(13, 16), 3, range(13, 16), names(15, 14, 13)),
+        (range(13, 16), 5, range(8, 13), ()),  # there are 16 names
+    ],
+)
+def test_foreign_origins_have_any_names(live: range, replicas: int, ordinals: range, in_place: tuple[str, ...]) -> None:
+    state = copy.deepcopy(serving(state_after(origins()), live))
+    for pod in state.pods:
+        pod["metadata"]["labels"]["controller-revision-hash"] = "article"
+        pod["metadata"]["annotations"] = {}
+        pod["spec"] = {key: value for key, value in pod["spec"].items() if key != "serviceAccountName"}
+    plan = planned(origins(replicas), state)
+    assert (plan.ordinals, plan.in_place) == (ordinals, in_place)
 
 
 @pytest.mark.parametrize(("replicas", "count"), [(1, 16), (5, 16), (6, 32), (10, 32), (11, 64)])

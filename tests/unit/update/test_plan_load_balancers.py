@@ -162,7 +162,8 @@ def annotate(state: LiveState, **annotations: str | None) -> None:
             live[key] = value
 
 
-def test_a_service_whose_annotation_was_removed_by_hand_is_checked_all_the_same() -> None:
+@pytest.mark.parametrize("annotation", [None, "other", '"other"', ""])
+def test_a_service_whose_annotation_was_changed_by_hand_is_checked_all_the_same(annotation: str | None) -> None:
     for then, now, key in (
         (SLB, SLB | {"backend": "eni"}, "backend"),
         (NLB, NLB | {"zoneMaps": ZONES | {"cn-beijing-k": "vsw-2ze0003"}}, "zoneMaps"),
@@ -173,7 +174,7 @@ def test_a_service_whose_annotation_was_removed_by_hand_is_checked_all_the_same(
     ):
         edge = copy.deepcopy(GOOD["edge"]) | {"drain": {"timeout": "10m"}}
         state = services(with_load_balancer(then, edge=edge))
-        annotate(state, **{IDENTITY: None})
+        annotate(state, **{IDENTITY: annotation})
         assert not rejections(with_load_balancer(then, edge=edge), state)
         (problem,) = rejections(with_load_balancer(now, edge=edge), state)
         assert problem.path == ("loadBalancer", key)
