@@ -57,11 +57,19 @@ def test_a_cluster_whose_identity_must_not_be_read_is_a_warning() -> None:
     assert not update.rejections
     assert "the identity of the cluster cannot be checked" in update.warnings[0]
     assert replace(update.binding, stacks=()) == BOUND, "the UID of the last update is kept"
+    first = planned(kubernetes(), LiveState(None)).binding
+    assert first == Binding("c1", "", "live", True, (STACK,)), "the next update may bind it to the UID"
+
+
+OUTPUT = {"clusterId": "c1", "clusterUid": "uid", "namespace": "live", "createdNamespace": True}
 
 
 def test_a_binding_survives_the_stack_outputs() -> None:
-    assert Binding.from_output(BOUND.to_output()) == BOUND
-    assert Binding.from_output(None) is None
+    bound = replace(BOUND, stacks=("acme/srs/old", STACK))
+    assert bound.to_output() == OUTPUT | {"stacks": ["acme/srs/old", STACK]}
+    assert Binding.from_output(bound.to_output()) == bound
+    assert Binding.from_output(OUTPUT) == BOUND, "an earlier version wrote no names"
+    assert [Binding.from_output(value) for value in (None, {}, "x")] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -74,11 +82,14 @@ def test_a_binding_survives_the_stack_outputs() -> None:
 )
 def test_a_namespace_of_others_is_never_owned(namespace: Any, owner: str) -> None:
     state = LiveState("uid", namespace)
-    message = only(planned(kubernetes(), state))
-    assert "createNamespace: true cannot create namespace live" in message
-    assert f"which exists ({owner}). Set createNamespace: false" in message
+    assert only(planned(kubernetes(), state)) == (
+        f"srs:kubernetes.createNamespace: true cannot create namespace live, which exists ({owner}). Set "
+        "createNamespace: false, which uses it and never deletes it, or choose another namespace"
+    )
     assert not planned(kubernetes(createNamespace=False), state).rejections
-    assert "needs namespace live to exist" in only(planned(kubernetes(createNamespace=False), nothing()))
+    assert only(planned(kubernetes(createNamespace=False), nothing())) == (
+        "srs:kubernetes.createNamespace: false needs namespace live to exist; create it, or set createNamespace: true"
+    )
 
 
 def fields(manager: str, *names: str, **more: str) -> dict[str, Any]:
