@@ -138,11 +138,12 @@ def _service_problems(desired: Desired, name: str, live: Object) -> Iterator[Pro
     if exposed:
         yield from _exposed_problems(live, exposed)
     elif (live_type := spec.get("type", "ClusterIP")) != "ClusterIP":
+        lost = " ".join(["address", *filter(None, [address(live)])])
         yield Problem(
             _PATH,
             True,
             f"cannot take over Service {name} of type {live_type}: the stack's one is reached from inside the cluster "
-            f"only, so it would lose its address {address(live) or ''}. Move its users and delete it",
+            f"only, so it would lose its {lost}. Move its users and delete it",
             reason="CannotAdoptServiceType",
         )
 
@@ -155,7 +156,7 @@ def _exposed_problems(live: Object, exposed: ExposedService) -> Iterator[Problem
         yield Problem(
             (*exposed.key, "service"),
             exposed.name,
-            f"has a load balancer that the cloud's controller has created for it (address {address(live)}) and will "
+            f"has a load balancer that the cloud's controller has created for it (address {address(live) or 'pending'}) and will "
             "not give to another owner. Leave this Service as it is, and give the stack's one another name (this key): "
             "both lead to the same pods, and the address stays",
             reason="LoadBalancerOfController",

@@ -195,24 +195,95 @@ def test_a_release_cannot_take_over_a_deployment() -> None:
     assert any("r5: connections that are open now keep the old limit of 2m" in w for w in update.warnings)
 
 
+CANNOT = "srs:kubernetes.adopt: true cannot take over Service "
+LEAVE = (
+    "Or leave this Service as it is, and give the stack's one another name (key `service`): both lead to the same pods"
+)
+AS_SOON = (
+    "As soon as ready pods have the label app=srs-edge: kubectl -n live set selector service srs-edge-service "
+    f"app=srs-edge. {LEAVE}"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("srs-edge-service", {"selector": {"app": "srs"}}, "kubectl -n live set selector service srs-edge-service app"),
-        ("srs-edge-service", {"clusterIP": "None"}, "it must have a cluster IP, which is immutable"),
-        ("socs", {"clusterIP": "10.0.0.1"}, "it must have no cluster IP, which is immutable"),
-        ("socs", {"ports": [{"port": 1936}]}, "whose port 1936 would be closed"),
-        ("socs", {"ports": [{"port": 1935, "targetPort": 1936}]}, "whose port 1935 leads to port 1936 of its pods"),
-        ("socs", {"type": "NodePort"}, "cannot take over Service socs of type NodePort"),
-        ("srs-edge-service", {"type": "LoadBalancer"}, "srs:loadBalancer.service: 'srs-edge-service' has a load"),
-        ("srs-edge-service", {"ports": [{"port": 1935, "nodePort": 30000}]}, "rtmpPort: 31935 must be 30000"),
+        (
+            "srs-edge-service",
+            {"selector": {"app": "srs", "tier": "edge"}},
+            f"{CANNOT}srs-edge-service, which selects app=srs,tier=edge: its pods would leave it at once. {AS_SOON}",
+        ),
+        (
+            "srs-edge-service",
+            {"selector": None},
+            f"{CANNOT}srs-edge-service, which selects nothing: its pods would leave it at once. {AS_SOON}",
+        ),
+        (
+            "srs-edge-service",
+            {"clusterIP": "None"},
+            f"{CANNOT}srs-edge-service: it must have a cluster IP, which is immutable. Move its users and delete it. "
+            f"{LEAVE}",
+        ),
+        (
+            "socs",
+            {"clusterIP": "10.0.0.1"},
+            f"{CANNOT}socs: it must have no cluster IP, which is immutable. Move its users and delete it",
+        ),
+        (
+            "socs",
+            {"ports": [{"port": 1936}]},
+            f"{CANNOT}socs, whose port 1936 would be closed. Give this port a Service of its own, and remove it here",
+        ),
+        (
+            "socs",
+            {"ports": [{"port": 1935, "targetPort": 1936}]},
+            f"{CANNOT}socs, whose port 1935 leads to port 1936 of its pods: the stack's pods listen on 1935",
+        ),
+        (
+            "srs-edge-service",
+            {"ports": [{"port": 1935, "targetPort": 1936}]},
+            f"{CANNOT}srs-edge-service, whose port 1935 leads to port 1936 of its pods: the stack's pods listen on "
+            f"1935. {LEAVE}",
+        ),
+        ("srs-edge-service", {"ports": [{"port": 1935, "targetPort": "rtmp"}]}, None),  # its pods name the port
+        (
+            "socs",
+            {"type": "NodePort"},
+            f"{CANNOT}socs of type NodePort: the stack's one is reached from inside the cluster only, so it would lose "
+            "its address. Move its users and delete it",
+        ),
+        ("socs", {"type": "ClusterIP"}, None),
+        (
+            "srs-edge-service",
+            {"type": "LoadBalancer"},
+            "srs:loadBalancer.service: 'srs-edge-service' has a load balancer that the cloud's controller has created "
+            "for it (address pending) and will not give to another owner. Leave this Service as it is, and give the "
+            "stack's one another name (this key): both lead to the same pods, and the address stays",
+        ),
+        (
+            "srs-edge-service",
+            {"ports": [{"port": 1935, "nodePort": 30000}, {"port": 8080, "nodePort": 30080}]},
+            "srs:loadBalancer.rtmpPort: 31935 must be 30000, as on the live Service srs-edge-service",
+        ),
+        ("srs-edge-service", {"ports": [{"port": 1935}]}, None),  # it gets its node ports
     ],
 )
-def test_a_service_is_taken_over_only_if_its_connections_stay(name: str, change: Any, message: str) -> None:
+def test_a_service_is_taken_over_only_if_its_connections_stay(name: str, change: Any, message: str | None) -> None:
     state = taken_over()
     state.objects["Service"][name]["spec"] |= change
-    (problem,) = rejections(state)
-    assert message in problem
+    assert rejections(state) == ([message] if message else [])
+
+
+def test_the_address_that_would_be_lost_is_named() -> None:
+    state = taken_over()
+    for name in ("socs", "srs-edge-service"):
+        live = state.objects["Service"][name]
+        live["spec"]["type"] = "LoadBalancer"
+        live["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}}
+    exposed, inner = rejections(state)
+    assert "has created for it (address 203.0.113.7) and will not give" in exposed
+    assert inner.startswith(f"{CANNOT}socs of type LoadBalancer:")
+    assert inner.endswith("so it would lose its address 203.0.113.7. Move its users and delete it")
 
 
 PREFIXES = (

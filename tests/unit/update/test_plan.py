@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bad_configs import SLB
+from bad_configs import GOOD, SLB
 from cluster.aborted import abort_mark
 from cluster.state import LiveState
 from model.config.stack import StackSettings
@@ -214,6 +214,7 @@ def test_a_rollout_that_cannot_complete_in_time_is_rejected() -> None:
         "srs:edge.rolloutTimeout: 3m is too short: the 3 batches of the rolling update of edge release r5 take more "
         "than 3m"
     )
+    assert not planned(settings(**slow, edge__releases=releases, edge__maxSurge=2), state).rejections, "two batches"
     enough = slow | {"edge__rolloutTimeout": "181s"}
     assert not planned(settings(**enough, edge__releases=releases), state).rejections
 
@@ -294,8 +295,19 @@ def test_a_longer_drain_does_not_apply_to_open_connections() -> None:
 
 
 def test_edges_that_are_going_to_reject_encoders_are_named() -> None:
+    def found(desired: StackSettings, state: LiveState) -> list[str]:
+        return [line for line in planned(desired, state).warnings if "exclusive" in line]
+
     own = {"to": "origins", "loadBalancer": {"kind": "service", "drainCeiling": "none"}}
     before, after = settings(publish=own), settings(publish=own | {"exclusive": True})
-    (warning,) = [line for line in planned(after, state_after(before)).warnings if "exclusive" in line]
+    (warning,) = found(after, state_after(before))
     assert "through srs-edge-service have to use Service srs-publish-service before their edge is replaced" in warning
-    assert not [line for line in planned(after, state_after(after)).warnings if "exclusive" in line]
+    assert not found(after, state_after(after))
+    assert not found(before, state_after(before))
+    assert not found(after, replace(state_after(before), confs={})), "nothing is known of the edges"
+    both = settings(
+        publish=own | {"exclusive": True},
+        loadBalancer={"kind": "nodePort", "rtmpPort": 31936, "httpPort": 30081, "service": "srs-edge-next"},
+        formerLoadBalancer=GOOD["loadBalancer"],
+    )
+    assert "through srs-edge-next, srs-edge-service have to use" in found(both, state_after(before))[0]
