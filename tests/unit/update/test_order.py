@@ -88,15 +88,17 @@ def test_pods_that_are_not_ready_do_not_hold_capacity() -> None:
     assert planned(canary, crashing).early_scale_downs == {}
 
 
-def with_unready_edge(desired: StackSettings, reason: str) -> LiveState:
-    """One of the edges of r5 is not ready. reason: of the Deployment's condition."""
-    state = state_after(desired, {"r5": 2})
+def with_unready_edge(desired: StackSettings, reason: str, *pods: str) -> LiveState:
+    """Some edges of r5 are not ready. reason: of the Deployment's condition. pods: their names."""
+    pods = pods or ("crashing",)
+    state = state_after(desired, {"r5": 3 - len(pods)})
     live = state.objects["Deployment"]["srs-edge-r5-deploy"]
     live["status"]["conditions"] = [{"type": "Progressing", "status": "True", "reason": reason}]
     labels = {"app": "srs-edge", "run": "srs-edge-r5"}
     waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
-    pod = {"metadata": {"name": "crashing", "labels": labels}, "status": {"containerStatuses": [waiting]}}
-    return replace(state, pods=(pod,))
+    status = {"containerStatuses": [waiting]}
+    found = tuple({"metadata": {"name": name, "labels": labels}, "status": status} for name in pods)
+    return replace(state, pods=(*state.pods, *found))
 
 
 def test_an_edge_that_became_unready_earlier_fails_no_update_and_is_named() -> None:
@@ -105,6 +107,11 @@ def test_an_edge_that_became_unready_earlier_fails_no_update_and_is_named() -> N
     assert "edge release r5" not in {workload.title for workload in update.awaited}
     assert update.warnings == (
         "edge release r5: 1 pod not ready before this update, which does not wait for it: crashing (CrashLoopBackOff)",
+    )
+    (warning,) = planned(desired, with_unready_edge(desired, "NewReplicaSetAvailable", "b", "a")).warnings
+    assert warning == (
+        "edge release r5: 2 pods not ready before this update, which does not wait for them: a (CrashLoopBackOff), "
+        "b (CrashLoopBackOff)"
     )
 
 

@@ -1,12 +1,16 @@
 """Pods by revision: which of them an update replaces, and which cannot drain."""
 
 import copy
+from typing import Any
+
+import pytest
 
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from unit.update.live_objects import planned, rendered, settings, state_after
 from update import plan_text
 from update.plan import UpdatePlan
+from update.revisions import drops_connections
 from update.workload_changes import WorkloadChange
 
 R5 = {"image": "ossrs/srs:v4.0.6", "weight": 75}
@@ -91,3 +95,31 @@ def test_the_running_version_decides_whether_connections_are_dropped() -> None:
     update = planned(cannot, state_after(settings()))
     assert (change_of(update).terminated, change_of(update).dropped) == (3, 0), "those that run now can drain"
     assert not any("dropped" in warning for warning in update.warnings)
+
+
+DIGEST = "registry.example.com/srs@sha256:" + "0" * 64
+
+
+def containers(**images: str) -> dict[str, Any]:
+    return {"containers": [{"name": name, "image": image} for name, image in images.items()]}
+
+
+@pytest.mark.parametrize(
+    ("pod", "drops"),
+    [
+        (containers(srs="ossrs/srs:v5.0-r3"), True),
+        (containers(srs="ossrs/srs:v4.0.6"), False),
+        (containers(shipper="ossrs/srs:v4.0.6", srs="ossrs/srs:v5.0-r3"), True),
+        (containers(shipper="ossrs/srs:v5.0-r3", srs="ossrs/srs:v4.0.6"), False),
+        (containers(srs=DIGEST), True),  # the config names its version
+        (containers(srs=DIGEST.replace("0", "1")), False),
+        (containers(srs="ossrs/srs:develop"), False),
+        (containers(srs="ossrs/srs"), False),
+        (containers(shipper="ossrs/srs:v5.0-r3"), False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_what_is_not_known_to_drop_connections_drains(pod: dict[str, Any], drops: bool) -> None:
+    image = {"image": DIGEST, "version": "5.0.100", "weight": 75, "allowDroppedConnections": True}
+    assert drops_connections({"spec": pod}, settings(edge__releases={"r5": image, "r6": R6})) is drops
