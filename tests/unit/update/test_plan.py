@@ -13,7 +13,7 @@ from cluster.state import LiveState
 from model.config.stack import StackSettings
 from model.names import ABORTED_ANNOTATION
 from model.run_record import RunRecord
-from unit.update.live_objects import nothing, planned, rendered, settings, state_after
+from unit.update.live_objects import nothing, origin, planned, rendered, settings, state_after
 from update import plan_text
 from update.order import ready_edges
 from update.plan import UpdatePlan, plan
@@ -284,6 +284,18 @@ def test_replaced_origins_drain_and_drop_nobody(change: dict[str, Any]) -> None:
     assert "  Publishers stay connected: 3 origins will drain, for up to 12h35s." in lines
     assert "  Up to 6 origins will exist at the same time." in lines
     assert any(line.startswith("  origins: rolling update, 3 replicas") for line in lines)
+
+
+def test_new_origins_have_the_names_that_the_plan_has_chosen() -> None:
+    state, after = state_after(settings(origin=ORIGIN)), settings(origin=ORIGIN | {"image": "ossrs/srs:v4.0.271"})
+    update = planned(after, state)
+    (change,) = [change for change in update.changes if change.workload.kind == "StatefulSet"]
+    assert "spec.ordinals.start: 0 -> 3" in change.fields
+    stateful_set = state.objects["StatefulSet"]["srs-origin"]
+    draining = tuple(origin(stateful_set, number) for number in (5, 8, 11, 14))
+    assert only(planned(after, replace(state, draining_origins=draining))).startswith(
+        "srs:origin: 3 cannot be changed now: 3 consecutive names of 16 are needed for the new origins"
+    )
 
 
 def test_a_longer_drain_does_not_apply_to_open_connections() -> None:

@@ -223,6 +223,8 @@ def test_the_report_of_an_unreachable_cluster_says_so() -> None:
     lines = plan_text.text(planned(settings(), state), rendered(settings()), state).splitlines()
     assert lines[0] == "The cluster cannot be reached: the API server https://127.0.0.1:1 does not answer."
     assert "connections is unknown" in lines[1]
+    kubernetes = {"kubeconfig": "k", "clusterId": "c1", "createNamespace": False}
+    assert not planned(settings(kubernetes=kubernetes), state).rejections, "nor is it known what does not exist"
     deviating = settings(edge__replicas=2)
     lines = plan_text.text(planned(deviating, state), rendered(deviating), state).splitlines()
     assert lines[2:] == [f"  warning: {warning}" for warning in planned(deviating, state).warnings]
