@@ -165,7 +165,7 @@ def _exposed_problems(live: Object, exposed: ExposedService) -> Iterator[Problem
     if spec.get("type") == "LoadBalancer":
         yield from exposed.load_balancer.adoption_problems(exposed, live)
     yield from identity_problems(exposed, live, f"Use the live one. {_LEAVE}")
-    node_ports: dict[int, int] = {port["port"]: port.get("nodePort", 0) for port in spec.get("ports", [])}
+    node_ports: dict[int, int | None] = {port["port"]: port.get("nodePort") for port in spec.get("ports", [])}
     for key, desired in exposed.node_ports.items():
         if (actual := node_ports.get(exposed.ports[key])) and actual != desired:
             yield Problem(
@@ -184,7 +184,7 @@ def _extra_annotations(desired: Desired, name: str, live: Object) -> list[str]:
 
 
 def _claim_problems(live: Object) -> Iterator[Problem]:
-    modes: list[str] = live["spec"].get("accessModes", [])
+    modes: list[str] = live["spec"]["accessModes"]
     if modes != ["ReadWriteMany"]:
         yield Problem(
             _PATH,

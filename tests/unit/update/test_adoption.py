@@ -123,10 +123,13 @@ def test_origins_are_taken_over_after_their_stateful_set_was_deleted_without_the
     assert "kubectl -n live delete statefulset srs-origin --cascade=orphan" in message
 
     origins = state.objects["StatefulSet"].pop("srs-origin")
-    other = {"metadata": {"labels": {"app": "srs"}}, "spec": {"terminationGracePeriodSeconds": 30}}
-    state.objects["StatefulSet"]["srs-origin"] = origins | {"spec": {"template": other}}
-    (message,) = rejections(state)
-    assert "whose pods do not have the label app=srs-origin. Delete it, which drops its publishers: kubectl" in message
+    for labels in ({"labels": {"app": "srs"}}, {}):
+        other = {"metadata": labels, "spec": {"terminationGracePeriodSeconds": 30}}
+        state.objects["StatefulSet"]["srs-origin"] = origins | {"spec": {"template": other}}
+        (message,) = rejections(state)
+        assert (
+            "whose pods do not have the label app=srs-origin. Delete it, which drops its publishers: kubectl" in message
+        )
 
     del state.objects["StatefulSet"]["srs-origin"]
     left = tuple(
@@ -252,7 +255,9 @@ AS_SOON = (
             f"{CANNOT}socs of type NodePort: the stack's one is reached from inside the cluster only, so it would lose "
             "its address. Move its users and delete it",
         ),
-        ("socs", {"type": "ClusterIP"}, None),
+        ("socs", {"type": None}, None),
+        ("socs", {"ports": None}, None),
+        ("srs-edge-service", {"ports": None}, None),
         (
             "srs-edge-service",
             {"type": "LoadBalancer"},
@@ -269,8 +274,10 @@ AS_SOON = (
     ],
 )
 def test_a_service_is_taken_over_only_if_its_connections_stay(name: str, change: Any, message: str | None) -> None:
+    """change: of its spec; None where a field is absent."""
     state = taken_over()
-    state.objects["Service"][name]["spec"] |= change
+    live = state.objects["Service"][name]
+    live["spec"] = {key: value for key, value in (live["spec"] | change).items() if value is not None}
     assert rejections(state) == ([message] if message else [])
 
 
@@ -347,22 +354,49 @@ def test_the_backend_of_a_load_balancer_that_is_taken_over_is_stated(
         assert "aliyun slb DescribeVServerGroupAttribute" in problem
 
 
+def test_a_load_balancer_of_a_class_is_taken_over_by_its_class() -> None:
+    state = taken_over()
+    state.objects["Service"]["srs-edge-service"]["spec"] |= {"type": "LoadBalancer", "loadBalancerClass": "a.com/lb"}
+    by_class = {"kind": "service", "loadBalancerClass": "a.com/lb", "drainCeiling": "none"}
+    assert not rejections(state, loadBalancer=by_class)
+
+
 def test_annotations_that_would_vanish_later_are_a_warning() -> None:
+    prefix = PREFIXES[0]
     state = taken_over()
     live = state.objects["Service"]["srs-edge-service"]
-    live["metadata"]["annotations"] = {"service.beta.kubernetes.io/alibaba-cloud-loadbalancer-bandwidth": "5", "a": "b"}
-    assert any("alibaba-cloud-loadbalancer-bandwidth" in warning for warning in planned(state).warnings)
+    live["spec"]["type"] = "LoadBalancer"
+    own = {f"{prefix}id": "lb-2ze0001", f"{prefix}address-type": "intranet"}
+    live["metadata"]["annotations"] = own | {f"{prefix}weight": "1", f"{prefix}bandwidth": "5", "a": "b"}
+    state.objects["Service"]["socs"]["metadata"]["annotations"] = {f"{prefix}id": "lb-2ze0001"}
+    warnings = planned(state, loadBalancer=CLB, edge__drain={"timeout": "10m"}).warnings
+    assert [warning for warning in warnings if "annotations" in warning] == [
+        "Service srs-edge-service has annotations that the stack does not set, and that are removed with its next "
+        f"change: {prefix}bandwidth, {prefix}weight",
+        "Service socs has annotations that the stack does not set, and that are removed with its next change: "
+        f"{prefix}id",
+    ]
 
 
 def test_objects_without_connections_are_to_be_deleted_first_and_a_claim_must_fit() -> None:
     state = taken_over()
-    claim = {"storageClassName": "nas", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    state.objects["PodDisruptionBudget"] = {"srs-edge": by_hand("srs-edge", {})}  # pyright: ignore[reportIndexIssue]
+    modes = ["ReadWriteOnce", "ReadOnlyMany"]
+    claim = {"storageClassName": "nas", "accessModes": modes, "resources": {"requests": {"storage": "1Gi"}}}
+    for kind in ("PodDisruptionBudget", "NetworkPolicy"):
+        state.objects[kind] = {"srs-edge": by_hand("srs-edge", {})}  # pyright: ignore[reportIndexIssue]
     state.objects["PersistentVolumeClaim"] = {"srs-hls": by_hand("srs-hls", claim)}  # pyright: ignore[reportIndexIssue]
     hls = {"enabled": True, "storageClass": "nas", "size": "1Gi"}
-    modes, delete = rejections(state, hls=hls)
-    assert "kubectl -n live delete poddisruptionbudget/srs-edge" in delete
-    assert "cannot take over claim srs-hls with access modes ReadWriteOnce" in modes
+    access, delete = rejections(state, hls=hls)
+    assert delete == (
+        "srs:kubernetes.adopt: true takes over Services and the claim of HLS only. No connection depends on these "
+        "objects, so delete them first: kubectl -n live delete poddisruptionbudget/srs-edge networkpolicy/srs-edge"
+    )
+    assert access == (
+        "srs:kubernetes.adopt: true cannot take over claim srs-hls with access modes ReadWriteOnce, ReadOnlyMany: they "
+        "are immutable, and must be ReadWriteMany"
+    )
+    claim["accessModes"] = ["ReadWriteMany"]
+    assert rejections(state, hls=hls) == [delete]
 
 
 def test_another_applications_services_are_not_announced_as_deleted() -> None:

@@ -125,6 +125,8 @@ def test_the_json_has_everything_that_the_text_has() -> None:
     update = planned(after, state)
     data = plan_json.document(update, rendered(after, state), state)
     (warning,) = update.warnings
+    without_reason = plan_json.document(replace(update, warnings=("a text",)), rendered(after, state), state)
+    assert without_reason["warnings"] == [{"reason": "", "message": "a text"}]
     volume = "spec.template.spec.volumes.config.configMap.name: srs-edge-r6-5cc742b08f -> srs-edge-r6-d9a645dd05"
     assert volume in data["workloads"][1]["fields"]
     data["workloads"][1]["fields"] = []
