@@ -92,6 +92,17 @@ def test_the_report_has_everything_that_happens_to_connections() -> None:
     ]
 
 
+def test_edges_that_drain_are_counted_without_those_that_cannot() -> None:
+    """A release may have pods of two revisions, after an interrupted update."""
+    state, after = busy()
+    update = planned(after, state)
+    edges, *others = update.changes
+    update = replace(update, changes=(replace(edges, terminated=3, dropped=1), *others))
+    lines = plan_text.text(update, rendered(after, state), state).splitlines()
+    assert "  The connections of 2 edges are dropped: their SRS version cannot drain." in lines
+    assert "  Open connections stay open: 4 edges will drain, for up to 12h35s." in lines
+
+
 def entry(
     name: str,
     action: str,
