@@ -10,7 +10,7 @@ from model.config.stack import StackSettings
 from unit.update.live_objects import planned, rendered, settings, state_after
 from update import plan_text
 from update.plan import UpdatePlan
-from update.revisions import drops_connections
+from update.revisions import Outdated, drops_connections, outdated_pods
 from update.workload_changes import WorkloadChange
 
 R5 = {"image": "ossrs/srs:v4.0.6", "weight": 75}
@@ -123,3 +123,35 @@ def containers(**images: str) -> dict[str, Any]:
 def test_what_is_not_known_to_drop_connections_drains(pod: dict[str, Any], drops: bool) -> None:
     image = {"image": DIGEST, "version": "5.0.100", "weight": 75, "allowDroppedConnections": True}
     assert drops_connections({"spec": pod}, settings(edge__releases={"r5": image, "r6": R6})) is drops
+
+
+NEW, OLD, DROPS, DROPS_TOO = "ossrs/srs:v4.0.6", "ossrs/srs:v4.0.5", "ossrs/srs:v5.0-r3", "ossrs/srs:v5.0-r2"
+
+
+@pytest.mark.parametrize(
+    ("revisions", "outdated"),
+    [
+        ([], Outdated(0, 0, 0, current=False)),
+        ([(NEW, 0, 0), (OLD, 0, 0)], Outdated(0, 0, 0, current=False)),
+        ([(NEW, 1, 0)], Outdated(0, 0, 0, current=True)),
+        ([(NEW, 1, 1), (OLD, 3, 2)], Outdated(3, 2, 0, current=True)),
+        ([(OLD, 3, 2), (DROPS, 2, 1), (DROPS_TOO, 3, 3)], Outdated(8, 6, 4, current=False)),
+    ],
+    ids=str,
+)
+def test_pods_are_counted_by_revision(revisions: list[tuple[str, int, int]], outdated: Outdated) -> None:
+    """revisions: image, pods and ready pods of each."""
+
+    def template(image: str, **labels: str) -> dict[str, Any]:
+        return {"metadata": {"labels": {"app": "srs-edge", **labels}}, "spec": containers(srs=image)}
+
+    replica_sets: dict[str, Any] = {
+        image: {
+            "metadata": {"ownerReferences": [{"uid": "u"}]},
+            "spec": {"template": template(image, **{"pod-template-hash": image})},
+            "status": {"replicas": pods, "readyReplicas": ready},
+        }
+        for image, pods, ready in revisions
+    }
+    state = LiveState(objects={"ReplicaSet": replica_sets})
+    assert outdated_pods({"metadata": {"uid": "u"}}, template(NEW), state, settings()) == outdated
