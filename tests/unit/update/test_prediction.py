@@ -224,6 +224,14 @@ def test_fields_that_are_not_declared_are_removed_if_the_provider_absorbs_their_
     assert ("old" in applied(current, changes)["spec"]) is (not removed or "old" not in removed)
 
 
+def test_a_map_in_the_place_of_a_list_is_predicted_too() -> None:
+    """By `podPatch`, for example; the API server rejects it."""
+    fields = {"f:spec": {"f:ports": {'k:{"port":1,"protocol":"TCP"}': {}}}}
+    current = {"metadata": {"managedFields": [managed("srs", fields)]}, "spec": {"ports": [{"port": 1}]}}
+    changes = apply_changes({"spec": {"ports": {"a": 1}}}, current)
+    assert [str(change) for change in changes] == ["spec.ports.a: (absent) -> 1", "spec.ports.1: removed"]
+
+
 def test_the_provider_does_not_see_what_becomes_empty() -> None:
     becomes_empty, set_again = Change(("spec", "paused"), True, False), Change(("spec", "replicas"), 0, 1)
     removed = Change(("spec", "old"), "", None, "kubectl")
