@@ -156,9 +156,9 @@ def _exposed_problems(live: Object, exposed: ExposedService) -> Iterator[Problem
         yield Problem(
             (*exposed.key, "service"),
             exposed.name,
-            f"has a load balancer that the cloud's controller has created for it (address {address(live) or 'pending'}) and will "
-            "not give to another owner. Leave this Service as it is, and give the stack's one another name (this key): "
-            "both lead to the same pods, and the address stays",
+            "has a load balancer that the cloud's controller has created for it (address "
+            f"{address(live) or 'pending'}) and will not give to another owner. Leave this Service as it is, and give "
+            "the stack's one another name (this key): both lead to the same pods, and the address stays",
             reason="LoadBalancerOfController",
         )
         return

@@ -30,8 +30,8 @@ def test_an_update_from_a_file_without_the_canary_is_rejected() -> None:
     assert problem.reason == "RolloutRunOpen"
     possible = "An update that leaves the edges of its releases as they are is possible"
     assert str(problem) == (
-        f"srs:edge.releases: (absent) r5, r6 must not change while {is_open.title} is open: wait until it has ended, or "
-        f"end it with `rollout abort`. {possible}"
+        f"srs:edge.releases: (absent) r5, r6 must not change while {is_open.title} is open: wait until it has ended, "
+        f"or end it with `rollout abort`. {possible}"
     )
     (problem,) = planned(stable, run(aborted_by="ci@runner")).rejections
     assert "aborted by ci@runner" in str(problem)

@@ -224,12 +224,23 @@ def test_fields_that_are_not_declared_are_removed_if_the_provider_absorbs_their_
     assert ("old" in applied(current, changes)["spec"]) is (not removed or "old" not in removed)
 
 
-def test_a_map_in_the_place_of_a_list_is_predicted_too() -> None:
+@pytest.mark.parametrize(
+    ("declared", "current", "fields", "lines"),
+    [
+        (
+            {"a": 1},
+            [{"port": 1}],
+            {'k:{"port":1,"protocol":"TCP"}': {}},
+            ["spec.f.a: (absent) -> 1", "spec.f.1: removed"],
+        ),
+        (["x"], {"a": 1}, {"f:a": {}}, ["spec.f: {a: 1} -> ['x']", "spec.f.a: removed"]),
+    ],
+)
+def test_a_value_of_another_type_is_predicted_too(declared: Any, current: Any, fields: Any, lines: list[str]) -> None:
     """By `podPatch`, for example; the API server rejects it."""
-    fields = {"f:spec": {"f:ports": {'k:{"port":1,"protocol":"TCP"}': {}}}}
-    current = {"metadata": {"managedFields": [managed("srs", fields)]}, "spec": {"ports": [{"port": 1}]}}
-    changes = apply_changes({"spec": {"ports": {"a": 1}}}, current)
-    assert [str(change) for change in changes] == ["spec.ports.a: (absent) -> 1", "spec.ports.1: removed"]
+    metadata = {"managedFields": [managed("srs", {"f:spec": {"f:f": fields}})]}
+    changes = apply_changes({"spec": {"f": declared}}, {"metadata": metadata, "spec": {"f": current}})
+    assert [str(change) for change in changes] == lines
 
 
 def test_the_provider_does_not_see_what_becomes_empty() -> None:
