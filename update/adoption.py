@@ -138,12 +138,12 @@ def _service_problems(desired: Desired, name: str, live: Object) -> Iterator[Pro
     if exposed:
         yield from _exposed_problems(live, exposed)
     elif (live_type := spec.get("type", "ClusterIP")) != "ClusterIP":
-        lost = " ".join(["address", *filter(None, [address(live)])])
+        lost = f" {found}" if (found := address(live)) else ""
         yield Problem(
             _PATH,
             True,
             f"cannot take over Service {name} of type {live_type}: the stack's one is reached from inside the cluster "
-            f"only, so it would lose its {lost}. Move its users and delete it",
+            f"only, so it would lose its address{lost}. Move its users and delete it",
             reason="CannotAdoptServiceType",
         )
 
