@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from cluster.live import Kind
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from unit.update.live_objects import STACK, metadata, nothing, planned, rendered, settings, state_after, workload
 from update import plan_json
-from update.ownership import Binding, Owner, foreign_owner
+from update.ownership import Binding, Owner, foreign_owner, own_state
 from update.plan import UpdatePlan
 
 
@@ -141,6 +142,14 @@ def test_workloads_of_others_are_no_releases() -> None:
         for item in plan_json.document(update, rendered(kubernetes(), state), state)["workloads"]
     ]
     assert shares[:2] == [{"before": 75, "after": 60}, {"before": 0, "after": 20}], "but viewers reach theirs, too"
+
+
+def test_foreign_autoscalers_and_revisions_are_seen() -> None:
+    """What another stack scales, and which pods exist, decides what an update may do; nothing else of it does."""
+    theirs: dict[str, Any] = {"x": {"metadata": metadata("x", **{"srs/stack": "acme/srs/other"})}}
+    kinds: tuple[Kind, ...] = ("HorizontalPodAutoscaler", "ScaledObject", "ReplicaSet", "ControllerRevision")
+    seen = own_state(rendered(settings()), LiveState(objects=dict.fromkeys((*kinds, "Deployment"), theirs)), [STACK])
+    assert seen.objects == dict.fromkeys(kinds, theirs) | {"Deployment": {}}
 
 
 def test_objects_of_an_earlier_version_belong_to_the_stack() -> None:
