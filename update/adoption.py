@@ -50,7 +50,12 @@ def adoption_problems(desired: Desired, state: LiveState, found: Sequence[Foreig
             case "PersistentVolumeClaim":
                 yield from _claim_problems(live)
             case "Deployment" | "StatefulSet":
-                yield Problem(_PATH, True, _workload_problem(desired, item, live), reason="CannotAdoptWorkload")
+                yield Problem(
+                    _PATH,
+                    True,
+                    _workload_problem(desired, item, live),
+                    reason="CannotAdoptWorkload",
+                )
             case _:
                 others.append(f"{item.kind.lower()}/{item.name}")
     if others:
