@@ -50,7 +50,12 @@ def adoption_problems(desired: Desired, state: LiveState, found: Sequence[Foreig
             case "PersistentVolumeClaim":
                 yield from _claim_problems(live)
             case "Deployment" | "StatefulSet":
-                yield Problem(_PATH, True, _workload_problem(desired, item, live), reason="CannotAdoptWorkload")
+                yield Problem(
+                    _PATH,
+                    True,
+                    _workload_problem(desired, item, live),
+                    reason="CannotAdoptWorkload",
+                )
             case _:
                 others.append(f"{item.kind.lower()}/{item.name}")
     if others:
@@ -138,11 +143,12 @@ def _service_problems(desired: Desired, name: str, live: Object) -> Iterator[Pro
     if exposed:
         yield from _exposed_problems(live, exposed)
     elif (live_type := spec.get("type", "ClusterIP")) != "ClusterIP":
+        lost = f" {found}" if (found := address(live)) else ""
         yield Problem(
             _PATH,
             True,
             f"cannot take over Service {name} of type {live_type}: the stack's one is reached from inside the cluster "
-            f"only, so it would lose its address {address(live) or ''}. Move its users and delete it",
+            f"only, so it would lose its address{lost}. Move its users and delete it",
             reason="CannotAdoptServiceType",
         )
 
@@ -155,16 +161,16 @@ def _exposed_problems(live: Object, exposed: ExposedService) -> Iterator[Problem
         yield Problem(
             (*exposed.key, "service"),
             exposed.name,
-            f"has a load balancer that the cloud's controller has created for it (address {address(live)}) and will "
-            "not give to another owner. Leave this Service as it is, and give the stack's one another name (this key): "
-            "both lead to the same pods, and the address stays",
+            "has a load balancer that the cloud's controller has created for it (address "
+            f"{address(live) or 'pending'}) and will not give to another owner. Leave this Service as it is, and give "
+            "the stack's one another name (this key): both lead to the same pods, and the address stays",
             reason="LoadBalancerOfController",
         )
         return
     if spec.get("type") == "LoadBalancer":
         yield from exposed.load_balancer.adoption_problems(exposed, live)
     yield from identity_problems(exposed, live, f"Use the live one. {_LEAVE}")
-    node_ports: dict[int, int] = {port["port"]: port.get("nodePort", 0) for port in spec.get("ports", [])}
+    node_ports: dict[int, int | None] = {port["port"]: port.get("nodePort") for port in spec.get("ports", [])}
     for key, desired in exposed.node_ports.items():
         if (actual := node_ports.get(exposed.ports[key])) and actual != desired:
             yield Problem(
@@ -183,7 +189,7 @@ def _extra_annotations(desired: Desired, name: str, live: Object) -> list[str]:
 
 
 def _claim_problems(live: Object) -> Iterator[Problem]:
-    modes: list[str] = live["spec"].get("accessModes", [])
+    modes: list[str] = live["spec"]["accessModes"]
     if modes != ["ReadWriteMany"]:
         yield Problem(
             _PATH,

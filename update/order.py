@@ -115,7 +115,7 @@ def awaited(changes: Sequence[WorkloadChange], state: LiveState, paused: Collect
     """
     ready = ready_edges(state)
     releases = {change.workload.release: change for change in changes if change.workload.release is not None}
-    deleted = sum(ready.get(name, 0) for name, change in releases.items() if change.action == "delete")
+    deleted = sum(ready[name] for name, change in releases.items() if change.action == "delete")
     surplus = sum(ready.values()) - sum(change.after for change in releases.values())
     for change in changes:
         release = change.workload.release
@@ -150,7 +150,7 @@ def unready_pods(changes: Sequence[WorkloadChange], state: LiveState, excluded: 
         reasons = [
             f"{pod['metadata']['name']} ({reason})"
             for pod in state.pods
-            if pod["metadata"].get("labels", {}).get(key) == value and (reason := pod_reason(pod))
+            if pod["metadata"]["labels"].get(key) == value and (reason := pod_reason(pod))
         ]
         if reasons:
             yield UpdateWarning(

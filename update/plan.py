@@ -262,19 +262,17 @@ def _timeout_problems(settings: StackSettings, changes: tuple[WorkloadChange, ..
     """A rolling update that cannot complete within its timeout, by arithmetic."""
     edge, origin = settings.edge, settings.origin
     for change in changes:
-        if not change.rolls:
+        is_origin = change.workload.kind == "StatefulSet"
+        if not change.rolls or not change.after or not (is_origin or change.workload.release):
             continue
-        if change.workload.release is not None:
-            surge = edge.surge(change.after)
-            batches = math.ceil(change.after / surge) if surge else 0
-            needed = batches * (edge.warm_up + edge.min_ready + settings.registration_time)
-            path, timeout = ("edge", "rolloutTimeout"), edge.rollout_timeout
-        elif change.workload.kind == "StatefulSet":
+        if is_origin:
             batches = 2  # one origin, which is checked, then the others
             needed = batches * origin.min_ready
             path, timeout = ("origin", "rolloutTimeout"), origin.rollout_timeout
         else:
-            continue
+            batches = math.ceil(change.after / edge.surge(change.after))
+            needed = batches * (edge.warm_up + edge.min_ready + settings.registration_time)
+            path, timeout = ("edge", "rolloutTimeout"), edge.rollout_timeout
         if timeout <= needed:
             yield Problem(
                 path,
@@ -305,7 +303,8 @@ def _warnings(desired: Desired, state: LiveState, changes: tuple[WorkloadChange,
         )
     if state.run_unknown:
         yield UpdateWarning(
-            f"it cannot be checked whether a rollout run is open: {state.run_unknown}", reason="RolloutRunUnknown"
+            f"it cannot be checked whether a rollout run is open: {state.run_unknown}",
+            "RolloutRunUnknown",
         )
     yield from load_balancer_warnings(settings, state)
     yield from _exclusive_warnings(settings, state)
@@ -321,7 +320,7 @@ def _warnings(desired: Desired, state: LiveState, changes: tuple[WorkloadChange,
 
 def _exclusive_warnings(settings: StackSettings, state: LiveState) -> Iterator[str]:
     """Encoders that publish through edges which are going to reject them."""
-    accepting = [name for name in state.edges if "deny publish all" not in state.confs.get(name, "deny publish all")]
+    accepting = [name for name, conf in state.confs.items() if name in state.edges and "deny publish all" not in conf]
     if settings.publish.exclusive and settings.publish_service and accepting:
         edges = ", ".join(service.name for service in settings.exposed_services if service.app == EDGE_APP)
         yield UpdateWarning(

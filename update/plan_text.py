@@ -134,4 +134,4 @@ def share_percent(change: WorkloadChange, desired: Desired, plan: UpdatePlan) ->
     ready = sum(plan.ready_edges.values()) + foreign
     before = round(100 * plan.ready_edges.get(release, 0) / ready) if ready else 0
     total = sum(share.replicas for share in desired.shares.values()) + foreign
-    return before, round(100 * change.after / total) if total else 0
+    return before, round(100 * change.after / total)

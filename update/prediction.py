@@ -296,15 +296,13 @@ _SERVER_DEFAULTS: dict[str, Any] = {
 def _missing(fields: Mapping[str, Any], desired: Any, path: Path) -> Iterator[Path]:
     """Paths of managed fields (`fieldsV1`) that are not in `desired`."""
     for key, inner in fields.items():
-        if key == ".":
-            continue
         kind, _, name = key.partition(":")
         if kind == "f":
             child = cast("Mapping[str, Any]", desired).get(name) if isinstance(desired, Mapping) else None
             label = name
         elif kind == "k":
             child, label = _item(desired, name)
-        else:  # an item of a set
+        else:  # an item of a set, or "." for the field itself
             continue
         if child is None:
             yield (*path, label)

@@ -64,5 +64,5 @@ def drops_connections(template: Object, settings: StackSettings) -> bool:
 
 def _same(template: Object, desired: Object) -> bool:
     metadata = template["metadata"]
-    labels = {key: value for key, value in metadata.get("labels", {}).items() if key != _HASH_LABEL}
+    labels = {key: value for key, value in metadata["labels"].items() if key != _HASH_LABEL}
     return {**template, "metadata": {**metadata, "labels": labels}} == desired

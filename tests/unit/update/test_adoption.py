@@ -98,7 +98,8 @@ def test_objects_of_others_are_one_problem_that_names_the_way() -> None:
 def test_objects_that_something_manages_are_never_taken_over(change: dict[str, Any], owner: str) -> None:
     state = article()
     state.objects["Service"]["socs"]["metadata"] |= change
-    (message,) = [message for message in rejections(state) if "kubernetes.namespace" in message]
+    message, adopting = rejections(state)
+    assert "cannot take over StatefulSet srs-origin" in adopting, "the others are examined all the same"
     assert "1 object under the stack's names that would be overwritten: Service socs" in message
     assert owner in message
     assert "Choose another namespace, or move their users and delete them first" in message
@@ -123,10 +124,13 @@ def test_origins_are_taken_over_after_their_stateful_set_was_deleted_without_the
     assert "kubectl -n live delete statefulset srs-origin --cascade=orphan" in message
 
     origins = state.objects["StatefulSet"].pop("srs-origin")
-    other = {"metadata": {"labels": {"app": "srs"}}, "spec": {"terminationGracePeriodSeconds": 30}}
-    state.objects["StatefulSet"]["srs-origin"] = origins | {"spec": {"template": other}}
-    (message,) = rejections(state)
-    assert "whose pods do not have the label app=srs-origin. Delete it, which drops its publishers: kubectl" in message
+    for labels in ({"labels": {"app": "srs"}}, {}):
+        other = {"metadata": labels, "spec": {"terminationGracePeriodSeconds": 30}}
+        state.objects["StatefulSet"]["srs-origin"] = origins | {"spec": {"template": other}}
+        (message,) = rejections(state)
+        assert (
+            "whose pods do not have the label app=srs-origin. Delete it, which drops its publishers: kubectl" in message
+        )
 
     del state.objects["StatefulSet"]["srs-origin"]
     left = tuple(
@@ -195,24 +199,99 @@ def test_a_release_cannot_take_over_a_deployment() -> None:
     assert any("r5: connections that are open now keep the old limit of 2m" in w for w in update.warnings)
 
 
+CANNOT = "srs:kubernetes.adopt: true cannot take over Service "
+LEAVE = (
+    "Or leave this Service as it is, and give the stack's one another name (key `service`): both lead to the same pods"
+)
+AS_SOON = (
+    "As soon as ready pods have the label app=srs-edge: kubectl -n live set selector service srs-edge-service "
+    f"app=srs-edge. {LEAVE}"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("srs-edge-service", {"selector": {"app": "srs"}}, "kubectl -n live set selector service srs-edge-service app"),
-        ("srs-edge-service", {"clusterIP": "None"}, "it must have a cluster IP, which is immutable"),
-        ("socs", {"clusterIP": "10.0.0.1"}, "it must have no cluster IP, which is immutable"),
-        ("socs", {"ports": [{"port": 1936}]}, "whose port 1936 would be closed"),
-        ("socs", {"ports": [{"port": 1935, "targetPort": 1936}]}, "whose port 1935 leads to port 1936 of its pods"),
-        ("socs", {"type": "NodePort"}, "cannot take over Service socs of type NodePort"),
-        ("srs-edge-service", {"type": "LoadBalancer"}, "srs:loadBalancer.service: 'srs-edge-service' has a load"),
-        ("srs-edge-service", {"ports": [{"port": 1935, "nodePort": 30000}]}, "rtmpPort: 31935 must be 30000"),
+        (
+            "srs-edge-service",
+            {"selector": {"app": "srs", "tier": "edge"}},
+            f"{CANNOT}srs-edge-service, which selects app=srs,tier=edge: its pods would leave it at once. {AS_SOON}",
+        ),
+        (
+            "srs-edge-service",
+            {"selector": None},
+            f"{CANNOT}srs-edge-service, which selects nothing: its pods would leave it at once. {AS_SOON}",
+        ),
+        (
+            "srs-edge-service",
+            {"clusterIP": "None"},
+            f"{CANNOT}srs-edge-service: it must have a cluster IP, which is immutable. Move its users and delete it. "
+            f"{LEAVE}",
+        ),
+        (
+            "socs",
+            {"clusterIP": "10.0.0.1"},
+            f"{CANNOT}socs: it must have no cluster IP, which is immutable. Move its users and delete it",
+        ),
+        (
+            "socs",
+            {"ports": [{"port": 1936}]},
+            f"{CANNOT}socs, whose port 1936 would be closed. Give this port a Service of its own, and remove it here",
+        ),
+        (
+            "socs",
+            {"ports": [{"port": 1935, "targetPort": 1936}]},
+            f"{CANNOT}socs, whose port 1935 leads to port 1936 of its pods: the stack's pods listen on 1935",
+        ),
+        (
+            "srs-edge-service",
+            {"ports": [{"port": 1935, "targetPort": 1936}]},
+            f"{CANNOT}srs-edge-service, whose port 1935 leads to port 1936 of its pods: the stack's pods listen on "
+            f"1935. {LEAVE}",
+        ),
+        ("srs-edge-service", {"ports": [{"port": 1935, "targetPort": "rtmp"}]}, None),  # its pods name the port
+        (
+            "socs",
+            {"type": "NodePort"},
+            f"{CANNOT}socs of type NodePort: the stack's one is reached from inside the cluster only, so it would lose "
+            "its address. Move its users and delete it",
+        ),
+        ("socs", {"type": None}, None),
+        ("socs", {"ports": None}, None),
+        ("srs-edge-service", {"ports": None}, None),
+        (
+            "srs-edge-service",
+            {"type": "LoadBalancer"},
+            "srs:loadBalancer.service: 'srs-edge-service' has a load balancer that the cloud's controller has created "
+            "for it (address pending) and will not give to another owner. Leave this Service as it is, and give the "
+            "stack's one another name (this key): both lead to the same pods, and the address stays",
+        ),
+        (
+            "srs-edge-service",
+            {"ports": [{"port": 1935, "nodePort": 30000}, {"port": 8080, "nodePort": 30080}]},
+            "srs:loadBalancer.rtmpPort: 31935 must be 30000, as on the live Service srs-edge-service",
+        ),
+        ("srs-edge-service", {"ports": [{"port": 1935}]}, None),  # it gets its node ports
     ],
 )
-def test_a_service_is_taken_over_only_if_its_connections_stay(name: str, change: Any, message: str) -> None:
+def test_a_service_is_taken_over_only_if_its_connections_stay(name: str, change: Any, message: str | None) -> None:
+    """change: of its spec; None where a field is absent."""
     state = taken_over()
-    state.objects["Service"][name]["spec"] |= change
-    (problem,) = rejections(state)
-    assert message in problem
+    live = state.objects["Service"][name]
+    live["spec"] = {key: value for key, value in (live["spec"] | change).items() if value is not None}
+    assert rejections(state) == ([message] if message else [])
+
+
+def test_the_address_that_would_be_lost_is_named() -> None:
+    state = taken_over()
+    for name in ("socs", "srs-edge-service"):
+        live = state.objects["Service"][name]
+        live["spec"]["type"] = "LoadBalancer"
+        live["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}}
+    exposed, inner = rejections(state)
+    assert "has created for it (address 203.0.113.7) and will not give" in exposed
+    assert inner.startswith(f"{CANNOT}socs of type LoadBalancer:")
+    assert inner.endswith("so it would lose its address 203.0.113.7. Move its users and delete it")
 
 
 PREFIXES = (
@@ -276,22 +355,49 @@ def test_the_backend_of_a_load_balancer_that_is_taken_over_is_stated(
         assert "aliyun slb DescribeVServerGroupAttribute" in problem
 
 
+def test_a_load_balancer_of_a_class_is_taken_over_by_its_class() -> None:
+    state = taken_over()
+    state.objects["Service"]["srs-edge-service"]["spec"] |= {"type": "LoadBalancer", "loadBalancerClass": "a.com/lb"}
+    by_class = {"kind": "service", "loadBalancerClass": "a.com/lb", "drainCeiling": "none"}
+    assert not rejections(state, loadBalancer=by_class)
+
+
 def test_annotations_that_would_vanish_later_are_a_warning() -> None:
+    prefix = PREFIXES[0]
     state = taken_over()
     live = state.objects["Service"]["srs-edge-service"]
-    live["metadata"]["annotations"] = {"service.beta.kubernetes.io/alibaba-cloud-loadbalancer-bandwidth": "5", "a": "b"}
-    assert any("alibaba-cloud-loadbalancer-bandwidth" in warning for warning in planned(state).warnings)
+    live["spec"]["type"] = "LoadBalancer"
+    own = {f"{prefix}id": "lb-2ze0001", f"{prefix}address-type": "intranet"}
+    live["metadata"]["annotations"] = own | {f"{prefix}weight": "1", f"{prefix}bandwidth": "5", "a": "b"}
+    state.objects["Service"]["socs"]["metadata"]["annotations"] = {f"{prefix}id": "lb-2ze0001"}
+    warnings = planned(state, loadBalancer=CLB, edge__drain={"timeout": "10m"}).warnings
+    assert [warning for warning in warnings if "annotations" in warning] == [
+        "Service srs-edge-service has annotations that the stack does not set, and that are removed with its next "
+        f"change: {prefix}bandwidth, {prefix}weight",
+        "Service socs has annotations that the stack does not set, and that are removed with its next change: "
+        f"{prefix}id",
+    ]
 
 
 def test_objects_without_connections_are_to_be_deleted_first_and_a_claim_must_fit() -> None:
     state = taken_over()
-    claim = {"storageClassName": "nas", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    state.objects["PodDisruptionBudget"] = {"srs-edge": by_hand("srs-edge", {})}  # pyright: ignore[reportIndexIssue]
+    modes = ["ReadWriteOnce", "ReadOnlyMany"]
+    claim = {"storageClassName": "nas", "accessModes": modes, "resources": {"requests": {"storage": "1Gi"}}}
+    for kind in ("PodDisruptionBudget", "NetworkPolicy"):
+        state.objects[kind] = {"srs-edge": by_hand("srs-edge", {})}  # pyright: ignore[reportIndexIssue]
     state.objects["PersistentVolumeClaim"] = {"srs-hls": by_hand("srs-hls", claim)}  # pyright: ignore[reportIndexIssue]
     hls = {"enabled": True, "storageClass": "nas", "size": "1Gi"}
-    modes, delete = rejections(state, hls=hls)
-    assert "kubectl -n live delete poddisruptionbudget/srs-edge" in delete
-    assert "cannot take over claim srs-hls with access modes ReadWriteOnce" in modes
+    access, delete = rejections(state, hls=hls)
+    assert delete == (
+        "srs:kubernetes.adopt: true takes over Services and the claim of HLS only. No connection depends on these "
+        "objects, so delete them first: kubectl -n live delete poddisruptionbudget/srs-edge networkpolicy/srs-edge"
+    )
+    assert access == (
+        "srs:kubernetes.adopt: true cannot take over claim srs-hls with access modes ReadWriteOnce, ReadOnlyMany: they "
+        "are immutable, and must be ReadWriteMany"
+    )
+    claim["accessModes"] = ["ReadWriteMany"]
+    assert rejections(state, hls=hls) == [delete]
 
 
 def test_another_applications_services_are_not_announced_as_deleted() -> None:

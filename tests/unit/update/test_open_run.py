@@ -25,12 +25,17 @@ def planned(desired: StackSettings, record: RunRecord | None, token: str = "") -
 
 def test_an_update_from_a_file_without_the_canary_is_rejected() -> None:
     stable = settings(edge__releases={"r5": R5 | {"weight": 100}})
-    (problem,) = planned(stable, run()).rejections
+    is_open = run()
+    (problem,) = planned(stable, is_open).rejections
     assert problem.reason == "RolloutRunOpen"
-    assert "r5, r6 must not change while a rollout run of release r6 (step 1 of 2, since" in str(problem)
-    assert "end it with `rollout abort`" in str(problem)
+    possible = "An update that leaves the edges of its releases as they are is possible"
+    assert str(problem) == (
+        f"srs:edge.releases: (absent) r5, r6 must not change while {is_open.title} is open: wait until it has ended, "
+        f"or end it with `rollout abort`. {possible}"
+    )
     (problem,) = planned(stable, run(aborted_by="ci@runner")).rejections
     assert "aborted by ci@runner" in str(problem)
+    assert str(problem).endswith(f" is open: run `rollout abort` again if its process has ended. {possible}")
     assert planned(stable, run(), token="of an earlier holder").rejections
     assert not planned(stable, run(), token="t").rejections
     assert not planned(stable, None).rejections

@@ -8,11 +8,12 @@ import pytest
 
 from cluster.state import LiveState
 from model.config.stack import StackSettings
+from model.desired import workloads
 from model.names import ABORTED_APP
 from unit.update.live_objects import nothing, planned, rendered, settings, state_after, workload
-from update.order import edge_order, ready_edges, was_complete
+from update.order import awaited, edge_order, ready_edges, unready_pods, was_complete
 from update.plan import UpdatePlan
-from update.workload_changes import WorkloadChange
+from update.workload_changes import Action, WorkloadChange
 
 R5 = {"image": "ossrs/srs:v4.0.6", "weight": 75}
 R6 = {"image": "ossrs/srs:v4.0.6", "weight": 25}
@@ -88,15 +89,17 @@ def test_pods_that_are_not_ready_do_not_hold_capacity() -> None:
     assert planned(canary, crashing).early_scale_downs == {}
 
 
-def with_unready_edge(desired: StackSettings, reason: str) -> LiveState:
-    """One of the edges of r5 is not ready. reason: of the Deployment's condition."""
-    state = state_after(desired, {"r5": 2})
+def with_unready_edge(desired: StackSettings, reason: str, *pods: str) -> LiveState:
+    """Some edges of r5 are not ready. reason: of the Deployment's condition. pods: their names."""
+    pods = pods or ("crashing",)
+    state = state_after(desired, {"r5": 3 - len(pods)})
     live = state.objects["Deployment"]["srs-edge-r5-deploy"]
     live["status"]["conditions"] = [{"type": "Progressing", "status": "True", "reason": reason}]
     labels = {"app": "srs-edge", "run": "srs-edge-r5"}
     waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
-    pod = {"metadata": {"name": "crashing", "labels": labels}, "status": {"containerStatuses": [waiting]}}
-    return replace(state, pods=(pod,))
+    status = {"containerStatuses": [waiting]}
+    found = tuple({"metadata": {"name": name, "labels": labels}, "status": status} for name in pods)
+    return replace(state, pods=(*state.pods, *found))
 
 
 def test_an_edge_that_became_unready_earlier_fails_no_update_and_is_named() -> None:
@@ -105,6 +108,11 @@ def test_an_edge_that_became_unready_earlier_fails_no_update_and_is_named() -> N
     assert "edge release r5" not in {workload.title for workload in update.awaited}
     assert update.warnings == (
         "edge release r5: 1 pod not ready before this update, which does not wait for it: crashing (CrashLoopBackOff)",
+    )
+    (warning,) = planned(desired, with_unready_edge(desired, "NewReplicaSetAvailable", "b", "a")).warnings
+    assert warning == (
+        "edge release r5: 2 pods not ready before this update, which does not wait for them: a (CrashLoopBackOff), "
+        "b (CrashLoopBackOff)"
     )
 
 
@@ -133,6 +141,55 @@ def test_what_an_update_changes_is_awaited() -> None:
     state = with_unready_edge(before, "NewReplicaSetAvailable")
     update = planned(settings(hls={}, demo={}, edge__warmUp="20s"), state)
     assert "edge release r5" in {workload.title for workload in update.awaited}
+
+
+def edges_of(release: str, action: Action, after: int) -> WorkloadChange:
+    return WorkloadChange(workloads.edges(settings(), release), action, 1, after, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ready", "expected"),
+    [
+        ([("r5", "create", 1)], {}, ["r5"]),
+        ([("r5", "none", 3), ("r6", "scale", 2)], {"r5": 3, "r6": 1}, ["r6"]),
+        ([("r5", "update", 3), ("r6", "roll", 1)], {"r5": 3, "r6": 1}, ["r6"]),
+        ([("r5", "none", 3)], {"r5": 2}, []),  # it has become unready since its last rollout
+        ([("r6", "none", 1)], {"r6": -1}, ["r6"]),  # it has never been complete
+        ([("r6", "none", 1), ("r4", "delete", 0)], {"r6": 1, "r4": -1}, []),
+        ([("r5", "none", 3), ("r4", "delete", 0)], {"r5": 2, "r4": 1}, ["r5"]),  # an edge of r4 waits for it
+        ([("r5", "none", 3), ("r6", "none", 2), ("r4", "delete", 0)], {"r5": 3, "r6": 1, "r4": 1}, ["r6"]),
+        ([("r5", "none", 3), ("r6", "scale", 1), ("r4", "delete", 0)], {"r5": 2, "r6": 2, "r4": 2}, ["r6"]),
+        ([("paused", "roll", 3), ("r6", "roll", 1)], {"paused": 3, "r6": 1}, ["r6"]),
+    ],
+    ids=str,
+)
+def test_what_must_be_complete_at_the_end(
+    changes: list[tuple[str, Action, int]], ready: dict[str, int], expected: list[str]
+) -> None:
+    """ready: ready edges of what exists, -1 for one edge that is not ready and never was."""
+    complete = {"conditions": [{"reason": "NewReplicaSetAvailable"}]}
+    spec = {"replicas": 1, "template": {"metadata": {"labels": {"app": "srs-edge"}}, "spec": {}}}
+    live: dict[str, Any] = {
+        f"srs-edge-{name}-deploy": workload(f"srs-edge-{name}-deploy", spec, max(count, 0))
+        for name, count in ready.items()
+    }
+    for name, count in ready.items():
+        if count >= 0:
+            live[f"srs-edge-{name}-deploy"]["status"] |= complete
+    state = LiveState(objects={"Deployment": live})
+    found = awaited([edges_of(*change) for change in changes], state, [workloads.edges(settings(), "paused")])
+    assert [item.release for item in found] == expected
+
+
+def test_pods_of_what_an_update_deletes_or_awaits_are_no_warning() -> None:
+    waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}
+    pods = tuple(
+        {"metadata": {"name": name, "labels": {"run": f"srs-edge-{name}"}}, "status": waiting}
+        for name in ("r4", "r5", "r6")
+    )
+    changes = [edges_of("r4", "delete", 0), edges_of("r5", "none", 1), edges_of("r6", "none", 1)]
+    (warning,) = unready_pods(changes, LiveState(pods=pods), [changes[1].workload])
+    assert warning.startswith("edge release r6: 1 pod not ready before this update")
 
 
 ON_DELETE = {"replicas": 3, "updateStrategy": {"type": "OnDelete"}}

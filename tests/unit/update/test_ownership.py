@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from cluster.live import Kind
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from unit.update.live_objects import STACK, metadata, nothing, planned, rendered, settings, state_after, workload
 from update import plan_json
-from update.ownership import Binding, Owner, foreign_owner
+from update.ownership import Binding, Owner, foreign_owner, own_state
 from update.plan import UpdatePlan
 
 
@@ -57,11 +58,19 @@ def test_a_cluster_whose_identity_must_not_be_read_is_a_warning() -> None:
     assert not update.rejections
     assert "the identity of the cluster cannot be checked" in update.warnings[0]
     assert replace(update.binding, stacks=()) == BOUND, "the UID of the last update is kept"
+    first = planned(kubernetes(), LiveState(None)).binding
+    assert first == Binding("c1", "", "live", True, (STACK,)), "the next update may bind it to the UID"
+
+
+OUTPUT = {"clusterId": "c1", "clusterUid": "uid", "namespace": "live", "createdNamespace": True}
 
 
 def test_a_binding_survives_the_stack_outputs() -> None:
-    assert Binding.from_output(BOUND.to_output()) == BOUND
-    assert Binding.from_output(None) is None
+    bound = replace(BOUND, stacks=("acme/srs/old", STACK))
+    assert bound.to_output() == OUTPUT | {"stacks": ["acme/srs/old", STACK]}
+    assert Binding.from_output(bound.to_output()) == bound
+    assert Binding.from_output(OUTPUT) == BOUND, "an earlier version wrote no names"
+    assert [Binding.from_output(value) for value in (None, {}, "x")] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -74,11 +83,14 @@ def test_a_binding_survives_the_stack_outputs() -> None:
 )
 def test_a_namespace_of_others_is_never_owned(namespace: Any, owner: str) -> None:
     state = LiveState("uid", namespace)
-    message = only(planned(kubernetes(), state))
-    assert "createNamespace: true cannot create namespace live" in message
-    assert f"which exists ({owner}). Set createNamespace: false" in message
+    assert only(planned(kubernetes(), state)) == (
+        f"srs:kubernetes.createNamespace: true cannot create namespace live, which exists ({owner}). Set "
+        "createNamespace: false, which uses it and never deletes it, or choose another namespace"
+    )
     assert not planned(kubernetes(createNamespace=False), state).rejections
-    assert "needs namespace live to exist" in only(planned(kubernetes(createNamespace=False), nothing()))
+    assert only(planned(kubernetes(createNamespace=False), nothing())) == (
+        "srs:kubernetes.createNamespace: false needs namespace live to exist; create it, or set createNamespace: true"
+    )
 
 
 def fields(manager: str, *names: str, **more: str) -> dict[str, Any]:
@@ -130,6 +142,14 @@ def test_workloads_of_others_are_no_releases() -> None:
         for item in plan_json.document(update, rendered(kubernetes(), state), state)["workloads"]
     ]
     assert shares[:2] == [{"before": 75, "after": 60}, {"before": 0, "after": 20}], "but viewers reach theirs, too"
+
+
+def test_foreign_autoscalers_and_revisions_are_seen() -> None:
+    """What another stack scales, and which pods exist, decides what an update may do; nothing else of it does."""
+    theirs: dict[str, Any] = {"x": {"metadata": metadata("x", **{"srs/stack": "acme/srs/other"})}}
+    kinds: tuple[Kind, ...] = ("HorizontalPodAutoscaler", "ScaledObject", "ReplicaSet", "ControllerRevision")
+    seen = own_state(rendered(settings()), LiveState(objects=dict.fromkeys((*kinds, "Deployment"), theirs)), [STACK])
+    assert seen.objects == dict.fromkeys(kinds, theirs) | {"Deployment": {}}
 
 
 def test_objects_of_an_earlier_version_belong_to_the_stack() -> None:

@@ -1,18 +1,19 @@
 """What a plan rejects and warns about, and the order of its steps."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bad_configs import SLB
+from bad_configs import GOOD, SLB
 from cluster.aborted import abort_mark
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from model.names import ABORTED_ANNOTATION
 from model.run_record import RunRecord
-from unit.update.live_objects import nothing, planned, rendered, settings, state_after
+from unit.update.live_objects import nothing, origin, planned, rendered, settings, state_after
 from update import plan_text
 from update.order import ready_edges
 from update.plan import UpdatePlan, plan
@@ -88,8 +89,9 @@ def test_paused_is_rejected_on_a_release_that_does_not_exist() -> None:
         "srs:edge.releases.r5.paused: true must be false on a release that does not exist yet: it would have no pods"
     )
     new = settings(edge__releases={"r5": R5, "r6": R6 | {"paused": True}})
-    first = planned(new, state_after(settings(edge__releases={"r5": R5}))).rejections[0]
+    first, second = planned(new, state_after(settings(edge__releases={"r5": R5}))).rejections
     assert str(first).startswith("srs:edge.releases.r6.paused: true must be false on a release that does not exist")
+    assert "while only 0 of 1 edges are ready: ready edges of r5 would be removed" in str(second)
 
 
 def test_paused_is_rejected_together_with_a_change_of_replicas() -> None:
@@ -108,33 +110,64 @@ def test_paused_is_accepted_on_a_release_that_keeps_its_replicas() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "rejected"),
+    ("before", "ready", "after", "paused", "found"),
     [
-        ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 1, "r7": 5}, False),  # r7 is awaited
-        ({"r5": 3, "r6": 1}, {"r5": 2, "r6": 1}, True),
-        ({"r5": 4, "r6": 1}, {"r5": 3, "r6": 1}, True),
-        ({"r4": 1, "r5": 3, "r6": 1}, {"r5": 3, "r6": 1}, True),  # r4 is removed
-        ({"r5": 3, "r6": 1}, {"r5": 3, "r6": 1}, False),
+        ({"r5": 2, "r6": 1}, {"r6": 0}, {"r5": 1, "r6": 1, "r7": 5}, ["r6"], {}),  # r7 is awaited
+        (
+            {"r5": 3, "r6": 1},
+            {"r6": 0},
+            {"r5": 2, "r6": 1},
+            ["r6"],
+            {"r6": "0 of 1 edges are ready: ready edges of r5"},
+        ),
+        (
+            {"r5": 4, "r6": 1},
+            {"r6": 0},
+            {"r5": 3, "r6": 1},
+            ["r6"],
+            {"r6": "0 of 1 edges are ready: ready edges of r5"},
+        ),
+        (
+            {"r5": 3, "r6": 3},
+            {"r6": 1},
+            {"r5": 2, "r6": 3},
+            ["r6"],
+            {"r6": "1 of 3 edges are ready: ready edges of r5"},
+        ),
+        ({"r4": 2, "r6": 3}, {"r6": 1}, {"r5": 2, "r6": 3}, ["r6"], {}),  # r5 replaces r4
+        (
+            {"r10": 1, "r9": 1, "r6": 2},  # r9 and r10 are removed
+            {"r6": 0},
+            {"r5": 1, "r6": 2},
+            ["r6"],
+            {"r6": "0 of 2 edges are ready: ready edges of r9, r10"},
+        ),
+        (
+            {"r5": 3, "r6": 1, "r7": 1},
+            {"r7": 0},
+            {"r5": 2, "r6": 1, "r7": 1},
+            ["r6", "r7"],  # r6 is complete
+            {"r7": "0 of 1 edges are ready: ready edges of r5"},
+        ),
+        ({"r5": 3, "r6": 1}, {"r6": 0}, {"r5": 3, "r6": 1}, ["r6"], {}),
     ],
 )
 def test_a_paused_release_that_is_not_ready_replaces_no_edge(
-    before: dict[str, int], after: dict[str, int], rejected: bool
+    before: dict[str, int], ready: dict[str, int], after: dict[str, int], paused: list[str], found: dict[str, str]
 ) -> None:
-    def with_weights(weights: dict[str, int]) -> dict[str, Any]:
-        releases = {name: R5 | {"weight": weight} for name, weight in weights.items()}
-        return {"edge__replicas": sum(weights.values()), "edge__releases": releases}
+    def with_weights(weights: dict[str, int], paused: Sequence[str] = ()) -> StackSettings:
+        releases = {
+            name: R5 | {"weight": weight} | ({"paused": True} if name in paused else {})
+            for name, weight in weights.items()
+        }
+        return settings(edge__replicas=sum(weights.values()), edge__releases=releases)
 
-    state = state_after(settings(**with_weights(before)), ready={"r6": 0})
-    pausing = with_weights(after)
-    pausing["edge__releases"]["r6"]["paused"] = True
-    if not rejected:
-        assert not planned(settings(**pausing), state).rejections
-        return
-    lost = "r4" if "r4" in before else "r5"
-    assert only(planned(settings(**pausing), state)) == (
-        "srs:edge.releases.r6.paused: true must be false while only 0 of 1 edges are ready: ready edges of "
-        f"{lost} would be removed before other edges replace them"
-    )
+    state = state_after(with_weights(before), ready)
+    assert [str(problem) for problem in planned(with_weights(after, paused), state).rejections] == [
+        f"srs:edge.releases.{name}.paused: true must be false while only {text} would be removed before other edges "
+        "replace them"
+        for name, text in found.items()
+    ]
 
 
 def test_the_class_of_the_hls_volume_cannot_change_and_the_volume_cannot_shrink() -> None:
@@ -151,7 +184,9 @@ def test_the_class_of_the_hls_volume_cannot_change_and_the_volume_cannot_shrink(
     assert not planned(bigger, state).rejections
     fixed = LiveState("uid", state.namespace, state.objects, state.confs, claim_expandable=False)
     assert not planned(settings(hls=hls), fixed).rejections
-    assert "must stay 10Gi: storage class nas does not allow volume expansion" in only(planned(bigger, fixed))
+    assert only(planned(bigger, fixed)) == (
+        "srs:hls.size: '10.5Gi' must stay 10Gi: storage class nas does not allow volume expansion"
+    )
 
 
 def test_hls_can_be_disabled_and_keeps_the_recordings() -> None:
@@ -179,8 +214,20 @@ def test_a_rollout_that_cannot_complete_in_time_is_rejected() -> None:
         "srs:edge.rolloutTimeout: 3m is too short: the 3 batches of the rolling update of edge release r5 take more "
         "than 3m"
     )
+    assert not planned(settings(**slow, edge__releases=releases, edge__maxSurge=2), state).rejections, "two batches"
     enough = slow | {"edge__rolloutTimeout": "181s"}
     assert not planned(settings(**enough, edge__releases=releases), state).rejections
+
+
+def test_a_release_that_gets_no_edge_needs_no_time_to_roll() -> None:
+    """Its Deployment was deleted without its pods: they are ended, and nothing replaces them."""
+    state = state_after(settings(edge__releases={"r5": R5}))
+    labels = {"app": "srs-edge", "run": "srs-edge-r6"}
+    left = {"name": "left", "labels": labels, "ownerReferences": [{"name": "srs-edge-r6-deploy-5d8f"}]}
+    pod = {"metadata": left, "spec": {"terminationGracePeriodSeconds": 60}}
+    update = planned(settings(edge__releases={"r5": R5, "r6": R6 | {"weight": 0}}), replace(state, pods=(pod,)))
+    change = next(change for change in update.changes if change.workload.release == "r6")
+    assert (change.action, change.before, change.after, update.rejections) == ("roll", 1, 0, ())
 
 
 def test_pods_that_are_backends_take_longer_to_roll() -> None:
@@ -239,6 +286,18 @@ def test_replaced_origins_drain_and_drop_nobody(change: dict[str, Any]) -> None:
     assert any(line.startswith("  origins: rolling update, 3 replicas") for line in lines)
 
 
+def test_new_origins_have_the_names_that_the_plan_has_chosen() -> None:
+    state, after = state_after(settings(origin=ORIGIN)), settings(origin=ORIGIN | {"image": "ossrs/srs:v4.0.271"})
+    update = planned(after, state)
+    (change,) = [change for change in update.changes if change.workload.kind == "StatefulSet"]
+    assert "spec.ordinals.start: 0 -> 3" in change.fields
+    stateful_set = state.objects["StatefulSet"]["srs-origin"]
+    draining = tuple(origin(stateful_set, number) for number in (5, 8, 11, 14))
+    assert only(planned(after, replace(state, draining_origins=draining))).startswith(
+        "srs:origin: 3 cannot be changed now: 3 consecutive names of 16 are needed for the new origins"
+    )
+
+
 def test_a_longer_drain_does_not_apply_to_open_connections() -> None:
     state = state_after(settings())
     update = planned(settings(edge__drain={"deregister": "5s", "timeout": "24h"}), state)
@@ -248,8 +307,19 @@ def test_a_longer_drain_does_not_apply_to_open_connections() -> None:
 
 
 def test_edges_that_are_going_to_reject_encoders_are_named() -> None:
+    def found(desired: StackSettings, state: LiveState) -> list[str]:
+        return [line for line in planned(desired, state).warnings if "exclusive" in line]
+
     own = {"to": "origins", "loadBalancer": {"kind": "service", "drainCeiling": "none"}}
     before, after = settings(publish=own), settings(publish=own | {"exclusive": True})
-    (warning,) = [line for line in planned(after, state_after(before)).warnings if "exclusive" in line]
+    (warning,) = found(after, state_after(before))
     assert "through srs-edge-service have to use Service srs-publish-service before their edge is replaced" in warning
-    assert not [line for line in planned(after, state_after(after)).warnings if "exclusive" in line]
+    assert not found(after, state_after(after))
+    assert not found(before, state_after(before))
+    assert not found(after, replace(state_after(before), confs={})), "nothing is known of the edges"
+    both = settings(
+        publish=own | {"exclusive": True},
+        loadBalancer={"kind": "nodePort", "rtmpPort": 31936, "httpPort": 30081, "service": "srs-edge-next"},
+        formerLoadBalancer=GOOD["loadBalancer"],
+    )
+    assert "through srs-edge-next, srs-edge-service have to use" in found(both, state_after(before))[0]

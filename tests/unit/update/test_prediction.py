@@ -7,7 +7,7 @@ import pytest
 
 from model.config.problems import REDACTED
 from unit.update.live_objects import rendered, settings, workload
-from update.prediction import Change, applied, apply_changes, masked, unseen_changes
+from update.prediction import EARLIER, Change, applied, apply_changes, masked, unseen_changes
 
 RESTART = {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}}}
 DEBUG = {
@@ -77,6 +77,7 @@ def test_a_field_of_an_earlier_config_is_removed() -> None:
     selector = {"f:spec": {"f:template": {"f:spec": {"f:nodeSelector": {}}}}}
     current["metadata"]["managedFields"].append({"manager": "srs", "operation": "Apply", "fieldsV1": selector})
     (change,) = apply_changes(desired(), current)
+    assert change == Change(("spec", "template", "spec", "nodeSelector"), "", None, EARLIER)
     assert str(change) == "spec.template.spec.nodeSelector: removed"
 
 
@@ -178,7 +179,7 @@ NAMED = [{"name": "a", "v": 1}, {"name": "b", "v": 2}]
         ({"a": {}, "b": [], "c": "", "d": 0, "e": False}, {}, []),
         ({"f": ""}, {"f": "x"}, ["spec.f: x -> "]),
         ({"requests": {"cpu": "0.5"}, "limits": {"cpu": 2}}, {"requests": {"cpu": "500m"}, "limits": {"cpu": "2"}}, []),
-        ({"sizeLimit": "1Gi"}, {"sizeLimit": "1024Mi"}, []),
+        ({"emptyDir": {"sizeLimit": "1Gi"}}, {"emptyDir": {"sizeLimit": "1024Mi"}}, []),
         ({"sizeLimit": "1Gi"}, {}, ["spec.sizeLimit: (absent) -> 1Gi"]),
         ({"limits": {"cpu": "1"}}, {"limits": {"cpu": "2"}}, ["spec.limits.cpu: 2 -> 1"]),
         ({"size": "1Gi"}, {"size": "1024Mi"}, ["spec.size: 1024Mi -> 1Gi"]),
@@ -212,6 +213,7 @@ def managed(manager: str, fields: Any, operation: str = "Apply", **more: str) ->
         (managed("kubectl-edit", {"f:spec": {"f:old": {}}}, "Update"), "spec.old: removed (set by kubectl-edit)"),
         (managed("before-first-apply", {"f:spec": {"f:old": {}}}), "spec.old: removed (set by before-first-apply)"),
         (managed("helm", {"f:spec": {"f:old": {}}}), None),
+        ({"manager": "srs", "operation": "Apply"}, None),
     ],
 )
 def test_fields_that_are_not_declared_are_removed_if_the_provider_absorbs_their_manager(
@@ -222,6 +224,25 @@ def test_fields_that_are_not_declared_are_removed_if_the_provider_absorbs_their_
     changes = apply_changes({"spec": {**ports, "other": 2}}, current)
     assert [str(change) for change in changes] == ["spec.other: 1 -> 2", *([removed] if removed else [])]
     assert ("old" in applied(current, changes)["spec"]) is (not removed or "old" not in removed)
+
+
+@pytest.mark.parametrize(
+    ("declared", "current", "fields", "lines"),
+    [
+        (
+            {"a": 1},
+            [{"port": 1}],
+            {'k:{"port":1,"protocol":"TCP"}': {}},
+            ["spec.f.a: (absent) -> 1", "spec.f.1: removed"],
+        ),
+        (["x"], {"a": 1}, {"f:a": {}}, ["spec.f: {a: 1} -> ['x']", "spec.f.a: removed"]),
+    ],
+)
+def test_a_value_of_another_type_is_predicted_too(declared: Any, current: Any, fields: Any, lines: list[str]) -> None:
+    """By `podPatch`, for example; the API server rejects it."""
+    metadata = {"managedFields": [managed("srs", {"f:spec": {"f:f": fields}})]}
+    changes = apply_changes({"spec": {"f": declared}}, {"metadata": metadata, "spec": {"f": current}})
+    assert [str(change) for change in changes] == lines
 
 
 def test_the_provider_does_not_see_what_becomes_empty() -> None:

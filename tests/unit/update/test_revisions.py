@@ -1,12 +1,16 @@
 """Pods by revision: which of them an update replaces, and which cannot drain."""
 
 import copy
+from typing import Any
+
+import pytest
 
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from unit.update.live_objects import planned, rendered, settings, state_after
 from update import plan_text
 from update.plan import UpdatePlan
+from update.revisions import Outdated, drops_connections, outdated_pods
 from update.workload_changes import WorkloadChange
 
 R5 = {"image": "ossrs/srs:v4.0.6", "weight": 75}
@@ -91,3 +95,63 @@ def test_the_running_version_decides_whether_connections_are_dropped() -> None:
     update = planned(cannot, state_after(settings()))
     assert (change_of(update).terminated, change_of(update).dropped) == (3, 0), "those that run now can drain"
     assert not any("dropped" in warning for warning in update.warnings)
+
+
+DIGEST = "registry.example.com/srs@sha256:" + "0" * 64
+
+
+def containers(**images: str) -> dict[str, Any]:
+    return {"containers": [{"name": name, "image": image} for name, image in images.items()]}
+
+
+@pytest.mark.parametrize(
+    ("pod", "drops"),
+    [
+        (containers(srs="ossrs/srs:v5.0-r3"), True),
+        (containers(srs="ossrs/srs:v4.0.6"), False),
+        (containers(shipper="ossrs/srs:v4.0.6", srs="ossrs/srs:v5.0-r3"), True),
+        (containers(shipper="ossrs/srs:v5.0-r3", srs="ossrs/srs:v4.0.6"), False),
+        (containers(srs=DIGEST), True),  # the config names its version
+        (containers(srs=DIGEST.replace("0", "1")), False),
+        (containers(srs="ossrs/srs:develop"), False),
+        (containers(srs="ossrs/srs"), False),
+        (containers(shipper="ossrs/srs:v5.0-r3"), False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_what_is_not_known_to_drop_connections_drains(pod: dict[str, Any], drops: bool) -> None:
+    image = {"image": DIGEST, "version": "5.0.100", "weight": 75, "allowDroppedConnections": True}
+    assert drops_connections({"spec": pod}, settings(edge__releases={"r5": image, "r6": R6})) is drops
+
+
+NEW, OLD, DROPS, DROPS_TOO = "ossrs/srs:v4.0.6", "ossrs/srs:v4.0.5", "ossrs/srs:v5.0-r3", "ossrs/srs:v5.0-r2"
+
+
+@pytest.mark.parametrize(
+    ("revisions", "outdated"),
+    [
+        ([], Outdated(0, 0, 0, current=False)),
+        ([(NEW, 0, 0), (OLD, 0, 0)], Outdated(0, 0, 0, current=False)),
+        ([(NEW, 1, 0)], Outdated(0, 0, 0, current=True)),
+        ([(NEW, 1, 1), (OLD, 3, 2)], Outdated(3, 2, 0, current=True)),
+        ([(OLD, 3, 2), (DROPS, 2, 1), (DROPS_TOO, 3, 3)], Outdated(8, 6, 4, current=False)),
+    ],
+    ids=str,
+)
+def test_pods_are_counted_by_revision(revisions: list[tuple[str, int, int]], outdated: Outdated) -> None:
+    """revisions: image, pods and ready pods of each."""
+
+    def template(image: str, **labels: str) -> dict[str, Any]:
+        return {"metadata": {"labels": {"app": "srs-edge", **labels}}, "spec": containers(srs=image)}
+
+    replica_sets: dict[str, Any] = {
+        image: {
+            "metadata": {"ownerReferences": [{"uid": "u"}]},
+            "spec": {"template": template(image, **{"pod-template-hash": image})},
+            "status": {"replicas": pods, "readyReplicas": ready},
+        }
+        for image, pods, ready in revisions
+    }
+    state = LiveState(objects={"ReplicaSet": replica_sets})
+    assert outdated_pods({"metadata": {"uid": "u"}}, template(NEW), state, settings()) == outdated
