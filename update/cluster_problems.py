@@ -14,7 +14,6 @@ from model.config.stack import StackSettings
 from model.config.values import plural
 from model.desired.render import Desired
 from model.names import ORIGIN
-from update.prediction import Change, Path, value_at
 
 MINIMUM = (1, 30)
 """The preStop action `sleep` is on by default since Kubernetes 1.30 (Kubernetes docs, "Container Lifecycle Hooks")."""
@@ -96,71 +95,6 @@ def cluster_warnings(state: LiveState) -> Iterator[str]:
             f"it cannot be asked whether policies of the cluster change {', '.join(unknown)}: if they do, each update "
             "replaces the pods once more. The user of the kubeconfig needs the verb `update` (docs/update-role.yaml)",
             "AdmissionUnknown",
-        )
-    yield from _sidecar_warnings(state)
-    yield from _drain_warnings(state)
-
-
-_DRAIN: tuple[Path, ...] = (
-    ("spec", "terminationGracePeriodSeconds"),
-    ("spec", "containers", "srs", "lifecycle"),
-    ("spec", "containers", "srs", "command"),
-)
-"""The parts of a pod that a drain needs."""
-
-
-def _drain_warnings(state: LiveState) -> Iterator[str]:
-    """Pods that do not drain as their template says, such as by a policy that limits the grace period of pods."""
-    changed: dict[str, list[str]] = {}
-    for pod in state.pods:
-        template = _template(pod, state)
-        for path in _DRAIN if template else ():
-            declared, found = value_at(template, path), value_at(pod, path)
-            if declared != found:
-                change = str(Change(path[1:], declared, found))
-                changed.setdefault(change, []).append(pod["metadata"]["name"])
-    for change, pods in sorted(changed.items()):
-        yield UpdateWarning(
-            f"the cluster has changed {plural(len(pods), 'pod')} at their creation, such as {min(pods)} ({change}): "
-            "they may end before their last connection. Have the policy changed that does it",
-            "DrainChangedByCluster",
-        )
-
-
-def _template(pod: Object, state: LiveState) -> Object | None:
-    """The template that a pod was made from; None if it is not known, as of origins of an earlier revision."""
-    revision: str | None = pod["metadata"].get("labels", {}).get("controller-revision-hash")
-    if revision and state.origins and revision == state.origins.get("status", {}).get("updateRevision"):
-        return cast("Object", state.origins["spec"]["template"])
-    owners = [owner.get("uid") for owner in pod["metadata"].get("ownerReferences", [])]
-    sets = state.objects.get("ReplicaSet", {}).values()
-    return next((item["spec"]["template"] for item in sets if item["metadata"].get("uid", "") in owners), None)
-
-
-def _sidecar_warnings(state: LiveState) -> Iterator[str]:
-    """Containers that the cluster has added to pods, such as the proxy of a service mesh.
-
-    They get SIGTERM together with SRS, and a proxy then ends the connections through it within seconds (Istio and
-    Alibaba Cloud ASM: `terminationDrainDuration`, 5 s). A sidecar that is an init container ends after SRS (Kubernetes
-    docs, "Sidecar Containers"), so it is not counted.
-    """
-    templates = [
-        item["spec"]["template"]
-        for kind in ("Deployment", "StatefulSet", "ReplicaSet")
-        for item in state.objects.get(kind, {}).values()
-    ]
-    declared = {item["name"] for template in templates for item in template["spec"].get("containers", [])}
-    added: dict[str, list[str]] = {}
-    for pod in state.pods:
-        for container in pod.get("spec", {}).get("containers", []):
-            if container["name"] not in declared:
-                added.setdefault(container["name"], []).append(pod["metadata"]["name"])
-    for container, pods in sorted(added.items()):
-        yield UpdateWarning(
-            f"the cluster has added container {container} to {plural(len(pods), 'pod')}, such as {min(pods)}: it ends "
-            "together with SRS, and does not wait for connections. If they go through it, as through the proxy of a "
-            "service mesh, each update drops them: keep it out of the pods (docs/operations.md, Service meshes)",
-            "ContainerAddedByCluster",
         )
 
 

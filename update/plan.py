@@ -22,6 +22,7 @@ from model.desired.workloads import Workload
 from model.names import EDGE_APP, HLS_CLAIM, edge_deployment
 from update.adoption import adoption_problems, adoption_warnings
 from update.autoscaling import LiveAutoscaler, autoscaler_problems, autoscaler_warnings, retired
+from update.changed_pods import changed_pod_warnings
 from update.cluster_problems import cluster_problems, cluster_warnings
 from update.load_balancers import load_balancer_problems, load_balancer_warnings
 from update.object_changes import ObjectChange, object_changes
@@ -111,6 +112,7 @@ def plan(desired: Desired, state: LiveState, bound: Binding | None, run_token: s
         ),
         warnings=(
             *cluster_warnings(state),
+            *changed_pod_warnings(state),
             *adoption_warnings(desired, state, foreign),
             *autoscaler_warnings(desired, own),
             *origin_warnings(settings, origins),
