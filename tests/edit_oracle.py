@@ -15,7 +15,7 @@ from kubernetes import client, config
 from edit_sequences import Config
 from model.desired.workloads import release_of
 from model.names import EDGE_APP
-from stack import DevStack, Result
+from stack import DevStack, Result, is_ready
 
 KINDS = (
     "deployments,statefulsets,services,serviceaccounts,configmaps,poddisruptionbudgets,networkpolicies,"
@@ -79,12 +79,6 @@ def workload_of(pod: dict[str, Any]) -> str:
     if run := labels.get("run"):
         return f"{run}-deploy"
     return labels["app"] if "controller-revision-hash" in labels else f"{labels['app']}-deploy"
-
-
-def is_ready(pod: dict[str, Any]) -> bool:
-    """Whether a pod is ready."""
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def plain(item: dict[str, Any]) -> dict[str, Any]:

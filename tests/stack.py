@@ -153,7 +153,15 @@ class DevStack:
         """Run `pulumi up` with the config, and assert that it succeeds."""
         result = self.update()
         assert result.ok, result.output
+        self.settle()
         return result
+
+    def settle(self, service: str = "srs-edge-service") -> None:
+        """Wait until the EndpointSlices of a Service have its ready pods: they follow them, a moment later."""
+        with contextlib.suppress(AssertionError):  # there is no such Service, or pods wait for a readiness gate
+            selector = self.get("service", service)["spec"]["selector"].items()
+            labels = ",".join(f"{key}={value}" for key, value in selector)
+            eventually(lambda: {*self.ready_pods(labels)} == self.endpoints(service), 5)
 
     def preview(self) -> Result:
         """Run `pulumi preview`."""
@@ -260,6 +268,10 @@ class DevStack:
         """Names of the pods that are not terminating, or of those that are."""
         return {pod["metadata"]["name"] for pod in self.pods(selector, terminating)}
 
+    def ready_pods(self, selector: str = "app=srs-edge") -> dict[str, dict[str, Any]]:
+        """The ready pods that are not terminating, by name."""
+        return {pod["metadata"]["name"]: pod for pod in self.pods(selector) if is_ready(pod)}
+
     def endpoints(self, service: str = "srs-edge-service") -> set[str]:
         """Names of the pods that a Service sends new connections to."""
         slices = self.get("endpointslices", selector=f"kubernetes.io/service-name={service}")["items"]
@@ -273,6 +285,7 @@ class DevStack:
     @contextmanager
     def watched_endpoints(self, service: str = "srs-edge-service") -> Generator[list[int]]:
         """Record the number of ready endpoints of a Service, at every change, while the block runs."""
+        self.settle(service)
         counts = [len(self.endpoints(service))]
         discovery = client.DiscoveryV1Api(config.new_client_from_config(str(self.kubeconfig)))
         ready: dict[str, int] = {}
@@ -312,9 +325,10 @@ class DevStack:
         by_release: dict[str, str] = {}
         for pod in self.pods():
             by_release[pod["metadata"]["labels"]["run"]] = pod["metadata"]["name"]
-        before = self.replicas()
+        before = len(self.ready_pods())
         self.kubectl("delete", "pod", "--grace-period=0", "--force", *by_release.values())
-        eventually(lambda: self.replicas() == before and not self.pod_names() & set(by_release.values()))
+        eventually(lambda: len(self.ready_pods()) == before and not self.pod_names() & set(by_release.values()))
+        eventually(lambda: sum(self.replicas().values()) == before)
         existing = {item["metadata"]["name"] for item in self.get("configmaps")["items"]}
         for pod in self.pods():
             assert set(config_maps(pod["spec"])) <= existing, pod["metadata"]["name"]
@@ -327,6 +341,12 @@ class DevStack:
         self.kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found", check=False)
         self.kubectl("delete", "pod", "--all", "--grace-period=0", "--force", check=False)
         shutil.rmtree(self.folder / "backend", ignore_errors=True)
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is ready."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def operations(log: Path) -> dict[str, str]:

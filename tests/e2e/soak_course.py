@@ -15,7 +15,7 @@ import psutil
 
 from e2e.live_stack import LiveStack
 from e2e.viewers import Record
-from edit_oracle import is_ready
+from stack import is_ready
 
 SYSTEM = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
 """Objects that Kubernetes puts into every namespace."""
