@@ -123,7 +123,7 @@ def awaited(changes: Sequence[WorkloadChange], state: LiveState, paused: Collect
         live = state.get(change.workload.kind, change.workload.name)
         if change.action == "delete" or change.workload in paused:
             continue
-        if replaces or change.action in ("create", "roll", "scale") or live is None or not was_complete(live):
+        if replaces or change.action in ("roll", "scale") or live is None or not was_complete(live):
             yield change.workload
 
 

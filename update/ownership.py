@@ -105,8 +105,8 @@ def binding_problems(settings: StackSettings, state: LiveState, bound: Binding |
         yield Problem(
             (*_KUBERNETES, "createNamespace"),
             False,
-            f"must stay true: the stack has created namespace {bound.namespace} and would delete it with everything in "
-            "it",
+            f"must stay true: the stack has created namespace {bound.namespace} and would delete it with everything "
+            "in it",
             reason="NamespaceIsCreated",
         )
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from bad_configs import GOOD
 from cluster.state import LiveState
 from model.config.stack import StackSettings
 from model.desired import workloads
 from model.names import ABORTED_APP
 from unit.update.live_objects import nothing, planned, rendered, settings, state_after, workload
-from update.order import awaited, edge_order, ready_edges, unready_pods, was_complete
+from update.order import awaited, edge_order, ready_edges, steps, unready_pods, was_complete
 from update.plan import UpdatePlan
 from update.workload_changes import Action, WorkloadChange
 
@@ -67,7 +68,7 @@ def test_ready_edges_include_those_of_removed_releases() -> None:
         ({"r5": 3, "r6": 1}, {"r5": 2, "r6": 1}, [], ["r5"]),  # one pod of r5 is not ready: r6 is not blocked
         ({"r5": 3, "r6": 1}, {"r5": 2, "r6": 2}, ["r6"], ["r5"]),  # but no ready edge is removed before it is
         ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 3}, ["r6"], ["r5"]),
-        ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 2, "r4": 3}, [], ["r5"]),  # r4 is removed at the end
+        ({"r5": 2, "r6": 1}, {"r5": 1, "r6": 2, "r4": 1}, [], ["r5"]),  # r4 is removed at the end
     ],
 )
 def test_no_ready_edge_is_removed_before_its_replacement_is_ready(
@@ -76,6 +77,22 @@ def test_no_ready_edge_is_removed_before_its_replacement_is_ready(
     first, then, scale_up = edge_order(desired, ready)
     assert (then, scale_up) == (last, awaited)
     assert sorted(first + then) == sorted(desired)
+
+
+SCALING = {"minimum": 4, "maximum": 60, "metric": "cpu", "target": "600m"}
+
+
+@pytest.mark.parametrize(
+    ("size", "last"),
+    [({"replicas": 4}, {"r5", "r6"}), ({"autoscaling": SCALING}, {"r5"})],
+    ids=["fixed", "scaled"],
+)
+def test_a_surplus_is_removed_last_while_autoscalers_may_want_it(size: dict[str, Any], last: set[str]) -> None:
+    edge = {key: value for key, value in GOOD["edge"].items() if key != "replicas"} | {"releases": {"r5": R5, "r6": R6}}
+    desired = settings(edge=edge | size, hls={}, demo={})
+    state = state_after(desired, {"r5": 5})
+    *_, step = steps(rendered(desired, state), state)
+    assert {workload.release for workload in step.declare if workload.release} == last
 
 
 def test_pods_that_are_not_ready_do_not_hold_capacity() -> None:
