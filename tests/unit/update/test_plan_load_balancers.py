@@ -100,6 +100,14 @@ def test_what_can_be_changed_in_place(change: dict[str, Any]) -> None:
     assert not rejections(with_load_balancer(SLB | change), services(with_load_balancer(SLB)))
 
 
+def test_a_rejected_change_says_what_is_and_what_was_to_be() -> None:
+    (problem,) = rejections(with_load_balancer(SLB | {"vswitchId": "vsw-2ze0009"}), services(with_load_balancer(SLB)))
+    assert str(problem).startswith(
+        "srs:loadBalancer.vswitchId: 'vsw-2ze0009' cannot be changed on Service srs-edge-service, where it is "
+        "'vsw-2ze0001': connections through it would be dropped. Move the existing load balancer to"
+    )
+
+
 def test_an_eip_keeps_its_address() -> None:
     wider = with_load_balancer(SLB | {"eip": {"bandwidth": 200}})
     assert not rejections(wider, services(with_load_balancer(EIP)))
@@ -352,6 +360,23 @@ def test_a_listener_that_another_namespace_uses_is_rejected() -> None:
     assert rejections(created, state)
 
 
+@pytest.mark.parametrize(
+    ("load_balancer", "change", "warned"),
+    [
+        ({"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}, {"other_services": None}, True),
+        ({"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}, {}, False),
+        (SLB, {"other_services": None}, False),
+        (GOOD["loadBalancer"], {"other_services": None}, False),
+    ],
+)
+def test_foreign_listeners_that_cannot_be_checked_are_a_warning(
+    load_balancer: dict[str, Any], change: dict[str, Any], warned: bool
+) -> None:
+    settings = with_load_balancer(load_balancer)
+    found = [line for line in warnings(settings, replace(services(settings), **change)) if "cannot be checked" in line]
+    assert bool(found) == warned
+
+
 def warnings(settings: StackSettings, state: LiveState) -> tuple[str, ...]:
     return planned(settings, state).warnings
 
@@ -380,7 +405,10 @@ def test_nodes_that_need_not_carry_connections_are_a_warning() -> None:
     pool, other = {"pool": "edge"}, {"pool": "edge2"}
     (line,) = warnings(on_nodes({}), LiveState("uid"))
     assert line.startswith("srs:loadBalancer: every node of the cluster carries its connections")
-    assert "srs:formerLoadBalancer" not in line
+    assert line.endswith("backendNodes limits them to stable nodes")
+    publish = with_load_balancer(GOOD["loadBalancer"], publish={"to": "edges", "loadBalancer": SLB})
+    (line,) = warnings(publish, LiveState("uid"))
+    assert line.startswith("srs:publish.loadBalancer: every node of the cluster carries its connections")
     (line,) = warnings(on_nodes(pool), services(on_nodes({})))
     assert "on a new Service only. Move the existing load balancer" in line
     (line,) = [line for line in warnings(on_nodes(other), services(on_nodes(pool))) if "nodes with" in line]
@@ -452,7 +480,8 @@ def test_an_old_load_balancer_is_not_deleted_together_with_the_creation_of_the_n
     assert not rejections(both, services(with_load_balancer(SLB)))
     assert not rejections(with_load_balancer(NEXT), services(both)), "it has no users any more"
     deleted = "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
-    assert deleted in warnings(with_load_balancer(NEXT), services(both))
+    (warning,) = [line for line in warnings(with_load_balancer(NEXT), services(both)) if line == deleted]
+    assert getattr(warning, "reason", "") == "DeletesService"
     assert deleted not in warnings(both, services(with_load_balancer(SLB)))
 
 
