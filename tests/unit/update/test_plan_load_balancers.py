@@ -223,6 +223,9 @@ def test_the_load_balancer_of_encoders_is_replaced_by_a_second_one() -> None:
     (problem,) = rejections(publish(**before | {"to": "origins"}), state)
     assert str(problem).startswith("srs:publish.to: 'origins' cannot be changed on Service srs-publish-service, which")
     assert "srs:publish.former" in str(problem)
+    (problem,) = rejections(publish(**before), services(publish(**before | {"to": "origins"})))
+    assert str(problem).startswith("srs:publish.to: 'edges' cannot be changed on Service srs-publish-service, which")
+    assert "which leads to the origins: " in str(problem)
     other = {"kind": "slb", "addressType": "internet"}
     (*problems,) = rejections(publish(to="edges", loadBalancer=other), state)
     assert {problem.path for problem in problems} == {
