@@ -100,7 +100,7 @@ def _unused_configurations(desired: Desired, state: LiveState) -> Iterator[Objec
     """
     if "ControllerRevision" not in state.objects:  # must not be read
         return
-    pods = [pod["spec"] for pod in (*state.pods, *state.terminating)]
+    pods = [pod.get("spec", {}) for pod in (*state.pods, *state.terminating)]
     revisions = [item["spec"]["template"]["spec"] for item in state.objects["ReplicaSet"].values()]
     workloads = [item["spec"]["template"]["spec"] for item in (*state.edges.values(), *filter(None, [state.origins]))]
     volumes: list[Any] = [spec.get("volumes") for spec in (*pods, *revisions, *workloads)]
