@@ -6,7 +6,7 @@ the weights divide the live total. A release keeps its replicas as long as its w
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from cluster.fleet import declared_share, fleet_size, is_own
 from cluster.live import Object
@@ -78,18 +78,9 @@ class LiveAutoscaler:
     owner: tuple[str, str] | None
     stack: str | None
 
-    def is_of(self, stacks: Collection[str], own: Mapping[str, Any]) -> bool:
-        """Whether this stack has declared it, or KEDA for one that this stack has declared.
-
-        own: names of the ScaledObjects of the stack.
-        """
-        return self.stack in stacks or (
-            self.owner is not None and self.owner[0] == "ScaledObject" and self.owner[1] in own
-        )
-
 
 def live_autoscalers(state: LiveState) -> Iterator[LiveAutoscaler]:
-    """The autoscalers on edges, in natural order of the releases."""
+    """The autoscalers on edges, in natural order of the releases; ScaledObjects last."""
     found: list[LiveAutoscaler] = []
     edges = state.edges
     for kind in AUTOSCALERS:
@@ -110,12 +101,11 @@ def autoscaler_problems(desired: Desired, state: LiveState, stacks: Collection[s
     A foreign one and the weights would both set the replicas, again and again (argo-rollouts #2857).
     """
     settings = desired.settings
-    scaled_objects = state.objects.get("ScaledObject", {})
-    own = {name: item for name, item in scaled_objects.items() if _stack_of(item) in stacks}
-    # An autoscaler that another object makes is made again when it is deleted.
+    # An autoscaler that another object makes is made again when it is deleted. A ScaledObject comes after what KEDA
+    # makes of it, and stands for both.
     foreign = {(item.release, item.owner or (item.kind, item.name)): item for item in live_autoscalers(state)}
     for (release, (kind, name)), item in foreign.items():
-        if item.is_of(stacks, own):
+        if item.stack in stacks:
             continue
         made = f", which makes {item.kind} {item.name}," if item.owner else ""
         alternative = (

@@ -58,9 +58,9 @@ def _containers(pod: Object) -> set[str]:
 
 def _template(pod: Object, state: LiveState) -> Object | None:
     """The template that a pod was made from; None if it is not known, as of origins of an earlier revision."""
-    revision: str | None = pod["metadata"].get("labels", {}).get("controller-revision-hash")
+    revision: str | None = pod["metadata"]["labels"].get("controller-revision-hash")
     if revision and state.origins and revision == state.origins.get("status", {}).get("updateRevision"):
         return cast("Object", state.origins["spec"]["template"])
-    owners = [owner.get("uid") for owner in pod["metadata"].get("ownerReferences", [])]
+    owners = {owner["uid"] for owner in pod["metadata"].get("ownerReferences", []) if "uid" in owner}
     sets = state.objects.get("ReplicaSet", {}).values()
-    return next((item["spec"]["template"] for item in sets if item["metadata"].get("uid", "") in owners), None)
+    return next((item["spec"]["template"] for item in sets if item["metadata"].get("uid") in owners), None)

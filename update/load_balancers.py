@@ -81,7 +81,7 @@ def load_balancer_warnings(settings: StackSettings, state: LiveState) -> Iterato
     for service in settings.exposed_services:
         if not service.load_balancer.limits_backends:
             continue
-        found, pods = nodes.get(service.name, {}), _node_selector(settings, service)
+        found, pods = nodes[service.name], _node_selector(settings, service)
         own_pods = [pod for pod in state.pods if (pod["metadata"].get("labels") or {}).get("app") == service.app]
         yield from service.load_balancer.node_warnings(service, found, state.nodes or (), own_pods)
         if not found and service.load_balancer.stated_nodes != {}:

@@ -1,7 +1,7 @@
 """What the API server is asked before an update: the objects that it creates and changes, as it would leave them."""
 
 from cluster.admission import ObjectKey
-from cluster.live import KINDS, METADATA_ONLY, Object
+from cluster.live import METADATA_ONLY, Object
 from cluster.state import LiveState
 from model.desired.render import Desired
 from update.plan import UpdatePlan
@@ -11,8 +11,7 @@ from update.prediction import applied
 def reviewed_objects(plan: UpdatePlan, desired: Desired, state: LiveState) -> dict[ObjectKey, Object]:
     """The objects that an update creates and changes, as it would leave them; nothing if the plan is rejected.
 
-    Without those of which the plan knows only the metadata, and without the namespace, so nothing of a first update
-    that creates one.
+    Without those of which the plan knows only the metadata; nothing of a first update that creates the namespace.
     """
     if plan.rejections or state.namespace is None:
         return {}
@@ -20,9 +19,7 @@ def reviewed_objects(plan: UpdatePlan, desired: Desired, state: LiveState) -> di
     changed |= {(change.kind, change.name): change.changes for change in plan.objects}
     found: dict[ObjectKey, Object] = {}
     for (kind, name), item in desired.objects.items():
-        if kind not in KINDS:
-            continue
-        live, changes = state.get(kind, name), changed.get((kind, name), ())
+        live, changes = state.get(kind, name), changed.get((kind, name))
         if live is None:
             found[kind, name] = {**item.compared, "metadata": {**item.compared["metadata"], "name": name}}
         elif changes and kind not in METADATA_ONLY:

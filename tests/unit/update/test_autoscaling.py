@@ -183,6 +183,7 @@ def test_autoscalers_of_other_workloads_are_accepted(spec: Any, rejected: bool) 
 def test_autoscalers_are_listed_by_release() -> None:
     releases = {name: {"image": "ossrs/srs:v4.0.6", "weight": 1} for name in ("r5", "r9", "r10")}
     state = state_after(settings(edge__releases=releases))
+    state.objects["ScaledObject"]["web"] = {"metadata": {}, "spec": {"scaleTargetRef": {"name": "web"}}}
     for kind, release in (("ScaledObject", "r10"), ("ScaledObject", "r9"), ("HorizontalPodAutoscaler", "r10")):
         spec = {"scaleTargetRef": {"name": f"srs-edge-{release}-deploy"}}
         state.objects[cast("Kind", kind)][f"of-{release}"] = {"metadata": {}, "spec": spec}
@@ -249,7 +250,8 @@ def test_an_autoscaler_that_does_not_work_is_a_warning() -> None:
 def test_which_conditions_of_an_autoscaler_are_a_warning(condition: dict[str, str], message: str | None) -> None:
     configured = fleet(CPU, r5=1, r6=0)
     state = after(configured)
-    for name, release in (("srs-edge-r5", "r5"), ("unused", "r6"), ("foreign", "r7")):
+    state.objects["HorizontalPodAutoscaler"].clear()
+    for name, release in (("unused", "r6"), ("foreign", "r7"), ("srs-edge-r5", "r5")):
         target = {"name": f"srs-edge-{release}-deploy"}
         state.objects["HorizontalPodAutoscaler"][name] = {
             "metadata": {"annotations": {STACK_ANNOTATION: STACK}},

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 from bad_configs import GOOD
 from unit.update.live_objects import planned, settings, state_after
@@ -25,12 +26,13 @@ def test_a_container_that_the_cluster_adds_is_warned_of() -> None:
 def test_a_drain_that_the_cluster_changes_is_warned_of() -> None:
     """A policy that limits the grace period of pods: the template still says 12 hours."""
     state = state_after(settings())
-    deployment = state.edges["srs-edge-r5-deploy"]
-    replica_set = state.objects["ReplicaSet"]["srs-edge-r5-deploy"]
-    replica_set["metadata"]["uid"] = "rs"
-    template = copy.deepcopy(deployment["spec"]["template"])
-    owned = {"name": "edge", "labels": template["metadata"]["labels"], "ownerReferences": [{"uid": "rs"}]}
-    pod = {"metadata": owned, "spec": template["spec"]}
+    for name, replica_set in state.objects["ReplicaSet"].items():
+        replica_set["metadata"]["uid"] = name
+        replica_set["spec"]["template"]["spec"]["containers"][0]["command"] = [name]
+    template = copy.deepcopy(state.objects["ReplicaSet"]["srs-edge-r6-deploy"]["spec"]["template"])
+    owners = [{"name": "any"}, {"uid": "srs-edge-r6-deploy"}]
+    metadata = {"name": "edge", "labels": {"app": "srs-edge"}, "ownerReferences": owners}
+    pod: dict[str, Any] = {"metadata": metadata, "spec": template["spec"]}
     assert not planned(settings(), replace(state, pods=(*state.pods, pod))).warnings
     pod["spec"]["terminationGracePeriodSeconds"] = 60
     (warning,) = planned(settings(), replace(state, pods=(*state.pods, pod))).warnings
@@ -40,3 +42,12 @@ def test_a_drain_that_the_cluster_changes_is_warned_of() -> None:
     del pods[0]["spec"]["containers"][0]["lifecycle"]["preStop"]
     (warning,) = planned(settings(), replace(state, pods=pods)).warnings
     assert "1 pod at their creation, such as srs-origin-0 (containers.srs.lifecycle: " in warning
+
+
+def test_pods_without_a_known_template_are_no_reason_for_a_warning() -> None:
+    state = state_after(settings())
+    foreign = {"metadata": {"name": "x", "labels": {"app": "srs-edge"}}, "spec": {"containers": [{"name": "y"}]}}
+    del state.objects["StatefulSet"]["srs-origin"]["status"]
+    assert not [
+        text for text in planned(settings(), replace(state, pods=(*state.pods, foreign))).warnings if "x" in text
+    ]

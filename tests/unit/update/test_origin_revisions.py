@@ -186,6 +186,12 @@ def test_fewer_origins_are_those_that_are_ready() -> None:
         assert (plan.ordinals, plan.kept) == (range(1, 3), names(1, 2))
 
 
+def test_fewer_origins_are_those_that_exist() -> None:
+    state = state_after(origins(4))
+    plan = planned(origins(2), replace(state, pods=tuple(map(unready, state.pods[2:]))))
+    assert (plan.ordinals, plan.kept) == (range(2, 4), names(2, 3))
+
+
 def test_origins_that_a_deleted_set_has_left_are_replaced_next_to_them() -> None:
     state = serving(state_after(origins()), range(3, 6))
     plan = planned(origins(), replace(state, objects={**state.objects, "StatefulSet": {}}))

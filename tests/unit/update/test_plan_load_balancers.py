@@ -100,6 +100,14 @@ def test_what_can_be_changed_in_place(change: dict[str, Any]) -> None:
     assert not rejections(with_load_balancer(SLB | change), services(with_load_balancer(SLB)))
 
 
+def test_a_rejected_change_says_what_is_and_what_was_to_be() -> None:
+    (problem,) = rejections(with_load_balancer(SLB | {"vswitchId": "vsw-2ze0009"}), services(with_load_balancer(SLB)))
+    assert str(problem).startswith(
+        "srs:loadBalancer.vswitchId: 'vsw-2ze0009' cannot be changed on Service srs-edge-service, where it is "
+        "'vsw-2ze0001': connections through it would be dropped. Move the existing load balancer to"
+    )
+
+
 def test_an_eip_keeps_its_address() -> None:
     wider = with_load_balancer(SLB | {"eip": {"bandwidth": 200}})
     assert not rejections(wider, services(with_load_balancer(EIP)))
@@ -215,6 +223,9 @@ def test_the_load_balancer_of_encoders_is_replaced_by_a_second_one() -> None:
     (problem,) = rejections(publish(**before | {"to": "origins"}), state)
     assert str(problem).startswith("srs:publish.to: 'origins' cannot be changed on Service srs-publish-service, which")
     assert "srs:publish.former" in str(problem)
+    (problem,) = rejections(publish(**before), services(publish(**before | {"to": "origins"})))
+    assert str(problem).startswith("srs:publish.to: 'edges' cannot be changed on Service srs-publish-service, which")
+    assert "which leads to the origins: " in str(problem)
     other = {"kind": "slb", "addressType": "internet"}
     (*problems,) = rejections(publish(to="edges", loadBalancer=other), state)
     assert {problem.path for problem in problems} == {
@@ -228,6 +239,10 @@ def test_the_load_balancer_of_encoders_is_replaced_by_a_second_one() -> None:
 
     both = publish(to="origins", loadBalancer=other, former=before)
     assert not rejections(both, state)
+    for selector in (None, {"app": "other"}):  # changed by hand, and corrected
+        live = copy.deepcopy(services(publish(**before)))
+        live.services["srs-publish-service"]["spec"]["selector"] = selector
+        assert not rejections(publish(**before), live)
     (problem,) = rejections(publish(to="origins", loadBalancer=other, former=before | {"to": "origins"}), state)
     assert str(problem).endswith("It must stay as it is until it is removed")
     assert not rejections(publish(to="origins", loadBalancer=other), services(both))
@@ -246,10 +261,15 @@ def test_another_port_of_hls_is_opened_before_the_first_is_closed() -> None:
     both = hls(port=81, formerPort=80)
     assert not rejections(both, services(hls(port=80)))
     assert not rejections(hls(port=81), services(both))
-    for settings in (hls(port=81), hls()):
+    for settings, ports in (
+        (hls(port=81), "1 port of Service nginx-origin-service: 80"),
+        (hls(), "2 ports of Service nginx-origin-service: 81, 80"),
+    ):
         (warning,) = [line for line in warnings(settings, services(both)) if "HLS" in line]
-        assert warning.startswith("HLS is not served any more on ")
-        assert "of Service nginx-origin-service: " in warning
+        assert warning == f"HLS is not served any more on {ports}"
+        assert getattr(warning, "reason", "") == "ClosesPort"
+    disabled = with_load_balancer(SLB, hls={})
+    assert not [line for line in warnings(disabled, services(both)) if "not served any more" in line], "another warning"
     assert not [line for line in warnings(both, services(hls(port=80))) if "HLS" in line]
 
 
@@ -330,15 +350,16 @@ def test_a_listener_that_another_namespace_uses_is_rejected() -> None:
     existing = {"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}
     settings = with_load_balancer(existing, hls=GOOD["hls"] | {"port": 80})
 
-    def used(*ports: int, clb: str = "lb-2ze0001") -> LiveState:
+    def used(*ports: int, clb: str = "lb-2ze0001", kind: str = "LoadBalancer") -> LiveState:
         other = {
             "metadata": {"namespace": "other", "name": "web", "annotations": {f"{PREFIX}id": clb}},
-            "spec": {"type": "LoadBalancer", "ports": [{"port": port} for port in ports]},
+            "spec": {"type": kind, "ports": [{"port": port} for port in ports]},
         }
         return replace(services(settings), other_services=(other,))
 
     assert not rejections(settings, used(443))
     assert not rejections(settings, used(1935, clb="lb-2ze0002"))
+    assert not rejections(settings, used(1935, kind="ClusterIP")), "its CLB has lost it"
     for ports, path in (((443, 8080), ("loadBalancer", "id")), ((80,), ("hls", "port"))):
         (problem,) = rejections(settings, used(*ports))
         assert problem.path == path
@@ -350,6 +371,23 @@ def test_a_listener_that_another_namespace_uses_is_rejected() -> None:
     state = replace(services(created), other_services=used(1935).other_services)
     annotate(state, **{f"{PREFIX}id": "lb-2ze0001"})
     assert rejections(created, state)
+
+
+@pytest.mark.parametrize(
+    ("load_balancer", "change", "warned"),
+    [
+        ({"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}, {"other_services": None}, True),
+        ({"kind": "slb", "addressType": "intranet", "id": "lb-2ze0001"}, {}, False),
+        (SLB, {"other_services": None}, False),
+        (GOOD["loadBalancer"], {"other_services": None}, False),
+    ],
+)
+def test_foreign_listeners_that_cannot_be_checked_are_a_warning(
+    load_balancer: dict[str, Any], change: dict[str, Any], warned: bool
+) -> None:
+    settings = with_load_balancer(load_balancer)
+    found = [line for line in warnings(settings, replace(services(settings), **change)) if "cannot be checked" in line]
+    assert bool(found) == warned
 
 
 def warnings(settings: StackSettings, state: LiveState) -> tuple[str, ...]:
@@ -370,17 +408,46 @@ def test_the_backends_of_a_service_in_use_lose_no_node() -> None:
     assert rendered(on_nodes(pool), LiveState("uid")).kept.backend_nodes == {"srs-edge-service": pool}
     (problem,) = rejections(on_nodes(pool, backendNodes=pool), everywhere)
     assert str(problem).startswith("srs:loadBalancer.backendNodes: {pool: 'edge'} would remove nodes from the backends")
+    assert "of Service srs-edge-service, which are any labels: " in str(problem)
     assert "srs:formerLoadBalancer" in str(problem)
     both = pool | {"zone": "a"}
+    (problem,) = rejections(on_nodes(pool, backendNodes={"zone": "b"}), services(on_nodes(pool, backendNodes=both)))
+    assert "which are pool=edge,zone=a: connections through them would be dropped" in str(problem)
     assert not rejections(on_nodes(pool, backendNodes=pool), services(on_nodes(pool, backendNodes=both)))
     assert not rejections(on_nodes(pool, backendNodes={}), services(on_nodes(pool)))
+
+
+def test_new_services_have_the_nodes_of_their_pods_as_backends() -> None:
+    edge, origin = (copy.deepcopy(GOOD[key]) | {"nodeSelector": {"pool": key}} for key in ("edge", "origin"))
+    publish = {"to": "origins", "loadBalancer": SLB}
+    hls = GOOD["hls"] | {"port": 80}
+    settings = with_load_balancer(SLB, edge=edge, origin=origin, publish=publish, hls=hls)
+    everywhere = services(with_load_balancer(SLB, hls=hls))
+    edges, origins = {"pool": "edge"}, {"pool": "origin"}
+    assert rendered(settings, LiveState("uid")).kept.backend_nodes == {
+        "srs-edge-service": edges,
+        "srs-publish-service": origins,
+        "nginx-origin-service": edges,  # its listener is one of the viewers' CLB
+    }
+    assert rendered(settings, everywhere).kept.backend_nodes == {
+        "srs-edge-service": {},
+        "srs-publish-service": origins,
+        "nginx-origin-service": {},
+    }
+    stated = with_load_balancer(SLB | {"backendNodes": {"pool": "other"}}, edge=edge)
+    assert rendered(stated, LiveState("uid")).kept.backend_nodes == {"srs-edge-service": {"pool": "other"}}
+    inside = services(with_load_balancer({"kind": "none"}))
+    assert rendered(with_load_balancer(SLB, edge=edge), inside).kept.backend_nodes == {"srs-edge-service": edges}
 
 
 def test_nodes_that_need_not_carry_connections_are_a_warning() -> None:
     pool, other = {"pool": "edge"}, {"pool": "edge2"}
     (line,) = warnings(on_nodes({}), LiveState("uid"))
     assert line.startswith("srs:loadBalancer: every node of the cluster carries its connections")
-    assert "srs:formerLoadBalancer" not in line
+    assert line.endswith("backendNodes limits them to stable nodes")
+    publish = with_load_balancer(GOOD["loadBalancer"], publish={"to": "edges", "loadBalancer": SLB})
+    (line,) = warnings(publish, LiveState("uid"))
+    assert line.startswith("srs:publish.loadBalancer: every node of the cluster carries its connections")
     (line,) = warnings(on_nodes(pool), services(on_nodes({})))
     assert "on a new Service only. Move the existing load balancer" in line
     (line,) = [line for line in warnings(on_nodes(other), services(on_nodes(pool))) if "nodes with" in line]
@@ -452,7 +519,8 @@ def test_an_old_load_balancer_is_not_deleted_together_with_the_creation_of_the_n
     assert not rejections(both, services(with_load_balancer(SLB)))
     assert not rejections(with_load_balancer(NEXT), services(both)), "it has no users any more"
     deleted = "Service srs-edge-service will be deleted, with its load balancer and all connections through it"
-    assert deleted in warnings(with_load_balancer(NEXT), services(both))
+    (warning,) = [line for line in warnings(with_load_balancer(NEXT), services(both)) if line == deleted]
+    assert getattr(warning, "reason", "") == "DeletesService"
     assert deleted not in warnings(both, services(with_load_balancer(SLB)))
 
 

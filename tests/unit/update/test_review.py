@@ -117,6 +117,17 @@ def test_what_cannot_be_asked_is_warned_of() -> None:
     assert warning.startswith("it cannot be asked whether policies of the cluster change srs-edge-r5-deploy: ")
 
 
+def test_a_label_that_the_cluster_adds_to_a_workload_stays() -> None:
+    state = state_after(settings())
+    live = state.edges[R5[1]]
+    live["metadata"]["labels"]["team"] = "video"
+    fields = {"f:metadata": {"f:labels": {"f:team": {}}}}
+    live["metadata"]["managedFields"].append({"manager": "x", "operation": "Update", "fieldsV1": fields})
+    assert change_of(planned(settings(), state)).unseen
+    told = planned(settings(), replace(state, admission=Admission({R5: copy.deepcopy(live)})))
+    assert (change_of(told).action, change_of(told).unseen) == ("none", ())
+
+
 def test_a_label_that_the_cluster_adds_to_a_service_stays() -> None:
     state = state_after(settings())
     kind: Kind = "Service"
@@ -140,7 +151,9 @@ def test_changes_after_admission() -> None:
     live, declared = template(nodeName="a", hostNetwork=True), Change(path, "a", "b")
     assert admitted([declared], live, None) == [declared], "unknown"
     assert admitted([declared], live, template(nodeName="b", hostNetwork=True)) == [declared]
-    assert admitted([declared], live, template(nodeName="a", hostNetwork=True)) == [], "undone"
+    undone = template(nodeName="a", hostNetwork=False)
+    other = Change(("spec", "template", "spec", "hostNetwork"), True, False)
+    assert admitted([declared, other], live, undone) == [other]
     assert admitted([declared], live, template(nodeName="c", hostNetwork=True)) == [
         Change(path, "a", "c", by_admission=True)
     ]
