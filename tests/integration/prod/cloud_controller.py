@@ -73,9 +73,13 @@ class CloudController:
         self._watcher.join()
 
     def name_instances(self) -> None:
-        """Give every node the id of an instance, as the kubelet of a real one has."""
+        """Give every simulated node the id of an instance, as the kubelet of a real one has.
+
+        Not the node that another test has created without one.
+        """
         for node in self.objects("nodes", namespaced=False):
-            if "providerID" not in node["spec"]:
+            is_simulated = "kwok.x-k8s.io/node" in node["metadata"].get("annotations", {})
+            if is_simulated and "providerID" not in node["spec"]:
                 name = node["metadata"]["name"]
                 self._core.patch_node(name, {"spec": {"providerID": f"cn-beijing.i-{name}"}})
 
