@@ -161,7 +161,7 @@ class DevStack:
         with contextlib.suppress(AssertionError):  # there is no such Service, or pods wait for a readiness gate
             selector = self.get("service", service)["spec"]["selector"].items()
             labels = ",".join(f"{key}={value}" for key, value in selector)
-            eventually(lambda: {*self.ready_pods(labels)} == self.endpoints(service), 5)
+            eventually(lambda: self.ready_pods(labels) == self.endpoints(service), 5)
 
     def preview(self) -> Result:
         """Run `pulumi preview`."""
@@ -268,9 +268,9 @@ class DevStack:
         """Names of the pods that are not terminating, or of those that are."""
         return {pod["metadata"]["name"] for pod in self.pods(selector, terminating)}
 
-    def ready_pods(self, selector: str = "app=srs-edge") -> dict[str, dict[str, Any]]:
-        """The ready pods that are not terminating, by name."""
-        return {pod["metadata"]["name"]: pod for pod in self.pods(selector) if is_ready(pod)}
+    def ready_pods(self, selector: str = "app=srs-edge") -> set[str]:
+        """Names of the ready pods that are not terminating."""
+        return {pod["metadata"]["name"] for pod in self.pods(selector) if is_ready(pod)}
 
     def endpoints(self, service: str = "srs-edge-service") -> set[str]:
         """Names of the pods that a Service sends new connections to."""

@@ -207,8 +207,8 @@ def _field_changes(
     """All changes of a live workload, and of them those of labels and annotations that were added by hand."""
     stored = state.admission.stored.get((workload.kind, workload.name))
     added = [change for change in metadata_differences(manifest["metadata"], live) if change.after is None]
-    by_hand = [change for change in added if admitted([change], live, stored)]
-    return admitted([*apply_changes(manifest, live), *added], live, stored), by_hand
+    changes = admitted([*apply_changes(manifest, live), *added], live, stored)
+    return changes, [change for change in added if change in changes]
 
 
 def _reasons(

@@ -73,7 +73,7 @@ def images(stack: DevStack, selector: str) -> set[str]:
     return {pod["spec"]["containers"][0]["image"] for pod in stack.pods(selector)}
 
 
-def test_what_the_cluster_changes_rolls_once_and_is_told_before(stack: DevStack) -> None:
+def test_what_the_cluster_changes_rolls_once_and_is_in_the_plan(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 50), r6=release("v4.0.6", 50))
     stack.must_update()
     with (
@@ -86,11 +86,11 @@ def test_what_the_cluster_changes_rolls_once_and_is_told_before(stack: DevStack)
         assert "Nothing changes for connections" in plan(stack), "nothing is written to any workload"
 
         stack.releases(r5=release("v4.0.5", 25), r6=release("v4.0.6", 75))
-        told = plan(stack)
+        text = plan(stack)
         image = f"image ossrs/srs:v4.0.5 -> {REGISTRY}ossrs/srs:v4.0.5 (by an admission policy of the cluster)"
-        assert "edge release r5: rolling update, 2 -> 1 edge, 50 % -> 25 % of new viewers" in told
-        assert image in told
-        assert "Open connections stay open: 4 edges will drain" in told
+        assert "edge release r5: rolling update, 2 -> 1 edge, 50 % -> 25 % of new viewers" in text
+        assert image in text
+        assert "Open connections stay open: 4 edges will drain" in text
         stack.must_update()
         assert not stack.pod_names() & before
         assert images(stack, "app=srs-edge") == {f"{REGISTRY}ossrs/srs:{tag}" for tag in ("v4.0.5", "v4.0.6")}
@@ -107,9 +107,9 @@ def test_what_the_cluster_changes_rolls_once_and_is_told_before(stack: DevStack)
         edges = stack.pod_names()
         assert not any("env" in pod["spec"]["containers"][0] for pod in stack.pods("run=srs-edge-r6"))
 
-        told = plan(stack)
-        assert "Nothing changes for connections" in told
-        assert "Service" not in told
+        text = plan(stack)
+        assert "Nothing changes for connections" in text
+        assert "Service" not in text
         stack.must_update()
         assert stack.pod_names("app=srs-origin") == origins
         assert stack.pod_names() == edges

@@ -81,7 +81,7 @@ def test_what_the_cluster_always_changes_is_no_change() -> None:
     assert not quiet.origins.fresh
 
 
-def test_what_the_cluster_changes_from_now_on_is_told() -> None:
+def test_what_the_cluster_changes_from_now_on_is_in_the_plan() -> None:
     state, after = state_after(settings()), settings(edge__replicas=8)
     assert change_of(planned(after, state)).action == "scale"
     change = change_of(planned(after, reviewed(after, state)))
@@ -91,7 +91,7 @@ def test_what_the_cluster_changes_from_now_on_is_told() -> None:
     assert "metadata.labels.team: (absent) -> video (by an admission policy of the cluster)" in change.reasons
 
 
-def test_a_declared_change_and_that_of_the_cluster_are_both_told() -> None:
+def test_a_declared_change_and_that_of_the_cluster_are_both_in_the_plan() -> None:
     r5 = {"image": "ossrs/srs:v4.0.271", "weight": 75, "podAnnotations": {"example.com/owner": "video"}}
     after = settings(edge__releases={"r5": r5, "r6": {"image": "ossrs/srs:v4.0.6", "weight": 25}})
     state = mirrored_state(settings())
@@ -124,8 +124,8 @@ def test_a_label_that_the_cluster_adds_to_a_workload_stays() -> None:
     fields = {"f:metadata": {"f:labels": {"f:team": {}}}}
     live["metadata"]["managedFields"].append({"manager": "x", "operation": "Update", "fieldsV1": fields})
     assert change_of(planned(settings(), state)).unseen
-    told = planned(settings(), replace(state, admission=Admission({R5: copy.deepcopy(live)})))
-    assert (change_of(told).action, change_of(told).unseen) == ("none", ())
+    update = planned(settings(), replace(state, admission=Admission({R5: copy.deepcopy(live)})))
+    assert (change_of(update).action, change_of(update).unseen) == ("none", ())
 
 
 def test_a_label_that_the_cluster_adds_to_a_service_stays() -> None:
@@ -162,4 +162,4 @@ def test_changes_after_admission() -> None:
     by_hand = Change(path, "a", None, "kubectl-edit")
     assert admitted([by_hand], live, template(hostNetwork=True)) == [by_hand]
     whole = Change(("spec", "template"), live["spec"]["template"], {})
-    assert admitted([whole], live, {"spec": {}}) == [whole], "its parts are not told once more"
+    assert admitted([whole], live, {"spec": {}}) == [whole], "its parts are not listed once more"
