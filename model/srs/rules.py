@@ -120,6 +120,9 @@ def _problem(directive: Directive, path: str, role: Role) -> str | None:
         return _folder_problem(directive)
     if path == "heartbeat" and directive.is_on() and (device := directive.get("device_id")):
         return _device_problem(device)
+    if path == "stream_caster" and directive.is_on():
+        missing = [name for name in ("caster", "listen") if not directive.get(name)]
+        return f"SRS does not start without {' and '.join(missing)} in it" if missing else None
     return None
 
 
