@@ -244,6 +244,7 @@ def test_the_load_balancer_of_encoders_is_replaced_by_a_second_one() -> None:
         live.services["srs-publish-service"]["spec"]["selector"] = selector
         assert not rejections(publish(**before), live)
     (problem,) = rejections(publish(to="origins", loadBalancer=other, former=before | {"to": "origins"}), state)
+    assert problem.path == ("publish", "former", "to")
     assert str(problem).endswith("It must stay as it is until it is removed")
     assert not rejections(publish(to="origins", loadBalancer=other), services(both))
     assert not rejections(publish(), state), "encoders publish through the viewers' load balancer again"
