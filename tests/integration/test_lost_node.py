@@ -8,11 +8,10 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stack import READY_AFTER, DevStack, eventually, release
+from stack import READY_AFTER, DevStack, eventually, is_ready, release
 from testbed.cluster import EmbeddedCluster
 from testbed.environment import environment
 from testbed.toolchain.install import ensure_tools
@@ -86,8 +85,8 @@ def test_a_canary_step_goes_on_when_a_node_is_lost(cluster: EmbeddedCluster, tmp
     update = stack.start_update()
     eventually(lambda: len(stack.pods()) == 6, 60)
     # Where a new edge is about to become ready.
-    node = next(pod["spec"]["nodeName"] for pod in stack.pods() if not ready(pod))
-    remaining = {pod["metadata"]["name"] for pod in stack.pods() if ready(pod) and pod["spec"]["nodeName"] != node}
+    node = next(pod["spec"]["nodeName"] for pod in stack.pods() if not is_ready(pod))
+    remaining = {pod["metadata"]["name"] for pod in stack.pods() if is_ready(pod) and pod["spec"]["nodeName"] != node}
     with stack.watched_endpoints() as counts:
         lose(cluster, stack, node)
         assert update.wait(200) == 0
@@ -95,9 +94,3 @@ def test_a_canary_step_goes_on_when_a_node_is_lost(cluster: EmbeddedCluster, tmp
     assert stack.replicas() == {"r5": 1, "r6": 3}
     assert len(stack.endpoints()) == 4
     assert stack.must_update().changes == {}
-
-
-def ready(pod: dict[str, Any]) -> bool:
-    """Whether a pod is ready."""
-    conditions = pod["status"].get("conditions", [])
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
