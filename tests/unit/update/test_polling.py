@@ -1,7 +1,6 @@
 """Polling ends with the result, at the timeout, or earlier when a pod is stuck."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, cast
@@ -100,9 +99,17 @@ class Cluster:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling.poll, "__defaults__", (0.01,))
-    monkeypatch.setattr(polling, "STUCK_TIMEOUT", timedelta(seconds=0.3))
+def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """The time; a poll is made each second."""
+    now = 0
+
+    async def sleep(_seconds: float) -> None:
+        nonlocal now
+        now += 1
+
+    monkeypatch.setattr(polling.time, "monotonic", lambda: float(now))
+    monkeypatch.setattr(polling.asyncio, "sleep", sleep)
+    return lambda: now
 
 
 def wait(cluster: Cluster, timeout: float, lines: list[str], pause_at: int = 0) -> RolloutResult:
@@ -144,28 +151,28 @@ def test_the_error_at_the_timeout_contains_the_reason() -> None:
     ]
 
 
-def test_a_stuck_pod_ends_the_wait_before_the_timeout() -> None:
-    start = time.monotonic()
+def test_a_stuck_pod_ends_the_wait_before_the_timeout(seconds: Callable[[], int]) -> None:
     with pytest.raises(RolloutError, match="ImagePullBackOff"):
-        run(Cluster(lambda _: "ImagePullBackOff"), timeout=60)
-    assert time.monotonic() - start < 10
+        run(Cluster(lambda _: "ImagePullBackOff"), timeout=600)
+    assert seconds() == 60
 
 
 def test_a_pod_that_recovers_from_time_to_time_is_not_stuck() -> None:
-    with pytest.raises(RolloutError, match="after 1s"):
-        run(Cluster(lambda read: "ImagePullBackOff" if read % 5 else "ContainerCreating"), timeout=1)
+    with pytest.raises(RolloutError, match="after 10m"):
+        run(Cluster(lambda read: "ImagePullBackOff" if read % 60 else "ContainerCreating"), timeout=600)
 
 
-def test_edges_that_reach_no_origin_end_the_wait_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edges_that_reach_no_origin_end_the_wait_after_a_minute(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int]
+) -> None:
     failed = OriginAccess("failed", ("pod p: edge pull rtmp://o failed", "check srs:kubernetes.clusterDomain"))
     monkeypatch.setattr(polling.OriginCheck, "observe", lambda *_: failed)
-    start = time.monotonic()
     with pytest.raises(RolloutError) as error:
-        run(Cluster(lambda _: "ready"), timeout=60)
-    assert time.monotonic() - start < 10
+        run(Cluster(lambda _: "ready"), timeout=600)
+    assert seconds() == 60
     head, *reasons = str(error.value).splitlines()
-    assert head.startswith("edge release r6 (Deployment srs-edge-r6-deploy) plays nothing after ")
-    assert head.endswith(": no new edge has reached an origin")
+    where = "edge release r6 (Deployment srs-edge-r6-deploy)"
+    assert head == f"{where} plays nothing after 1m: no new edge has reached an origin"
     assert reasons == ["  pod p: edge pull rtmp://o failed", "  check srs:kubernetes.clusterDomain"]
 
 
@@ -337,21 +344,6 @@ def test_an_empty_namespace_that_is_never_deleted_ends_the_wait(monkeypatch: pyt
     with pytest.raises(NamespaceTerminatingError, match="its last pod has ended"):
         namespace.wait()
     assert namespace.reads < 10 + (SYNC_PERIOD + timedelta(minutes=1)).total_seconds() / 2 + 5
-
-
-@pytest.fixture
-def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """The time; a poll is made each second."""
-    now = 0
-
-    async def sleep(_seconds: float) -> None:
-        nonlocal now
-        now += 1
-
-    monkeypatch.setattr(polling, "STUCK_TIMEOUT", timedelta(minutes=1))
-    monkeypatch.setattr(polling.time, "monotonic", lambda: float(now))
-    monkeypatch.setattr(polling.asyncio, "sleep", sleep)
-    return lambda: now
 
 
 ORIGINS = Workload(
