@@ -56,7 +56,7 @@ _TABLE = {
         sei_filter@4.0.11:switch sendbuf:word tlpkdrop<5.0.97,6.0.4:switch tlpktdrop@5.0.29:switch
         tsbpdmode@5.0.29:switch""",
     "stats": "disk:words enabled@4.0.72:switch network:network",
-    "stream_caster": """audio_enable@4.0.14<5.0.74:switch auto_create_channel@4.0.23<5.0.74:switch caster:word
+    "stream_caster": """audio_enable@4.0.14<5.0.74:switch auto_create_channel@4.0.23<5.0.74:switch caster:caster
         enabled:switch host@4.0.14<5.0.74:word jitterbuffer_enable@4.0.29<5.0.74:switch listen:port output:word
         rtp_idle_timeout@4.0.14<5.0.74:word rtp_port_max<5.0.74:port rtp_port_min<5.0.74:port sip@4.0.23
         tcp_enable@4.0.57<5.0.74:switch wait_keyframe@4.0.14<5.0.74:switch""",

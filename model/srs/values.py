@@ -74,7 +74,7 @@ ValueName = Literal[
     "switch", "word", "words", "url", "urls", "path", "endpoints", "rule", "count", "positive", "chunk", "ack",
     "seconds", "seconds1", "fraction", "fraction1", "period", "network", "queue", "ms", "latency", "interval",
     "timeout", "ratio", "release_rate", "percent", "kbps", "jitter", "log_level", "log_level_v2", "ffmpeg_level",
-    "on_error", "plan", "protocol", "port",
+    "on_error", "plan", "protocol", "port", "caster",
 ]  # fmt: skip
 
 TYPES: dict[ValueName, ValueType] = {
@@ -116,5 +116,7 @@ TYPES: dict[ValueName, ValueType] = {
     "on_error": _choice("ignore", "disconnect", "continue"),
     "plan": _choice("session", "segment"),
     "protocol": _choice("rtmp", "flv"),
+    # SRS does not start with another one. rtsp: the first versions of 4.0; gb28181: where SRS is built with it.
+    "caster": _choice("mpegts_over_udp", "flv", "gb28181", "rtsp"),
 }
 """The kinds of values by the names that the table of directives uses."""

@@ -283,6 +283,7 @@ def test_rules_for_publishing_are_in_every_vhost() -> None:
         (edge(V4, directives="stream_caster { tcp_enable on; }"), "which SRS knows from 4.0.57 on, not 4.0.6"),
         (edge((4, 0, 271), directives="stream_caster { sip { candidate a; } }"), "which SRS knows from 5.0.75 on"),
         (edge(directives="stream_caster { enabled on; caster flv; }"), "SRS does not start without listen in it"),
+        (edge(directives="stream_caster { caster rtmp; }"), "must have in 'caster' one of mpegts_over_udp, flv,"),
         (edge(directives="stream_caster { enabled on; }"), "SRS does not start without caster and listen in it"),
         (edge(V4, vhost_directives="bandcheck { limit_bps 1; }"), "did you mean 'limit_kbps'?"),
         (origin(vhost_directives="ingest a { } ingest a { }"), "sets 'ingest' again, and SRS does not start"),
