@@ -115,7 +115,7 @@ class RolloutResult:
 
 
 async def wait_for_rollout(
-    live: LiveCluster, workload: Workload, on_progress: Callable[[str], None], pause_at: int = 0
+    live: LiveCluster, workload: Workload, on_progress: Callable[[str], None], pause_at: int
 ) -> RolloutResult:
     """Wait until a rollout is complete, and until one of the new edges has reached an origin.
 

@@ -1,6 +1,7 @@
 """Polling ends with the result, at the timeout, or earlier when a pod is stuck."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, cast
@@ -59,7 +60,8 @@ class Cluster:
             },
         }
 
-    def pause(self, _deployment: str, paused: bool, version: str) -> None:
+    def pause(self, deployment: str, paused: bool, version: str) -> None:
+        assert deployment == "srs-edge-r6-deploy"
         if version != str(self.version):
             raise ConflictError("the object has been modified")
         self.paused.append(paused)
@@ -121,6 +123,9 @@ def wait(cluster: Cluster, timeout: float, lines: list[str], pause_at: int = 0) 
         timedelta(seconds=timeout),
         "r6",
         (4, 0, 6),
+        probe_path="/live/srs-probe.flv",
+        probe_asks=True,
+        min_ready=timedelta(seconds=5),
     )
     return asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append, pause_at))
 
@@ -138,12 +143,22 @@ def test_a_complete_rollout_ends_the_wait_and_only_changes_are_reported() -> Non
 
 
 def test_an_api_server_that_is_unreachable_for_a_moment_is_not_a_failure() -> None:
-    assert run(Cluster(lambda read: "ready" if read > 2 else "unreachable", log=REACHED), timeout=10)[-1] == ""
+    lines = run(Cluster(lambda read: "ready" if read > 2 else "unreachable", log=REACHED), timeout=10)
+    assert lines == ["0 of 1 ready; the API server does not answer", ""]
 
 
-def test_the_error_at_the_timeout_contains_the_reason() -> None:
+def test_a_wait_ends_when_the_engine_is_killed(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int]) -> None:
+    monkeypatch.setattr(polling.os, "getppid", lambda: 1 if seconds() >= 3 else 100)
+    monkeypatch.setattr(polling.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        run(Cluster(lambda _: "ContainerCreating"), timeout=10)
+    assert (ended.value.code, seconds()) == (1, 3)
+
+
+def test_the_error_at_the_timeout_contains_the_reason(seconds: Callable[[], int]) -> None:
     with pytest.raises(RolloutError) as failed:
         run(Cluster(lambda _: "ContainerCreating"), timeout=1)
+    assert seconds() == 1
     assert str(failed.value).splitlines() == [
         "edge release r6 (Deployment srs-edge-r6-deploy) is not ready after 1s: "
         "0 of 1 pods of the new revision are available",
@@ -167,28 +182,38 @@ def test_edges_that_reach_no_origin_end_the_wait_after_a_minute(
 ) -> None:
     failed = OriginAccess("failed", ("pod p: edge pull rtmp://o failed", "check srs:kubernetes.clusterDomain"))
     monkeypatch.setattr(polling.OriginCheck, "observe", lambda *_: failed)
+    lines: list[str] = []
     with pytest.raises(RolloutError) as error:
-        run(Cluster(lambda _: "ready"), timeout=600)
+        wait(Cluster(lambda _: "ready"), 600, lines)
     assert seconds() == 60
+    assert lines == ["1 of 1 ready; pod p: edge pull rtmp://o failed"], "one line"
     head, *reasons = str(error.value).splitlines()
     where = "edge release r6 (Deployment srs-edge-r6-deploy)"
     assert head == f"{where} plays nothing after 1m: no new edge has reached an origin"
     assert reasons == ["  pod p: edge pull rtmp://o failed", "  check srs:kubernetes.clusterDomain"]
 
 
-def test_edges_that_reach_no_origin_replace_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("old", "serving"), [(1, "1 edge {} serves"), (3, "3 edges {} serve")])
+def test_edges_that_reach_no_origin_replace_no_others(monkeypatch: pytest.MonkeyPatch, old: int, serving: str) -> None:
     monkeypatch.setattr(polling.OriginCheck, "observe", lambda *_: OriginAccess("failed", ("edge pull failed",)))
     cluster = Cluster(lambda _: "ready")
-    cluster.old = 3
-    with pytest.raises(RolloutError, match="is paused, and 3 edges of the earlier revision still serve"):
+    cluster.old = old
+    with pytest.raises(RolloutError) as error:
         run(cluster, timeout=10)
+    assert str(error.value).splitlines() == [
+        "edge release r6 (Deployment srs-edge-r6-deploy) plays nothing after 10s: no new edge has reached an origin. "
+        f"Its rolling update is paused, and {serving.format('of the earlier revision still')}",
+        "  edge pull failed",
+    ]
     assert cluster.paused == [True]
 
 
 def test_a_release_that_is_aborted_ends_the_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.rollout_status.is_aborted", lambda _deployment: True)
+    lines: list[str] = []
     with pytest.raises(RolloutError, match=r"edge release r6 was taken out of rotation \(rollout abort\)"):
-        run(Cluster(lambda _: "ContainerCreating"), timeout=60)
+        wait(Cluster(lambda _: "ContainerCreating"), 60, lines)
+    assert lines == ["aborted"]
 
 
 def test_a_release_that_is_aborted_while_it_is_read_stays_paused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +255,33 @@ def test_an_update_is_held_when_enough_new_edges_are_ready() -> None:
     assert cluster.paused == [True, False], "a complete update is not paused"
 
 
+def test_an_update_is_held_when_its_batch_has_been_ready_for_min_ready(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int]
+) -> None:
+    cluster = Cluster(lambda _: "ready", log=REACHED)
+
+    def status(*_: Any) -> RolloutStatus:
+        ready, reasons = (("p", "q"), ()) if seconds() >= 7 else (("p",), ("pod q: Pending",))
+        paused = cluster.paused == [True]
+        return RolloutStatus(False, len(ready), 4, reasons, ready=ready, replaces=3, paused=paused, version="1")
+
+    monkeypatch.setattr(polling, "rollout_status", status)
+    wait(cluster, 60, [], pause_at=1)
+    assert (cluster.paused, seconds()) == ([True], 12)
+
+
+def test_edges_are_checked_with_the_stream_of_their_workload(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(lambda _: "ready", log=REACHED)
+    check = polling.OriginCheck
+
+    def origin_check(live: LiveCluster, path: str, asks: bool) -> polling.OriginCheck:
+        assert (live, path, asks) == (cluster, "/live/srs-probe.flv", True)
+        return check(live, path, asks)
+
+    monkeypatch.setattr(polling, "OriginCheck", origin_check)
+    assert run(cluster, timeout=10) == []
+
+
 def test_edges_without_an_origin_that_is_ready_are_given_the_whole_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     pending = OriginAccess("pending", ("no origin is ready",))
     monkeypatch.setattr(polling.OriginCheck, "observe", lambda *_: pending)
@@ -237,7 +289,8 @@ def test_edges_without_an_origin_that_is_ready_are_given_the_whole_timeout(monke
         run(Cluster(lambda _: "ready"), timeout=1)
 
 
-def test_edges_that_cannot_be_checked_complete_at_once_with_the_reason() -> None:
+def test_edges_that_cannot_be_checked_complete_at_once_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "running_version", lambda *_: pytest.fail("such a pod is not asked"))
     cluster = Cluster(lambda _: "ready", log=None)
     assert run(cluster, timeout=10) == ["pod p has no log that can be read, as on a simulated node"]
     assert cluster.reads == 1
@@ -247,7 +300,7 @@ def test_edges_that_cannot_be_checked_complete_at_once_with_the_reason() -> None
 def test_edges_that_run_another_version_are_reported(
     monkeypatch: pytest.MonkeyPatch, running: Version | None, reported: Version | None
 ) -> None:
-    monkeypatch.setattr(polling, "running_version", lambda *_: running)
+    monkeypatch.setattr(polling, "running_version", lambda _live, pod: {"p": running}[pod])
     assert wait(Cluster(lambda _: "ready", log=REACHED), 10, []).running == reported
 
 
@@ -349,6 +402,25 @@ def test_an_empty_namespace_that_is_never_deleted_ends_the_wait(monkeypatch: pyt
 ORIGINS = Workload(
     "StatefulSet", "srs-origin", "app=srs-origin", "origins", timedelta(seconds=100), min_ready=timedelta(seconds=5)
 )
+
+
+def test_origins_are_complete_when_all_have_been_ready_for_min_ready(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int]
+) -> None:
+    live = cast("LiveCluster", object())
+    removed: list[Any] = []
+
+    def status(*asked: Any) -> RolloutStatus:
+        assert asked == (live, ORIGINS)
+        ready = ("o-0", "o-1") if seconds() >= 3 else ("o-0",)
+        return RolloutStatus(False, 0, 2, ready=ready, all_ready=len(ready) == 2)
+
+    monkeypatch.setattr(polling, "rollout_status", status)
+    monkeypatch.setattr(polling, "remove_dead_pods", lambda *asked: removed.append(asked))
+    lines: list[str] = []
+    result = asyncio.run(wait_for_rollout(live, ORIGINS, lines.append, pause_at=0))
+    assert (result, lines, seconds()) == (RolloutResult(), ["0 of 2 ready", ""], 8)
+    assert removed == [(live, ORIGINS)] * 9, "at each poll"
 
 
 def wait_for_new(
