@@ -86,10 +86,10 @@ async def poll(
 
 
 class ReadyTimes:
-    """How long the pods of a StatefulSet have been seen ready.
+    """How long the pods of a workload have been seen ready.
 
-    Its controller reports `availableReplicas` one or two periods of `minReadySeconds` late (measured with 1.34: 30 s
-    for 15 s).
+    The controller of StatefulSets reports `availableReplicas` one or two periods of `minReadySeconds` late (measured
+    with 1.34: 30 s for 15 s), and the status of a Deployment does not say which of its pods are available.
     """
 
     def __init__(self, workload: Workload) -> None:
@@ -121,8 +121,8 @@ async def wait_for_rollout(
 
     From the first ready new edge until then the Deployment is paused: it replaces no more edges, and stays so if the
     wait fails.
-    pause_at: number of ready new edges at which it is paused again, and the wait ends; 0: it goes on until it is
-    complete. A batch is never divided, so there may be more.
+    pause_at: number of ready new edges at which it is paused again, and the wait ends when they have been ready for
+    `minReady`; 0: it goes on until it is complete. A batch is never divided, so there may be more.
     Raises RolloutError at the workload's timeout, or earlier: when the same pod has been stuck for a minute and no pod
     of the new revision is available, when the new edges have reached no origin for a minute, or when they run an SRS
     version that breaks the promises of the declared one.

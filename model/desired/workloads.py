@@ -19,7 +19,7 @@ class Workload:
     """A Deployment or StatefulSet.
 
     title: its name in messages. selector: the labels of its pods. timeout: how long its rollout may take.
-    min_ready: how long the pods of a StatefulSet must be ready.
+    min_ready: how long the pods of edges and origins must be ready.
     release: the edge release, None for other workloads. version: the SRS version that the config declares for it.
     probe_path: where its edges serve, by HTTP-FLV, the stream that the checks play. probe_asks: whether its edges ask a
     hook before they play it, and its origins before they accept it. probe_skipped: why its origins are not checked.
@@ -66,6 +66,7 @@ def edges(settings: StackSettings, release: str, probe_path: str = "", probe_ask
         declared.srs_version if declared else None,
         probe_path,
         probe_asks,
+        min_ready=settings.edge.min_ready,
     )
 
 

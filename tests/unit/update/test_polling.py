@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -12,8 +13,9 @@ from cluster.live import ConflictError, LiveCluster, UnreachableError
 from cluster.origin_check import OriginAccess
 from cluster.rollout_status import RolloutStatus
 from cluster.terminating import SYNC_PERIOD
-from model.desired.workloads import Workload
+from model.desired.workloads import Workload, edges
 from model.srs.versions import Version, format_version
+from unit.update.live_objects import settings
 from update import polling
 from update.polling import (
     AddressError,
@@ -114,19 +116,12 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     return lambda: now
 
 
+RELEASE = {"image": "ossrs/srs:v4.0.6", "weight": 100}
+EDGES = edges(settings(edge__releases={"r6": RELEASE}, edge__minReady="5s"), "r6", "/live/srs-probe.flv", True)
+
+
 def wait(cluster: Cluster, timeout: float, lines: list[str], pause_at: int = 0) -> RolloutResult:
-    workload = Workload(
-        "Deployment",
-        "srs-edge-r6-deploy",
-        "run=srs-edge-r6",
-        "edge release r6",
-        timedelta(seconds=timeout),
-        "r6",
-        (4, 0, 6),
-        probe_path="/live/srs-probe.flv",
-        probe_asks=True,
-        min_ready=timedelta(seconds=5),
-    )
+    workload = replace(EDGES, timeout=timedelta(seconds=timeout))
     return asyncio.run(wait_for_rollout(cast(LiveCluster, cluster), workload, lines.append, pause_at))
 
 
