@@ -117,6 +117,8 @@ def audience(request: pytest.FixtureRequest, stack: LiveStack, images: SrsImages
                 yield viewers
             finally:
                 viewers.minimum_ready = min(ready)
+        if viewers.record.of("nomedia"):
+            print(stack.pulls())  # pytest shows it if the test fails
         write_record(request.node.name, title, images, viewers)
 
     return watch

@@ -21,6 +21,8 @@ EDGES = 4
 
 END = "-----END CERTIFICATE-----"
 
+PULL = re.compile("pull|Ingester|redirect|no origin has|signal|listen at")
+"""The lines of the logs that say where an edge gets a stream from, and when a server starts and ends."""
 
 PAUSE = 2.0
 """Seconds between two updates."""
@@ -135,6 +137,15 @@ class LiveStack(DevStack):
         """Start `kubectl drain`. It ends when the last pod is deleted, which may take as long as its connections."""
         command = ["kubectl", "--kubeconfig", str(self.kubeconfig), "drain", node, "--delete-emptydir-data", "--force"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def logs(self, *options: str) -> str:
+        """The logs of all edges and origins, each line with its pod and its time. options: of `kubectl logs`."""
+        logs = ("logs", "--prefix", "--timestamps", "--max-log-requests=100", "--tail=-1", *options)
+        return "\n".join(self.kubectl(*logs, "-l", f"app=srs-{role}", check=False) for role in ("edge", "origin"))
+
+    def pulls(self) -> str:
+        """What the logs say of the pulls of edges."""
+        return "\n".join(line for line in self.logs().splitlines() if PULL.search(line))
 
     def exists(self, pod: str) -> bool:
         """Whether the pod exists, terminating or not."""

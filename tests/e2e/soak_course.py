@@ -124,11 +124,9 @@ class Observer:
 
     def evidence(self, seconds: float) -> str:
         """What explains a problem: the pods, their logs of the last seconds, and the busiest processes."""
-        parts = [self.stack.kubectl("get", "pods,endpointslices", "-o", "wide")]
-        logs = ("logs", "--prefix", "--timestamps", f"--since={seconds:.0f}s", "--max-log-requests=100", "--tail=-1")
-        parts += [self.stack.kubectl(*logs, "-l", f"app=srs-{role}", check=False) for role in ("edge", "origin")]
-        top = ["top", "-b", "-n1", "-w200"]
-        return "\n".join([*parts, subprocess.run(top, capture_output=True, text=True, check=False).stdout[:5000]])
+        objects = self.stack.kubectl("get", "pods,endpointslices", "-o", "wide")
+        top = subprocess.run(["top", "-b", "-n1", "-w200"], capture_output=True, text=True, check=False).stdout
+        return "\n".join([objects, self.stack.logs(f"--since={seconds:.0f}s"), top[:5000]])
 
     def left_over(self) -> set[str]:
         """Objects that nothing needs now, and did not when this was called before.
