@@ -24,9 +24,6 @@ END = "-----END CERTIFICATE-----"
 PULL = re.compile("pull|Ingester|redirect|no origin has|signal|listen at")
 """The lines of the logs that say where an edge gets a stream from, and when a server starts and ends."""
 
-PAUSE = 2.0
-"""Seconds between two updates."""
-
 
 class LiveStack(DevStack):
     """Two origins and four edges of one release behind the node ports; drains may last as long as the test."""
@@ -45,16 +42,6 @@ class LiveStack(DevStack):
         rtmp, http = NODE_PORTS
         self.config["loadBalancer"] = {"kind": "nodePort", "rtmpPort": rtmp, "httpPort": http, "host": "127.0.0.1"}
         self.one_release(image)
-
-    def must_update(self) -> Result:
-        """Run `pulumi up`, assert that it succeeds, and pause as an operator does before the next one.
-
-        Without a pause, a new viewer of an edge that begins to pull had no media for 5 s now and then, when the origins
-        were updated twice within a second on a busy machine. Why is not known yet.
-        """
-        result = super().must_update()
-        time.sleep(PAUSE)
-        return result
 
     def one_release(self, image: str, **more: Any) -> None:
         """Configure one release, r5, of this image."""

@@ -24,10 +24,13 @@ var (
 
 // Bash is the bash of SRS's images, as far as the hooks need it: `bash -c` with the script that waits for the last client,
 // or publisher. It does nothing for any other script.
-func Bash() {
-	if script := strings.Join(os.Args[1:], " "); strings.Contains(script, "/dev/tcp/") {
+func Bash() { runScript("http://127.0.0.1:1985", os.Args[1:]) }
+
+// runScript runs the script of `-c script` against the SRS with this API.
+func runScript(api string, arguments []string) {
+	if script := arguments[len(arguments)-1]; strings.Contains(script, "/dev/tcp/") {
 		clients := strings.Contains(script, `\"clients\":`)
-		waitForLast("http://127.0.0.1:1985", clients, secondsIn(deregisterOf, script), secondsIn(timeoutOf, script))
+		waitForLast(api, clients, secondsIn(deregisterOf, script), secondsIn(timeoutOf, script))
 	}
 }
 

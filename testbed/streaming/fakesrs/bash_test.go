@@ -40,10 +40,18 @@ func TestBashWaitsForTheLast(t *testing.T) {
 	}
 }
 
-func TestBashReadsTheScript(t *testing.T) {
-	script := "sleep 5\nend=$((SECONDS + 43200)) refused=0\nwhile ((SECONDS < end)); do\n  sleep 1\ndone"
-	if d := secondsIn(deregisterOf, script); d != 5*time.Second {
-		t.Errorf("deregister %v", d)
+// TestBashServesUntilItIsDeregistered: without a client, too, or load balancers would still send clients to a server that
+// has ended.
+func TestBashServesUntilItIsDeregistered(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"code":0,"streams":[]}`))
+	}))
+	defer api.Close()
+	script := "sleep 2\nend=$((SECONDS + 43200)) refused=0\nwhile ((SECONDS < end)); do\n  exec 3<>/dev/tcp/127.0.0.1/1985\n  sleep 1\ndone"
+	started := time.Now()
+	runScript(api.URL, []string{"-c", script})
+	if waited := time.Since(started); waited < 2*time.Second || waited > 4*time.Second {
+		t.Errorf("it waited %v", waited)
 	}
 	if d := secondsIn(timeoutOf, script); d != 12*time.Hour {
 		t.Errorf("timeout %v", d)
