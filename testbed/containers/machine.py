@@ -356,7 +356,7 @@ state = "/run/{node.name}/containerd"
             "conntrack": {"maxPerCore": 0},
             # So that node ports accept connections on 127.0.0.1, too.
             "nodePortAddresses": ["127.0.0.0/8", "172.31.255.0/24"],
-            "iptables": {"localhostNodePorts": True, "minSyncPeriod": "0s"},
+            "iptables": {"localhostNodePorts": True},
             "healthzBindAddress": "127.0.0.1:10256",
             "metricsBindAddress": "127.0.0.1:10249",
         }
