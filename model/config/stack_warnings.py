@@ -1,10 +1,11 @@
 """What a stack config allows and a preview warns of."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from model.config.problems import UpdateWarning
-from model.config.values import plural
+from model.config.values import format_duration, plural
 from model.load_balancers.exposed_service import bandwidth_warnings, conf_warnings
 from model.names import EDGE_APP, ORIGIN
 from model.srs import conf as srs_conf
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 FEW_STREAMS = 20
 """Streams that every edge serves, below which the connection limit of the origins is a warning."""
 
+SHORTEST_DEREGISTER = timedelta(seconds=3)
+"""How long kube-proxy may go on sending new connections to a pod that has been deleted. Measured on two busy cores with
+Kubernetes 1.34, `kubeproxy_network_programming_duration_seconds`: 1.5 s on average, 4 s at most. kube-proxy changes its
+rules once a second, and the controller of EndpointSlices waits for a second or more when its cache is out of date."""
+
 
 def config_warnings(settings: "StackSettings") -> Iterator[str]:
     """What may do harm but is the operator's choice, a line each."""
@@ -32,6 +38,7 @@ def config_warnings(settings: "StackSettings") -> Iterator[str]:
     yield from _version_warnings(settings, weighted)
     yield from _origin_capacity_warnings(settings)
     yield from _exporter_warnings(settings, weighted)
+    yield from _deregister_warnings(settings)
     for service in settings.exposed_services:
         yield from service.load_balancer.warnings(service, weighted)
     shares = settings.edge.shares
@@ -93,6 +100,22 @@ def _exporter_warnings(settings: "StackSettings", weighted: Sequence[str]) -> It
             yield UpdateWarning(
                 f"{title}: SRS {format_version(version)} has no exporter, so Prometheus does not see it",
                 "VersionWithoutExporter",
+            )
+
+
+def _deregister_warnings(settings: "StackSettings") -> Iterator[str]:
+    """Pods that end, or close their listeners, before the rules of kube-proxy have changed."""
+    effects = {
+        "edge": (settings.edge.drain, "refused"),
+        "origin": (settings.origin.drain, "without an answer: encoders fail, and viewers wait for their first picture"),
+    }
+    for role, (drain, effect) in effects.items():
+        if drain.timeout and drain.deregister < SHORTEST_DEREGISTER:
+            yield UpdateWarning(
+                f"srs:{role}.drain.deregister: {format_duration(drain.deregister)} may be too short: a node sends new "
+                f"connections to a pod for up to {format_duration(SHORTEST_DEREGISTER)} after its deletion, and they "
+                f"would be {effect}",
+                "DeregisterTooShort",
             )
 
 

@@ -112,6 +112,19 @@ def test_origins_that_few_streams_fill_are_a_warning() -> None:
     assert warning.endswith("raise srs:origin.srs.maxConnections")
 
 
+def test_pods_that_end_before_the_nodes_know_are_a_warning() -> None:
+    def warnings(role: str, deregister: str, timeout: str) -> list[str]:
+        drain = {"deregister": deregister, "timeout": timeout}
+        return list(config_warnings(read(GOOD | {role: GOOD[role] | {"drain": drain}})))
+
+    for role, effect in {"edge": "refused", "origin": "without an answer: "}.items():
+        assert warnings(role, "3s", "1h") == []
+        (warning,) = warnings(role, "2s", "1h")
+        assert warning.startswith(f"srs:{role}.drain.deregister: 2s may be too short: ")
+        assert f"for up to 3s after its deletion, and they would be {effect}" in warning
+    assert warnings("origin", "0s", "0s") == [], "no drain"
+
+
 @pytest.mark.parametrize("stack", ["staging", "prod"])
 def test_the_samples_use_the_recommended_version(stack: str) -> None:
     config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
