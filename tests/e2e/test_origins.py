@@ -63,9 +63,8 @@ def test_an_update_of_the_origins_drops_no_encoder(stack: LiveStack, audience: A
         assert stack.pod_names() == edges, "a changed number of origins replaces no edge"
         viewers.count(5)
         assert viewers.silent() == 0
-        assert {item["pod"] for item in json.loads(stack.rollout("draining", "--json").stdout)} >= {
-            "srs-origin-0"
-        } & first
+        draining = {item["pod"] for item in json.loads(stack.rollout("draining", "--json").stdout)}
+        assert draining & first, "those of the first origins that have encoders; by chance, one of them has none"
     assert others.record.dropped == []
     assert others.record.failed == []
     assert_all_connected(others.record)
