@@ -14,7 +14,7 @@ import pytest
 from e2e.live_stack import LiveStack
 from e2e.recorder import write_record
 from e2e.versions import can_drain
-from e2e.viewers import Audience, Size, Viewers
+from e2e.viewers import FIRST_FRAME, Audience, Size, Viewers
 from testbed.cluster import NODE_PORTS, EmbeddedCluster, tools_for
 from testbed.containers.images import SrsImages, srs_images
 from testbed.containers.machine import missing_requirements
@@ -111,8 +111,9 @@ def audience(request: pytest.FixtureRequest, stack: LiveStack, images: SrsImages
         title += f" ({variant.id.replace('_', ' ')})"
 
     @contextmanager
-    def watch(ca: Path | None = None) -> Generator[Viewers]:
-        with stack.watched_endpoints() as ready, Viewers(stack.cluster, size, ca=ca) as viewers:
+    def watch(ca: Path | None = None, first_frame: float = FIRST_FRAME) -> Generator[Viewers]:
+        shown = Viewers(stack.cluster, size, ca=ca, first_frame=first_frame)
+        with stack.watched_endpoints() as ready, shown as viewers:
             try:
                 yield viewers
             finally:

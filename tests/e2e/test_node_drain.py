@@ -2,7 +2,7 @@
 
 from e2e.expectations import assert_undisturbed
 from e2e.live_stack import EDGES, LiveStack
-from e2e.viewers import Audience
+from e2e.viewers import SLOW_FIRST_FRAME, Audience
 from stack import eventually
 
 
@@ -10,7 +10,7 @@ def test_a_node_can_be_drained_while_a_removed_release_drains(stack: LiveStack, 
     """kubectl drain of a node, while pods of a removed release drain"""
     stack.must_update()
     try:
-        with audience() as viewers:
+        with audience(first_frame=SLOW_FIRST_FRAME) as viewers:
             viewers.step("r6 takes over, r5 removed")
             stack.releases(r6=stack.config["edge"]["releases"]["r5"] | {"image": new})
             stack.must_update()
@@ -21,7 +21,7 @@ def test_a_node_can_be_drained_while_a_removed_release_drains(stack: LiveStack, 
             eventually(
                 lambda: (
                     not evicted & stack.pod_names()
-                    and {pod["spec"]["nodeName"] for pod in stack.pods()} == {"node-1"}
+                    and {pod["spec"].get("nodeName") for pod in stack.pods()} == {"node-1"}
                     and stack.replicas() == {"r6": EDGES}
                 ),
                 120,

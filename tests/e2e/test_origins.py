@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from e2e.expectations import assert_all_connected, assert_undisturbed
 from e2e.live_stack import LiveStack
-from e2e.viewers import Audience, Size, Viewers
+from e2e.viewers import SLOW_FIRST_FRAME, Audience, Size, Viewers
 from model.names import PUBLISH_SERVICE
 from stack import LOAD_BALANCER_CLASS, eventually
 from testbed.containers.machine import ALL_NODES
@@ -30,7 +30,7 @@ def test_an_update_of_the_origins_drops_no_encoder(stack: LiveStack, audience: A
     """Origins: a changed image, a changed srs.conf, back during the drain, a killed update, 3 to 5 to 2"""
     stack.config["origin"]["replicas"] = 3
     stack.must_update()
-    with audience() as viewers, encoders(stack, 6) as others:
+    with audience(first_frame=SLOW_FIRST_FRAME) as viewers, encoders(stack, 6) as others:
         first = stack.pod_names(ORIGINS)
         assert first == {"srs-origin-0", "srs-origin-1", "srs-origin-2"}
         viewers.step("a changed image, and one edge more")
@@ -75,7 +75,7 @@ def test_an_update_of_the_origins_drops_no_encoder(stack: LiveStack, audience: A
 def test_an_origin_that_accepts_no_stream_drops_nobody(stack: LiveStack, audience: Audience) -> None:
     """New origins are ready, and their hook gives no answer"""
     stack.must_update()
-    with audience() as viewers, encoders(stack, 6) as others:
+    with audience(first_frame=SLOW_FIRST_FRAME) as viewers, encoders(stack, 6) as others:
         serving = stack.pod_names(ORIGINS)
         hooks = "http_hooks { enabled on; on_publish http://127.0.0.1:9/none; }"
         stack.config["origin"]["srs"] = {"vhostDirectives": hooks}

@@ -26,6 +26,15 @@ READY_SECONDS = 60.0
 """Maximum time until all players have media."""
 
 
+FIRST_FRAME = 5.0
+"""Seconds within which a new connection has media: an edge tries a pull that has failed again after 3 s."""
+
+SLOW_FIRST_FRAME = 20.0
+"""The same while origins end. The name of one that has ended resolves for a moment more. An SRS that asks it for a
+stream then waits 30 s before it asks the next origin (the loop over `coworkers` in srs_app_rtmp_conn.cpp). The pull of
+the edge ends after 5 s of silence, and begins anew after 3 s (SRS_EDGE_INGESTER_TIMEOUT in srs_app_edge.cpp)."""
+
+
 @dataclass(frozen=True)
 class Size:
     """The load: players (a quarter of them over HTTP-FLV), and new connections a second."""
@@ -95,7 +104,7 @@ class Viewers:
     more_streams: how many other streams have an encoder, and no player. play: the streams that the players are spread
     over. rtmp, http: host and port. network: the prefix of a command that runs in another network than that of the
     nodes. ca: the authority of the edges' certificates: players use HTTPS-FLV, and new connections HTTPS. start_rate:
-    players that connect per second.
+    players that connect per second. first_frame: how many seconds a new connection waits for media.
     """
 
     def __init__(
@@ -112,6 +121,7 @@ class Viewers:
         network: Sequence[str] = (),
         ca: Path | None = None,
         start_rate: float = 40,
+        first_frame: float = FIRST_FRAME,
     ) -> None:
         self.size = size
         self._settle = settle
@@ -129,6 +139,7 @@ class Viewers:
             "flv-players": over_flv,
             "sample-rate": size.connects,
             "start-rate": start_rate,
+            "media-timeout": f"{first_frame}s",
             "reopen": "true" if reopen else "false",
         }
         load = [str(cluster.tools.binaries["rtmp-load"]), *(f"-{name}={value}" for name, value in options.items())]
@@ -228,6 +239,6 @@ class Viewers:
 class Audience(Protocol):
     """The type of the fixture `audience`."""
 
-    def __call__(self, ca: Path | None = None) -> AbstractContextManager[Viewers]:
+    def __call__(self, ca: Path | None = None, first_frame: float = FIRST_FRAME) -> AbstractContextManager[Viewers]:
         """Viewers, over HTTPS with `ca`."""
         ...

@@ -41,7 +41,8 @@ type config struct {
 	reopen              bool
 	ca                  *x509.CertPool // of HTTPS; nil: HTTP
 
-	answerTimeout time.Duration // for a connection to be answered, and for a sample's first frame
+	answerTimeout time.Duration // for a connection to be answered
+	mediaTimeout  time.Duration // for a sample's first frame
 	stall         time.Duration // a player without a frame for longer is silent
 	tick          time.Duration
 }

@@ -216,7 +216,7 @@ func startAt(t *testing.T, rtmp, http string, change func(*config)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.tick, cfg.answerTimeout = 200*time.Millisecond, 400*time.Millisecond
+	cfg.tick, cfg.answerTimeout, cfg.mediaTimeout = 200*time.Millisecond, 400*time.Millisecond, 400*time.Millisecond
 	change(&cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	r.end = cancel

@@ -63,6 +63,7 @@ func parse(args []string) (config, error) {
 	flags.IntVar(&cfg.flvPlayers, "flv-players", 0, "number of HTTP-FLV players")
 	flags.Float64Var(&cfg.startRate, "start-rate", 50, "players opened per second at the start")
 	flags.Float64Var(&cfg.sampleRate, "sample-rate", 0, "new connections per second (TCP, handshake, connect, close; with -ca TLS and an answer)")
+	flags.DurationVar(&cfg.mediaTimeout, "media-timeout", 5*time.Second, "how long a new connection waits for its first frame")
 	flags.StringVar(&ca, "ca", "", "`file` with the authority of the servers' certificates: HTTP-FLV and new connections use HTTPS")
 	flags.BoolVar(&cfg.reopen, "reopen", true, "players and publishers that lose their connection reconnect")
 	if err := flags.Parse(args); err != nil {

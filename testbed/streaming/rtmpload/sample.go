@@ -74,7 +74,7 @@ func (l *load) sample(due time.Time, stream string, media bool) {
 	}
 	_, name := splitStream(stream)
 	err = client.Play(name)
-	client.NetConn().SetReadDeadline(time.Now().Add(l.answerTimeout))
+	client.NetConn().SetReadDeadline(time.Now().Add(l.mediaTimeout))
 	for err == nil {
 		m, failed := client.ReadMessage()
 		if failed == nil && isFrame(m) {
