@@ -380,7 +380,7 @@ WORDS: dict[ValueName, tuple[str, ...]] = {
     "interval": ("0", "10.0"), "timeout": ("1000", "7000"), "ratio": ("0.5", "2"), "release_rate": ("0", "0.8"),
     "percent": ("0", "90"), "kbps": ("0", "300"), "jitter": ("full", "zero"), "log_level": ("trace", "info"),
     "log_level_v2": ("trace", "info"), "ffmpeg_level": ("info",), "on_error": ("ignore", "continue"),
-    "plan": ("session", "segment"), "protocol": ("rtmp", "flv"),
+    "plan": ("session", "segment"), "protocol": ("rtmp", "flv"), "caster": ("flv", "mpegts_over_udp"),
 }  # fmt: skip
 """Values of each kind that SRS takes."""
 
