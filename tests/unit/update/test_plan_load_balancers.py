@@ -248,6 +248,9 @@ def test_the_load_balancer_of_encoders_is_replaced_by_a_second_one() -> None:
     assert str(problem).endswith("It must stay as it is until it is removed")
     assert not rejections(publish(to="origins", loadBalancer=other), services(both))
     assert not rejections(publish(), state), "encoders publish through the viewers' load balancer again"
+    external = copy.deepcopy(state)
+    del external.services["srs-publish-service"]["spec"]["ports"]  # by hand: an ExternalName needs none
+    assert not rejections(publish(), external)
     (problem,) = rejections(publish(), services(publish(to="edges", loadBalancer=SLB)))
     assert str(problem).startswith("srs:publish.former: (absent) must still have the load balancer of Service srs-pub")
 
