@@ -28,7 +28,7 @@ FEW_STREAMS = 20
 
 SHORTEST_DEREGISTER = timedelta(seconds=3)
 """How long kube-proxy may go on sending new connections to a pod that has been deleted. Measured on two busy cores with
-Kubernetes 1.34, `kubeproxy_network_programming_duration_seconds`: 1.5 s on average, 4 s at most. kube-proxy changes its
+Kubernetes 1.34, `kubeproxy_network_programming_duration_seconds`: 1.5 s on average, less than 5 s at most. kube-proxy changes its
 rules once a second, and the controller of EndpointSlices waits for a second or more when its cache is out of date."""
 
 
