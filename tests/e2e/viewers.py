@@ -25,7 +25,6 @@ STREAM = "live/livestream"
 READY_SECONDS = 60.0
 """Maximum time until all players have media."""
 
-
 FIRST_FRAME = 5.0
 """Seconds within which a new connection has media: an edge tries a pull that has failed again after 3 s."""
 
