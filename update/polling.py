@@ -139,7 +139,8 @@ async def wait_for_rollout(
             if workload.kind == "StatefulSet":
                 remove_dead_pods(live, workload)
             status = rollout_status(live, workload)
-            if times.lasting(status, elapsed) >= set(status.ready) and status.all_ready:
+            lasting = times.lasting(status, elapsed) >= set(status.ready)
+            if lasting and status.all_ready:
                 status = replace(status, complete=True)
             if status.aborted and status.desired:
                 return Pending("aborted", f"{workload.title} was taken out of rotation (rollout abort)", expired=True)
@@ -154,10 +155,10 @@ async def wait_for_rollout(
                 if status.paused and access.is_final:
                     if not pauses:
                         live.pause(workload.name, False, status.version)
-                    elif not status.reasons and times.lasting(status, elapsed) >= set(status.ready):
+                    elif not status.reasons and lasting:
                         status = replace(status, complete=True)
         except UnreachableError as error:  # or changed since it was read, for example by an abort
-            status = RolloutStatus(False, 0, 1, (str(error),))
+            return _unknown(workload, error, elapsed)
         if status.complete and access.is_final:
             return RolloutResult("; ".join(access.message), None if running == workload.version else running)
         stuck = status.stuck | (frozenset({ORIGIN}) if access.result == "failed" else frozenset[str]())
@@ -198,7 +199,7 @@ async def wait_for_pods(
             if set(pods) <= times.lasting(status, elapsed):
                 return None
         except UnreachableError as error:
-            status = RolloutStatus(False, 0, 1, (str(error),))
+            return _unknown(workload, error, elapsed)
         stuck = status.stuck & set(pods)
         stuck_since = {name: stuck_since.get(name, elapsed) for name in stuck}
         missing = len(set(pods) - set(status.ready))
@@ -319,9 +320,23 @@ def _check_version(workload: Workload, running: Version | None) -> None:
         )
 
 
+def _unknown(workload: Workload, error: UnreachableError, elapsed: timedelta) -> Pending:
+    """What is pending if the cluster gave no answer: how many pods are ready is not known. A stuck one stays stuck."""
+    message = f"{_title(workload)} is not ready after {_rounded(workload.timeout)}: the last read failed\n  {error}"
+    return Pending(str(error), message, elapsed >= workload.timeout)
+
+
+def _title(workload: Workload) -> str:
+    return f"{workload.title} ({workload.kind} {workload.name})"
+
+
+def _rounded(elapsed: timedelta) -> str:
+    return format_duration(timedelta(seconds=round(elapsed.total_seconds())))
+
+
 def _rollout_error(workload: Workload, status: RolloutStatus, access: OriginAccess, elapsed: timedelta) -> str:
-    rounded = format_duration(timedelta(seconds=round(elapsed.total_seconds())))
-    title = f"{workload.title} ({workload.kind} {workload.name})"
+    rounded = _rounded(elapsed)
+    title = _title(workload)
     if access.result == "failed" or status.complete:
         head = f"{title} plays nothing after {rounded}: no new edge has reached an origin"
         if status.paused:

@@ -139,7 +139,23 @@ def test_a_complete_rollout_ends_the_wait_and_only_changes_are_reported() -> Non
 
 def test_an_api_server_that_is_unreachable_for_a_moment_is_not_a_failure() -> None:
     lines = run(Cluster(lambda read: "ready" if read > 2 else "unreachable", log=REACHED), timeout=10)
-    assert lines == ["0 of 1 ready; the API server does not answer", ""]
+    assert lines == ["the API server does not answer", ""]
+
+
+def test_what_cannot_be_read_at_the_timeout_is_not_known(seconds: Callable[[], int]) -> None:
+    with pytest.raises(RolloutError) as failed:
+        run(Cluster(lambda _: "unreachable"), timeout=90)
+    assert (seconds(), str(failed.value)) == (
+        90,
+        "edge release r6 (Deployment srs-edge-r6-deploy) is not ready after 1m30s: the last read failed\n"
+        "  the API server does not answer",
+    )
+
+
+def test_a_stuck_pod_stays_stuck_while_the_api_server_is_unreachable(seconds: Callable[[], int]) -> None:
+    with pytest.raises(RolloutError, match="ImagePullBackOff"):
+        run(Cluster(lambda _: "unreachable" if 10 < seconds() <= 20 else "ImagePullBackOff"), timeout=600)
+    assert seconds() == 60
 
 
 def test_a_wait_ends_when_the_engine_is_killed(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int]) -> None:
@@ -450,7 +466,7 @@ def test_new_origins_are_awaited_whatever_the_others_do(
     waiting = "1 of 2 new ones ready; pod o-1: CrashLoopBackOff"
     assert wait_for_new(monkeypatch, seconds, status) == [
         waiting,
-        "0 of 2 new ones ready; no answer",
+        "no answer",
         waiting,
         "2 of 2 new ones ready; pod o-1: CrashLoopBackOff",
         "",
@@ -481,6 +497,20 @@ def test_a_new_origin_that_does_not_become_ready_ends_the_wait(
     assert str(error.value) == (
         f"origins (StatefulSet srs-origin) is not ready after {duration}: 1 of 2 pods of the new revision are available"
     )
+
+
+def test_new_origins_that_cannot_be_read_are_not_known_to_be_ready(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], int]
+) -> None:
+    def status(second: int) -> RolloutStatus:
+        if second > 3:
+            raise UnreachableError("no answer")
+        return new_origins("o-3", stuck="o-4")
+
+    with pytest.raises(RolloutError) as error:
+        wait_for_new(monkeypatch, seconds, status)
+    text = "origins (StatefulSet srs-origin) is not ready after 1m40s: the last read failed\n  no answer"
+    assert (seconds(), str(error.value)) == (100, text)
 
 
 def test_origins_of_an_earlier_revision_that_never_ran_are_deleted_by_their_identity(
