@@ -450,7 +450,8 @@ AT = "edge.releases.r6.podPatch.spec"
 def container(change: Config, at: str, allowed: str, shown: str = "", name: str = "srs") -> BadCase:
     """A patch of SRS's container, or of one beside it. at: the path below the container."""
     path = f"edge.releases.r6.podPatch.spec.containers[0].{at}"
-    return put(f"{PATCH}/containers", [{"name": name} | change], allowed, shown, path)
+    image = {} if name == "srs" else {"image": "proxy:1"}
+    return put(f"{PATCH}/containers", [{"name": name} | image | change], allowed, shown, path)
 
 
 HOOK = {"exec": {"command": ["true"]}}
@@ -556,6 +557,13 @@ BAD_POD_CONFIGS = [
         "pod security `restricted`",
         "{path: '/var/log'}",
         f"{AT}.volumes[0].hostPath",
+    ),
+    put(
+        f"{PATCH}/containers",
+        [{"name": "srss", "env": [{"name": "A", "value": "b"}]}],
+        "must be set: 'srss' is not a container of the pod, so the patch adds it",
+        "(absent)",
+        at=f"{AT}.containers[0].image",
     ),
     container({"ports": [{"containerPort": 1985}]}, "ports[0].containerPort", "is a port of SRS", "1985", "proxy"),
     container(

@@ -218,6 +218,13 @@ def _added_problems(container: Mapping[str, Any], path: tuple[str | int, ...]) -
     A liveness or startup probe without a grace period of its own restarts after the grace period of the pod, which is
     hours (kubernetes/kubernetes #64715).
     """
+    if "image" not in container:
+        yield Problem(
+            (*path, "image"),
+            None,
+            f"must be set: {container['name']!r} is not a container of the pod, so the patch adds it",
+            reason="ContainerWithoutImage",
+        )
     for probe in ("livenessProbe", "startupProbe"):
         if probe in container and "terminationGracePeriodSeconds" not in container[probe]:
             yield Problem(
