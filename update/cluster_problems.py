@@ -3,7 +3,7 @@
 A pod that is rejected when it is created costs an origin: its StatefulSet has deleted the old one before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, cast
 
 from cluster.live import Object
@@ -13,7 +13,6 @@ from model.config.problems import Problem, UpdateWarning
 from model.config.stack import StackSettings
 from model.config.values import plural
 from model.desired.render import Desired
-from model.names import ORIGIN
 
 MINIMUM = (1, 30)
 """The preStop action `sleep` is on by default since Kubernetes 1.30 (Kubernetes docs, "Container Lifecycle Hooks")."""
@@ -74,13 +73,16 @@ def cluster_problems(desired: Desired, state: LiveState) -> Iterator[Problem]:
         )
 
 
-def cluster_warnings(state: LiveState) -> Iterator[str]:
-    """What the namespace does to pods without being asked, and nodes that do not answer, a line each."""
+def cluster_warnings(state: LiveState, origins: Collection[str]) -> Iterator[str]:
+    """What the namespace does to pods without being asked, and nodes that do not answer, a line each.
+
+    origins: the names of the origins after the update. Where none is left, they have other names than the lost ones.
+    """
     for node, pods in state.lost.items():
-        origins = [name for name in pods if name.startswith(f"{ORIGIN}-")]
+        waiting = [name for name in pods if name in origins]
         yield UpdateWarning(
             f"node {node} does not answer, and {plural(len(pods), 'pod')} on it will not end. If it is lost for good: "
-            f"kubectl delete node {node}" + (f". Until then {origins[0]} is not replaced" if origins else ""),
+            f"kubectl delete node {node}" + (f". Until then {waiting[0]} is not replaced" if waiting else ""),
             "NodeDoesNotAnswer",
         )
     for name, item in _limit_ranges(state):

@@ -160,8 +160,8 @@ def origin_problems(settings: StackSettings, plan: OriginPlan) -> Iterator[Probl
         )
 
 
-def origin_warnings(settings: StackSettings, plan: OriginPlan) -> Iterator[UpdateWarning]:
-    """What an update means for encoders, a line each."""
+def origin_warnings(settings: StackSettings, plan: OriginPlan, lost: Collection[str] = ()) -> Iterator[UpdateWarning]:
+    """What an update means for encoders, a line each. lost: pods on nodes that do not answer (`cluster_warnings`)."""
     if plan.dropped:
         hls = ", but HLS players have to be started again (docs/hls.md)" if settings.hls.enabled else ""
         origins = plural(len(plan.dropped), "origin")
@@ -171,7 +171,9 @@ def origin_warnings(settings: StackSettings, plan: OriginPlan) -> Iterator[Updat
             f"{hls}. Later updates drop none",
             "OriginsDropPublishers",
         )
-    paused = [name for name in plan.draining if (plan.ordinals and origin_ordinal(name) in plan.ordinals)]
+    paused = [
+        name for name in plan.draining if plan.ordinals and origin_ordinal(name) in plan.ordinals and name not in lost
+    ]
     if paused:
         yield UpdateWarning(
             f"{', '.join(paused)} {'is' if len(paused) == 1 else 'are'} draining outside of an update, as on a drained "

@@ -76,6 +76,7 @@ def test_the_pods_of_a_lost_node_are_replaced_when_the_node_is_deleted(
 def test_a_canary_step_goes_on_when_a_node_is_lost(cluster: EmbeddedCluster, tmp_path: Path) -> None:
     (tmp_path / "stack").mkdir()
     stack = DevStack(tmp_path / "stack", cluster.kubeconfig, "lost-node-canary")
+    stack.config["origin"]["replicas"] = 2  # the loss of the only one would be a change: it gets another name
     stack.config["edge"]["rolloutTimeout"] = "150s"
     slow = {"podAnnotations": {READY_AFTER: "15s"}}
     stack.releases(r5=release("v4.0.5", 75), r6=release("v4.0.6", 25, **slow))

@@ -159,6 +159,8 @@ def test_a_node_that_does_not_answer_is_a_warning() -> None:
         "node n2 does not answer, and 2 pods on it will not end. If it is lost for good: kubectl delete node n2. Until "
         "then srs-origin-0 is not replaced"
     )
+    other = replace(state_after(settings()), lost={"n2": ("srs-origin-7",)})
+    assert str(planned(settings(), other).warnings[0]).endswith("kubectl delete node n2"), "it needs no successor"
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,13 @@ def test_an_origin_that_drains_on_its_node_is_replaced_later() -> None:
     (warning,) = origin_warnings(origins(), replace(plan, draining=names(1, 2, 3)))
     assert warning.startswith("srs-origin-1, srs-origin-2 are draining")
     assert warning.endswith("when their publishers have left")
+    assert not list(origin_warnings(origins(), plan, names(2))), "its node is lost, and so are its publishers"
+
+
+def test_an_only_origin_on_a_lost_node_gets_a_successor_of_another_name() -> None:
+    state = draining(replace(state_after(origins(1)), pods=()), 0)
+    plan = planned(origins(1), state)
+    assert (plan.ordinals, plan.fresh, plan.removed, plan.surges) == (range(1, 2), (1,), {}, False)
 
 
 def test_without_free_names_nothing_is_changed() -> None:
