@@ -249,14 +249,14 @@ def _shared_clb_problems(settings: StackSettings, state: LiveState) -> Iterator[
         load_balancer = service.load_balancer
         if not load_balancer.SHAREABLE:
             continue
-        others: dict[tuple[str, int], str] = {}
+        others: dict[tuple[str | None, int], str] = {}
         for other in state.other_services or ():
             meta = other["metadata"]
             if other["spec"].get("type") == "LoadBalancer" and (clb := load_balancer.live_instance_id(other)):
                 owner = f"{meta['namespace']}/{meta['name']}"
-                others |= {(clb, port["port"]): owner for port in other["spec"].get("ports", [])}
+                others |= {(clb, port["port"]): owner for port in other["spec"]["ports"]}
         live = state.services.get(service.name)
-        clb = load_balancer.instance_id or (load_balancer.live_instance_id(live) if live else None) or ""
+        clb = load_balancer.instance_id or (load_balancer.live_instance_id(live) if live else None)
         used = {path: others[clb, port] for path, port in _listeners(settings, service) if (clb, port) in others}
         for path, owner in used.items():
             yield Problem(

@@ -272,6 +272,14 @@ def test_another_port_of_hls_is_opened_before_the_first_is_closed() -> None:
         (warning,) = [line for line in warnings(settings, services(both)) if "HLS" in line]
         assert warning == f"HLS is not served any more on {ports}"
         assert getattr(warning, "reason", "") == "ClosesPort"
+    new = SLB | {"service": "srs-edge-clb-service"}
+    moved = with_load_balancer(new, formerLoadBalancer=SLB, hls=GOOD["hls"] | {"port": 80})
+    (warning,) = [
+        line
+        for line in warnings(with_load_balancer(new, hls=GOOD["hls"] | {"port": 80}), services(moved))
+        if "HLS" in line
+    ]
+    assert warning == "HLS is not served any more on 1 port of Service nginx-origin-service: 80"
     disabled = with_load_balancer(SLB, hls={})
     assert not [line for line in warnings(disabled, services(both)) if "not served any more" in line], "another warning"
     assert not [line for line in warnings(both, services(hls(port=80))) if "HLS" in line]
@@ -359,17 +367,24 @@ def test_a_listener_that_another_namespace_uses_is_rejected() -> None:
             "metadata": {"namespace": "other", "name": "web", "annotations": {f"{PREFIX}id": clb}},
             "spec": {"type": kind, "ports": [{"port": port} for port in ports]},
         }
-        return replace(services(settings), other_services=(other,))
+        return replace(services(settings), other_services=(other, other_clb))
 
+    other_clb = {
+        "metadata": {"namespace": "other", "name": "api", "annotations": {f"{PREFIX}id": "lb-2ze0009"}},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 443}]},
+    }
     assert not rejections(settings, used(443))
     assert not rejections(settings, used(1935, clb="lb-2ze0002"))
     assert not rejections(settings, used(1935, kind="ClusterIP")), "its CLB has lost it"
     for ports, path in (((443, 8080), ("loadBalancer", "id")), ((80,), ("hls", "port"))):
         (problem,) = rejections(settings, used(*ports))
         assert problem.path == path
-        assert "is already used by Service other/web" in str(problem)
+        assert ": 'lb-2ze0001' is already used by Service other/web (namespace/name) on the same port" in str(problem)
     unknown = replace(services(settings), other_services=None)
     assert [line for line in warnings(settings, unknown) if "cannot be checked" in line]
+    behind = with_load_balancer(GOOD["loadBalancer"], publish={"to": "edges", "loadBalancer": existing})
+    (problem,) = rejections(behind, replace(services(behind), other_services=used(1935).other_services))
+    assert problem.path == ("publish", "loadBalancer", "id"), "of the second Service, the first one has no CLB"
     # A CLB that this stack has created, and the other one names by its id.
     created = with_load_balancer(SLB)
     state = replace(services(created), other_services=used(1935).other_services)
