@@ -522,6 +522,88 @@ BAD_POD_CONFIGS = [
         "'a b'",
         "origin.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey",
     ),
+    put(
+        f"{PATCH}/containers",
+        [{"name": "srs", "envFrom": [{"secretRef": {}}]}],
+        "is required",
+        ABSENT,
+        f"{AT}.containers[0].envFrom[0].secretRef.name",
+    ),
+    container({"env": [{"name": "A"}, {"name": "A"}]}, "env[1].name", "must not be repeated", "'A'"),
+    container(
+        {"ports": [{"containerPort": 9000}, {"containerPort": 9000, "protocol": "TCP"}]},
+        "ports[1].containerPort",
+        "must not be repeated",
+        "9000",
+        "proxy",
+    ),
+    container({"resources": {"limits": {"gpu": "1"}}}, "resources.limits", "by the name of a resource", "{gpu: '1'}"),
+    container(
+        {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}},
+        "resources.requests.cpu",
+        "must be at most its limit (1500m)",
+        "'2'",
+        "proxy",
+    ),
+    container(
+        {"resources": {"requests": {"example.com/gpu": "1"}}},
+        'resources.requests["example.com/gpu"]',
+        "must be equal to its limit",
+        "'1'",
+    ),
+    container(
+        {"restartPolicy": "Always"}, "restartPolicy", "and of a container of initContainers", "'Always'", "proxy"
+    ),
+    container(
+        {"startupProbe": HOOK | {"successThreshold": 2, "terminationGracePeriodSeconds": 5}},
+        "startupProbe.successThreshold",
+        "must be 1",
+        "2",
+        "proxy",
+    ),
+    container(
+        {"readinessProbe": HOOK | {"terminationGracePeriodSeconds": 5}},
+        "readinessProbe.terminationGracePeriodSeconds",
+        "a readiness probe ends no container",
+        "5",
+        "proxy",
+    ),
+    container(
+        {"lifecycle": {"preStop": {"exec": {}}}}, "lifecycle.preStop.exec.command", "is required", ABSENT, "proxy"
+    ),
+    put(
+        f"{PATCH}/initContainers",
+        [{"name": "a", "image": "a:1", "lifecycle": {"preStop": HOOK}}],
+        "needs restartPolicy: Always",
+        yaml_text({"preStop": HOOK}),
+        f"{AT}.initContainers[0].lifecycle",
+    ),
+    put(
+        "origin/podPatch/spec",
+        {"initContainers": [{"name": "a", "image": "a:1"}], "containers": [{"name": "a", "image": "a:1"}]},
+        "must not be the name of another container",
+        "'a'",
+        "origin.podPatch.spec.initContainers[0].name",
+    ),
+    put(
+        f"{PATCH}/volumes",
+        [
+            {
+                "name": "info",
+                "projected": {
+                    "sources": [
+                        {"configMap": {"name": "a", "items": [{"key": "a", "path": "a"}]}},
+                        {"secret": {"name": "a", "items": [{"key": "a", "path": "b"}]}},
+                        {"serviceAccountToken": {"path": "c"}},
+                        {"downwardAPI": {"items": [{"path": "b", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+                    ]
+                },
+            }
+        ],
+        "must not be repeated",
+        "'b'",
+        f"{AT}.volumes[0].projected.sources[3].downwardAPI",
+    ),
     # Patches that would end connections, or pods that nothing selects.
     put(f"{PATCH}/terminationGracePeriodSeconds", 30, "it is the sum of drain.deregister and drain.timeout"),
     put(f"{PATCH}/activeDeadlineSeconds", 60, "it would end running pods"),
@@ -557,6 +639,25 @@ BAD_POD_CONFIGS = [
         "pod security `restricted`",
         "{path: '/var/log'}",
         f"{AT}.volumes[0].hostPath",
+    ),
+    put(
+        f"{PATCH}/containers",
+        [{"name": "srs", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
+        "is no volume of the pod, which has config, tmp",
+        "'data'",
+        f"{AT}.containers[0].volumeMounts[0].name",
+    ),
+    put(
+        "origin/podPatch/spec",
+        {
+            "volumes": [{"name": "logs", "emptyDir": {}}],
+            "initContainers": [
+                {"name": "a", "image": "a:1", "volumeDevices": [{"name": "tls", "devicePath": "/dev/a"}]}
+            ],
+        },
+        "is no volume of the pod, which has config, hls, logs, tmp",
+        "'tls'",
+        "origin.podPatch.spec.initContainers[0].volumeDevices[0].name",
     ),
     put(
         f"{PATCH}/containers",

@@ -5,10 +5,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import yaml
 from hypothesis import strategies as st
+from kubernetes.client import models
 
 from bad_configs import GOOD, KEDA, NLB, SCALING, SIX, SLB, Config
 from cluster.state import LiveState
@@ -51,13 +53,42 @@ _RELEASE: Config = SIX["r6"] | {
         "spec": {
             "volumes": [
                 {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}},
-                {"name": "www", "configMap": {"name": "www"}},
+                {"name": "www", "configMap": {"name": "www", "items": [{"key": "a", "path": "b"}]}},
+                {
+                    "name": "info",
+                    "projected": {
+                        "sources": [
+                            {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+                            {"secret": {"name": "login", "items": [{"key": "a", "path": "c", "mode": 256}]}},
+                        ]
+                    },
+                },
+            ],
+            "initContainers": [
+                {
+                    "name": "agent",
+                    "image": "agent:1",
+                    "restartPolicy": "Always",
+                    "envFrom": [{"prefix": "A_", "secretRef": {"name": "login"}}],
+                    "ports": [{"containerPort": 9001, "name": "agent"}],
+                    "securityContext": {"runAsUser": 1000, "capabilities": {"drop": ["ALL"]}},
+                    "lifecycle": {"preStop": {"exec": {"command": ["true"]}}},
+                    "livenessProbe": {"tcpSocket": {"port": 9001}, "terminationGracePeriodSeconds": 5},
+                }
             ],
             "containers": [
                 {
                     "name": "srs",
-                    "env": [{"name": "A", "value": "b"}],
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                    "env": [
+                        {"name": "A", "value": "b"},
+                        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "login", "key": "a"}}},
+                    ],
+                    "volumeMounts": [
+                        {"name": "data", "mountPath": "/data"},
+                        {"name": "www", "mountPath": "/www", "subPath": "b", "readOnly": True},
+                        {"name": "info", "mountPath": "/info"},
+                    ],
                 },
                 {
                     "name": "proxy",
@@ -166,25 +197,51 @@ NASTY = [
 
 
 PLAIN = [
-    "a",
-    "A-b",
-    "x" * 63,
-    "x" * 64,
-    "a.b/c",
-    "a/b",
-    "1",
-    "0",
-    "true",
-    "a_b",
-    "-",
-    "5s",
-    "10%",
-    "2.5",
-    "1Gi",
-    "r7",
-    "80",
+    *(
+        "a",
+        "A-b",
+        "x" * 63,
+        "x" * 64,
+        "a.b/c",
+        "a/b",
+        "1",
+        "0",
+        "true",
+        "a_b",
+        "-",
+        "5s",
+        "10%",
+        "2.5",
+        "1Gi",
+        "r7",
+        "80",
+    ),
+    *(
+        "srs",
+        "agent",
+        "data",
+        "info",
+        "/data",
+        "login",
+        "cpu",
+        "example.com/gpu",
+        "Always",
+        "Never",
+        "UDP",
+        "Exists",
+        "Gt",
+    ),
+    *("DoNotSchedule", "metadata.labels", "spec.nodeName"),
 ]
-"""Texts that many keys take."""
+"""Texts that many keys take, and some of Kubernetes."""
+
+POD_FIELDS = sorted(
+    {
+        field.serialization_alias or name
+        for kind in ("Container", "Probe", "Lifecycle", "EnvVar", "EnvVarSource", "Volume", "VolumeProjection")
+        for name, field in getattr(models, f"V1{kind}").model_fields.items()
+    }
+)
 
 
 def nested(depth: int) -> Any:
@@ -225,31 +282,35 @@ def at(config: Any, path: tuple[Any, ...]) -> Any:
     return config
 
 
-MUTATIONS = ("remove", "replace", "retype", "extend", "rename", "copy", "merge", "number")
+MUTATIONS = ("remove", "replace", "retype", "extend", "rename", "copy", "merge", "number", "append", "insert")
 
 
-def mutate(draw: st.DrawFn, config: dict[str, Any]) -> None:
+def mutate(draw: st.DrawFn, random: Random, config: dict[str, Any]) -> None:
     """Change one place of a stack config."""
-    *parents, last = draw(st.sampled_from(paths(config)))
+    *parents, last = random.choice(paths(config))
     where = at(config, tuple(parents))
     value = where[last]
-    text = draw(st.sampled_from(PLAIN) | st.sampled_from(NASTY) | st.text(max_size=8))
-    match draw(st.sampled_from(MUTATIONS)):
+    text = random.choice(PLAIN) if random.random() < 0.5 else draw(st.sampled_from(NASTY) | st.text(max_size=8))
+    match random.choice(MUTATIONS):
         case "remove":
             del where[last]
         case "retype":
-            where[last] = draw(st.sampled_from([str(value), [value], {"a": value}, {text: value}, None, not value]))
+            where[last] = random.choice([str(value), [value], {"a": value}, {text: value}, None, not value])
         case "extend":
-            where[last] = draw(st.sampled_from([f"{value}{text}", f"{text}{value}", f"{value} {text}", text]))
+            where[last] = random.choice([f"{value}{text}", f"{text}{value}", f"{value} {text}", text])
         case "rename" if isinstance(where, dict):
-            where[text] = value if draw(st.booleans()) else where.pop(last)
+            where[text] = value if random.random() < 0.5 else where.pop(last)
         case "copy":  # the value of another place
-            where[last] = copy.deepcopy(at(config, draw(st.sampled_from(paths(config)))))
+            where[last] = copy.deepcopy(at(config, random.choice(paths(config))))
         case "number" if isinstance(value, int):
-            where[last] = draw(st.sampled_from([value + 1, value - 1, value * 2, 1, 80, -value]) | st.integers(0, 1000))
+            where[last] = random.choice([value + 1, value - 1, value * 2, 1, 80, -value, random.randint(0, 1000)])
+        case "append" if isinstance(value, list):
+            value.append(copy.deepcopy(at(config, random.choice(paths(config)))))
+        case "insert" if isinstance(value, dict) and "podPatch" in (*parents, last):
+            value[random.choice(POD_FIELDS)] = copy.deepcopy(at(config, random.choice(paths(config))))
         case "merge":  # a key of another stack
-            other = draw(st.sampled_from(CONFIGS))
-            key = draw(st.sampled_from(sorted(other)))
+            other = random.choice(CONFIGS)
+            key = random.choice(sorted(other))
             config[key] = copy.deepcopy(other[key])
         case _:
             where[last] = draw(VALUES)
@@ -257,10 +318,14 @@ def mutate(draw: st.DrawFn, config: dict[str, Any]) -> None:
 
 @st.composite
 def stack_configs(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid stack config, by keys without `srs:`, with one to four mutations."""
-    config = copy.deepcopy(draw(st.sampled_from(CONFIGS)))
-    for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3, 4]))):
-        mutate(draw, config)
+    """A valid stack config, by keys without `srs:`, with one to four mutations.
+
+    Their places are random: hypothesis prefers the first ones, and would try a third of the configs twice.
+    """
+    random = draw(st.randoms(use_true_random=True))
+    config = copy.deepcopy(random.choice([FULL, random.choice(CONFIGS)]))
+    for _ in range(random.choice([1, 1, 1, 2, 3, 4])):
+        mutate(draw, random, config)
     return config
 
 

@@ -57,5 +57,5 @@ class ImagesSettings(Settings):
 
     @property
     def secret_names(self) -> list[str]:
-        """All pull secrets of the pods."""
-        return [*self.pull_secrets, *([REGISTRY_SECRET] if self.registry else [])]
+        """All pull secrets of the pods, each once: the API server rejects a list with one of them twice."""
+        return list(dict.fromkeys([*self.pull_secrets, *([REGISTRY_SECRET] if self.registry else [])]))

@@ -51,6 +51,10 @@ def _each(rule: _Rule, limit: int = 1000) -> _Rule:
     return _Rule(f"{rule.allowed}, at most {limit}", fits)
 
 
+_OVERCOMMITTED = ("cpu", "memory", "ephemeral-storage")
+"""Resources whose limits may be higher than their requests."""
+
+
 def _is_name(value: str) -> bool:
     return len(value) <= 63 and bool(DNS_LABEL.fullmatch(value))
 
@@ -81,6 +85,11 @@ def _are_quantities(items: Mapping[str, str]) -> bool:
     return all(is_qualified_name(key) and _is_quantity(value) for key, value in items.items())
 
 
+def _are_resources(items: Mapping[str, str]) -> bool:
+    named = all(key in _OVERCOMMITTED or key.startswith("hugepages-") or "/" in key for key in items)
+    return named and _are_quantities(items)
+
+
 def _is_inside(path: str) -> bool:
     return bool(path) and not path.startswith("/") and ".." not in path.split("/")
 
@@ -94,12 +103,25 @@ _SUBDOMAIN = _Rule("must be a DNS subdomain: labels of a-z, 0-9 and '-', separat
 _KEY = _Rule(LABEL_KEY, is_qualified_name)
 _LABELS = _Rule(f"{LABEL_KEY}, with {LABEL_VALUE.removeprefix('must be ')}", _are_labels)
 _PORT = _Rule("must be a port from 1 to 65535, or the name of one", _is_port)
-_QUANTITIES = _Rule("must have Kubernetes quantities by the name of a resource", _are_quantities)
+_QUANTITIES = _Rule("must have Kubernetes quantities by the name of a resource", _are_resources)
 _WEIGHT = _between(1, 100)
 _NOT_EMPTY = _Rule("must not be empty", bool)
 _CONFIG_KEY = _matching(r"(?!\.\.?$|\.\.)[-._a-zA-Z0-9]{1,253}", "must be the key of a ConfigMap or a Secret")
 _MODE = _between(0, 0o777)
 _IN_VOLUME = _Rule("must be a relative path without '..'", _is_inside)
+
+_LABEL = r"|metadata\.(labels|annotations)\['[^']+'\]"
+_FIELD_PATHS: dict[str, _Rule] = {
+    "EnvVarSource": _matching(
+        r"metadata\.(name|namespace|uid)|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)" + _LABEL,
+        "must be a field that a container can have, such as metadata.name",
+    ),
+    "DownwardAPIVolumeFile": _matching(
+        r"metadata\.(name|namespace|uid|labels|annotations)" + _LABEL,
+        "must be a field that a volume can have, such as metadata.name",
+    ),
+}
+"""Of `fieldRef`, by the kind that has it."""
 
 _FIELDS: dict[str, _Rule] = {
     "Volume.name": _NAME,
@@ -113,19 +135,27 @@ _FIELDS: dict[str, _Rule] = {
     "KeyToPath.key": _CONFIG_KEY,
     "KeyToPath.path": _IN_VOLUME,
     "KeyToPath.mode": _MODE,
+    "DownwardAPIVolumeFile.path": _IN_VOLUME,
+    "DownwardAPIVolumeFile.mode": _MODE,
+    "ServiceAccountTokenProjection.path": _IN_VOLUME,
+    "ServiceAccountTokenProjection.expirationSeconds": _between(600),
+    "ProjectedVolumeSource.defaultMode": _MODE,
     "PersistentVolumeClaimVolumeSource.claimName": _SUBDOMAIN,
+    "ConfigMapVolumeSource.name": _SUBDOMAIN,
+    "SecretVolumeSource.secretName": _SUBDOMAIN,
+    "ConfigMapProjection.name": _SUBDOMAIN,
+    "SecretProjection.name": _SUBDOMAIN,
+    "ConfigMapEnvSource.name": _SUBDOMAIN,
+    "SecretEnvSource.name": _SUBDOMAIN,
+    "ConfigMapKeySelector.name": _SUBDOMAIN,
     "ConfigMapKeySelector.key": _CONFIG_KEY,
+    "SecretKeySelector.name": _SUBDOMAIN,
     "SecretKeySelector.key": _CONFIG_KEY,
-    "ObjectFieldSelector.fieldPath": _matching(
-        r"metadata\.(name|namespace|uid)|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)"
-        r"|metadata\.(labels|annotations)\['[^']+'\]",
-        "must be a field that a container can have, such as metadata.name",
-    ),
+    "EnvFromSource.prefix": _matching(r"[ -<>-~]*", "must be printable ASCII without '='"),
     "Container.name": _NAME,
     "Container.image": _matching(r"\S(.*\S)?", "must be an image"),
     "Container.imagePullPolicy": _choice("Always", "IfNotPresent", "Never"),
     "Container.terminationMessagePolicy": _choice("File", "FallbackToLogsOnError"),
-    "Container.restartPolicy": _choice("Always", "Never", "OnFailure"),
     "EnvVar.name": _matching(r"[ -<>-~]+", "must be printable ASCII without '='"),
     "ContainerPort.containerPort": _between(1, 65535),
     "ContainerPort.name": _Rule("must be the name of a port: at most 15 of a-z, 0-9 and '-'", _is_port_name),
@@ -135,7 +165,6 @@ _FIELDS: dict[str, _Rule] = {
     "HTTPGetAction.path": _NOT_EMPTY,
     "TCPSocketAction.port": _PORT,
     "GRPCAction.port": _between(1, 65535),
-    "ExecAction.command": _NOT_EMPTY,
     "Probe.initialDelaySeconds": _between(0),
     "Probe.periodSeconds": _between(0),
     "Probe.timeoutSeconds": _between(0),
@@ -166,23 +195,60 @@ _FIELDS: dict[str, _Rule] = {
     "HostAlias.hostnames": _each(_SUBDOMAIN),
     "PodDNSConfig.nameservers": _each(_Rule("must be IP addresses", _is_address), 3),
     "PodDNSConfig.searches": _each(_matching(r"\.|([\w-]+\.?)+", "must be DNS domains"), 32),
-    "PodDNSConfigOption.name": _NOT_EMPTY,
     "PodSpec.runtimeClassName": _SUBDOMAIN,
     "SecurityContext.runAsUser": _between(0),
     "SecurityContext.runAsGroup": _between(0),
 }
 """By kind and field of Kubernetes. What the program rejects anyway is not here."""
 
+
+def _names(model: type[BaseModel], *without: str) -> tuple[str, ...]:
+    names = (field.serialization_alias or name for name, field in model.model_fields.items())
+    return tuple(name for name in names if name not in without)
+
+
 _ONE_OF: dict[str, tuple[str, ...]] = {
     "Probe": ("exec", "grpc", "httpGet", "tcpSocket"),
     "LifecycleHandler": ("exec", "httpGet", "sleep", "tcpSocket"),
     "EnvFromSource": ("configMapRef", "secretRef"),
     "EnvVarSource": ("configMapKeyRef", "fieldRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"),
-    "Volume": tuple(
-        field.serialization_alias or name for name, field in models.V1Volume.model_fields.items() if name != "name"
-    ),
+    "Volume": _names(models.V1Volume, "name"),
+    "VolumeProjection": _names(models.V1VolumeProjection),
+    "DownwardAPIVolumeFile": ("fieldRef", "resourceFieldRef"),
 }
 """Kinds of which exactly one of these fields is set."""
+
+_REQUIRED: dict[str, str] = {
+    "ConfigMapEnvSource": "name",
+    "ConfigMapKeySelector": "name",
+    "ConfigMapProjection": "name",
+    "ConfigMapVolumeSource": "name",
+    "ExecAction": "command",
+    "PodDNSConfigOption": "name",
+    "SecretEnvSource": "name",
+    "SecretKeySelector": "name",
+    "SecretProjection": "name",
+    "SecretVolumeSource": "secretName",
+}
+"""The field of a kind that the schema does not require."""
+
+_UNIQUE: dict[str, tuple[tuple[str, ...], ...]] = {
+    "Container.env": (("name",),),
+    "Container.ports": (("containerPort", "protocol"), ("name",)),
+    "Container.resizePolicy": (("resourceName",),),
+    "Container.volumeDevices": (("devicePath",),),
+    "Container.volumeMounts": (("mountPath",),),
+    "PodSpec.containers": (("name",),),
+    "PodSpec.hostAliases": (("ip",),),
+    "PodSpec.initContainers": (("name",),),
+    "PodSpec.topologySpreadConstraints": (("topologyKey", "whenUnsatisfiable"),),
+    "PodSpec.volumes": (("name",),),
+}
+"""Lists whose items differ in these fields. Most of them are the keys by which server-side apply finds an item; an item
+without one of them is not compared.
+"""
+
+_DEFAULTS = {"protocol": "TCP"}
 
 
 def api_server_problems(value: BaseModel, path: Path = ()) -> Iterator[Problem]:
@@ -194,20 +260,105 @@ def api_server_problems(value: BaseModel, path: Path = ()) -> Iterator[Problem]:
     for name, inner in given.items():
         rule = _FIELDS.get(f"{kind}.{name}")
         if rule and not rule.fits(inner):
-            shown = inner.model_dump(mode="json") if isinstance(inner, BaseModel) else inner
-            yield _problem((*path, name), shown, rule.allowed)
+            yield _problem((*path, name), _shown(inner), rule.allowed)
         if isinstance(inner, BaseModel):
             yield from api_server_problems(inner, (*path, name))
         elif isinstance(inner, list):
             for index, item in enumerate(cast("list[Any]", inner)):
                 if isinstance(item, BaseModel):
                     yield from api_server_problems(item, (*path, name, index))
+            for keys in _UNIQUE.get(f"{kind}.{name}", ()):
+                yield from _repeated(cast("list[BaseModel]", inner), keys, (*path, name))
     if kind in _ONE_OF and len(given.keys() & {*_ONE_OF[kind]}) != 1:
         yield _problem(path, [*given], f"must have one of {', '.join(sorted(_ONE_OF[kind])[:12])}")
-    if kind == "PodDNSConfigOption" and "name" not in given:
-        yield Problem((*path, "name"), ABSENT, "is required", reason="MissingKey")
+    if (name := _REQUIRED.get(kind)) and not given.get(name):
+        yield Problem((*path, name), given.get(name, ABSENT), "is required", reason="MissingKey")
+    if kind == "ProjectedVolumeSource":
+        yield from _projection_problems(given.get("sources", ()), (*path, "sources"))
+    if kind == "PodSpec":
+        yield from _container_problems(given, path)
+    if (rule := _FIELD_PATHS.get(kind)) and (field := given.get("fieldRef")) and not rule.fits(field.field_path):
+        yield _problem((*path, "fieldRef", "fieldPath"), field.field_path, rule.allowed)
+    if kind == "ResourceRequirements":
+        yield from _resource_problems(given, path)
     if kind.endswith("SelectorRequirement"):
         yield from _requirement_problems(given, path)
+
+
+def _container_problems(spec: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """What containers of a pod may have only beside others, or only in their place."""
+    names = {container.name for container in cast("Sequence[models.V1Container]", spec.get("containers") or ())}
+    for kind in ("containers", "initContainers"):
+        for index, container in enumerate(cast("Sequence[models.V1Container]", spec.get(kind) or ())):
+            at = (*path, kind, index)
+            if kind == "initContainers" and container.name in names:
+                yield _problem((*at, "name"), container.name, "must not be the name of another container")
+            policy = container.restart_policy
+            if policy is not None and (kind == "containers" or policy != "Always"):
+                yield _problem((*at, "restartPolicy"), policy, "must be Always, and of a container of initContainers")
+            probes = {
+                "livenessProbe": container.liveness_probe,
+                "readinessProbe": container.readiness_probe,
+                "startupProbe": container.startup_probe,
+            }
+            if kind == "initContainers" and policy is None:
+                for name, value in {"lifecycle": container.lifecycle, **probes}.items():
+                    if value is not None:
+                        yield _problem((*at, name), _shown(value), "needs restartPolicy: Always")
+            for name, probe in probes.items():
+                if probe and name != "readinessProbe" and probe.success_threshold not in (None, 1):
+                    yield _problem((*at, name, "successThreshold"), probe.success_threshold, "must be 1")
+            if (ready := container.readiness_probe) and ready.termination_grace_period_seconds is not None:
+                grace = ready.termination_grace_period_seconds
+                allowed = "must be left out: a readiness probe ends no container"
+                yield _problem((*at, "readinessProbe", "terminationGracePeriodSeconds"), grace, allowed)
+
+
+def _shown(value: Any) -> Any:
+    return value.model_dump(mode="json", by_alias=True, exclude_none=True) if isinstance(value, BaseModel) else value
+
+
+def _repeated(items: Sequence[BaseModel], keys: Sequence[str], path: Path) -> Iterator[Problem]:
+    """Items of a list that have the keys of an earlier one."""
+    seen: set[tuple[Any, ...]] = set()
+    for index, item in enumerate(items):
+        given = item.model_dump(mode="json", by_alias=True)
+        values = tuple(_DEFAULTS.get(key) if given[key] is None else given[key] for key in keys)
+        if None not in values and values in seen:
+            yield _problem((*path, index, keys[0]), values[0], "must not be repeated")
+        seen.add(values)
+
+
+def _projection_problems(sources: Sequence[models.V1VolumeProjection], path: Path) -> Iterator[Problem]:
+    """Files that two sources of a projected volume have."""
+    seen: set[str] = set()
+    for index, source in enumerate(sources):
+        token = source.service_account_token
+        found = [
+            *(("configMap", item.path) for item in (source.config_map and source.config_map.items) or ()),
+            *(("downwardAPI", item.path) for item in (source.downward_api and source.downward_api.items) or ()),
+            *(("secret", item.path) for item in (source.secret and source.secret.items) or ()),
+            *([("serviceAccountToken", token.path)] if token else []),
+        ]
+        for kind, file in found:
+            if file in seen:
+                yield _problem((*path, index, kind), file, "must not be repeated")
+            seen.add(file)
+
+
+def _resource_problems(given: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """Requests above their limit; other resources than CPU, memory and storage have both, of the same size."""
+    requests = cast("dict[str, str]", given.get("requests") or {})
+    limits = cast("dict[str, str]", given.get("limits") or {})
+    if not (_are_resources(requests) and _are_resources(limits)):
+        return
+    for name, value in requests.items():
+        limit = limits.get(name)
+        if name in _OVERCOMMITTED:
+            if limit is not None and parse_quantity(value) > parse_quantity(limit):
+                yield _problem((*path, "requests", name), value, f"must be at most its limit ({limit})")
+        elif limit is None or parse_quantity(value) != parse_quantity(limit):
+            yield _problem((*path, "requests", name), value, "must be equal to its limit")
 
 
 def _requirement_problems(given: Mapping[str, Any], path: Path) -> Iterator[Problem]:

@@ -5,7 +5,8 @@ items, everything else is replaced. It is checked against the schema of Kubernet
 list of what is allowed, so that an unforeseen field cannot end a drain.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, ValidationError
@@ -64,8 +65,7 @@ _KEYS = {
 }
 """Why a field must not be patched, or which key sets it."""
 
-_OWN_VOLUMES = ("config", "tmp", "hls")
-_OWN_MOUNTS = (f"{SRS_HOME}/conf", f"{SRS_HOME}/objs/srs", f"{SRS_HOME}/objs/nginx/html", "/tmp")
+_OWN_MOUNTS = (f"{SRS_HOME}/conf", f"{SRS_HOME}/tls", f"{SRS_HOME}/objs/srs", f"{SRS_HOME}/objs/nginx/html", "/tmp")
 _RESTRICTED_VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
 }  # fmt: skip
@@ -133,6 +133,27 @@ Affinity = Annotated[dict[str, Any], AfterValidator(_affinity)]
 """An affinity in the notation of Kubernetes."""
 
 
+def volume_problems(patch: Mapping[str, Any], own: Collection[str]) -> Iterator[Problem]:
+    """What does not fit between the volumes of a patched pod and their mounts; paths begin at the patch.
+
+    own: the volumes of the pod without the patch. The API server rejects a mount of any other one.
+    """
+    spec = patch.get("spec", {})
+    added = [volume["name"] for volume in spec.get("volumes", [])]
+    for index, name in enumerate(added):
+        if name in own:
+            allowed = "is already a volume of the pod; use another name"
+            yield Problem(("spec", "volumes", index, "name"), name, allowed, reason="VolumeExists")
+    known = sorted({*own, *added})
+    for kind, mounts in itertools.product(("containers", "initContainers"), ("volumeMounts", "volumeDevices")):
+        for index, container in enumerate(spec.get(kind, [])):
+            for number, mount in enumerate(container.get(mounts, [])):
+                if mount["name"] not in known:
+                    allowed = f"is no volume of the pod, which has {', '.join(known)}"
+                    path = ("spec", kind, index, mounts, number, "name")
+                    yield Problem(path, mount["name"], allowed, reason="VolumeMissing")
+
+
 def _added_containers(patch: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for kind in ("containers", "initContainers"):
         yield from (container for container in patch["spec"].get(kind, []) if container["name"] != "srs")
@@ -157,17 +178,9 @@ def _problems(patch: dict[str, Any]) -> Iterator[Problem]:
     spec = patch.get("spec", {})
     yield from _not_allowed(spec, _POD, ("spec",))
     for index, volume in enumerate(spec.get("volumes", [])):
-        path = ("spec", "volumes", index)
-        if volume.get("name") in _OWN_VOLUMES:
-            yield Problem(
-                (*path, "name"),
-                volume["name"],
-                "is already a volume of the pod; use another name",
-                reason="VolumeExists",
-            )
         for source in volume.keys() - {"name"} - _RESTRICTED_VOLUMES:
             yield Problem(
-                (*path, source),
+                ("spec", "volumes", index, source),
                 volume[source],
                 "is rejected by pod security `restricted`",
                 reason="VolumeNotRestricted",

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from model.config.pods import SrsSettings, rollout_timeout_problems
+from model.config.pod_patch import volume_problems
+from model.config.pods import PodSettings, SrsSettings, rollout_timeout_problems
 from model.config.problems import REDACTED, Problem
 from model.config.values import format_duration
 from model.load_balancers.exposed_service import conflicts, drain_problems
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 def config_problems(settings: "StackSettings") -> Iterator[Problem]:
     """Everything that does not fit together."""
     yield from _exposed_service_problems(settings)
+    yield from _pod_patch_problems(settings)
     yield from _srs_conf_problems(settings)
     yield from _publish_problems(settings)
     yield from _autoscaling_problems(settings)
@@ -151,6 +153,21 @@ def _port_problems(settings: "StackSettings") -> Iterator[Problem]:
         elif port in used:
             yield Problem(path, port, f"must differ from {used[port]}: one load balancer has both", reason="PortInUse")
         used[port] = ".".join(path)
+
+
+def _pod_patch_problems(settings: "StackSettings") -> Iterator[Problem]:
+    """Volumes of patches and their mounts; the pod's own volumes: model/desired/origins.py and edges.py."""
+    patches: list[tuple[tuple[str, ...], PodSettings, bool, str]] = [
+        (("origin",), settings.origin, settings.hls.enabled, "hls"),
+        *(
+            (("edge", "releases", name), release, settings.tls.secret_name is not None, "tls")
+            for name, release in settings.edge.releases.items()
+        ),
+    ]
+    for path, pod, has_volume, volume in patches:
+        own = ("config", "tmp", *([volume] if has_volume else []))
+        for problem in volume_problems(pod.pod_patch, own):
+            yield replace(problem, path=(*path, "podPatch", *problem.path))
 
 
 def _srs_conf_problems(settings: "StackSettings") -> Iterator[Problem]:

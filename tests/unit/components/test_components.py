@@ -235,7 +235,7 @@ def test_hls_on_a_port_of_the_clb() -> None:
 
 
 def test_pull_secrets_reach_every_pod_and_roll_no_edge() -> None:
-    declared = declare(images={"pullSecrets": ["acr"], "registry": LOGIN})
+    declared = declare(images={"pullSecrets": ["acr", "acr"], "registry": LOGIN})
     wanted = [{"name": "acr"}, {"name": "srs-registry"}]
     for account in ("srs-origin", "srs-edge-r5", "srs-edge-r6"):
         assert declared["ServiceAccount", account]["imagePullSecrets"] == wanted
