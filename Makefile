@@ -6,8 +6,8 @@ BIN := .venv/bin
 # One a core.
 UNIT_WORKERS ?= 2
 
-# The integration tests mostly wait.
-INTEGRATION_WORKERS ?= 4
+# The integration tests mostly wait; on two cores three workers are the fastest.
+INTEGRATION_WORKERS ?= 3
 
 # Each worker of the end-to-end tests has a cluster of its own.
 E2E_WORKERS ?= 3
