@@ -1,5 +1,6 @@
 """What a cluster or a namespace does not support is rejected before anything changes."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -159,6 +160,16 @@ def test_a_node_that_does_not_answer_is_a_warning() -> None:
         "node n2 does not answer, and 2 pods on it will not end. If it is lost for good: kubectl delete node n2. Until "
         "then srs-origin-0 is not replaced"
     )
+    state = state_after(settings())
+    name = state.pods[-1]["metadata"]["name"]
+    assert name.startswith("srs-origin-")
+    deleted = copy.deepcopy(state.pods[-1])
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+    state = replace(state, pods=state.pods[:-1], draining_origins=(deleted,))
+    (draining,) = [line for line in planned(settings(), state).warnings if name in line]
+    assert draining.startswith(f"{name} is draining outside of an update")
+    (lost,) = [line for line in planned(settings(), replace(state, lost={"n2": (name,)})).warnings if name in line]
+    assert lost.endswith(f"Until then {name} is not replaced"), "and its publishers are not awaited"
     other = replace(state_after(settings()), lost={"n2": ("srs-origin-7",)})
     assert str(planned(settings(), other).warnings[0]).endswith("kubectl delete node n2"), "it needs no successor"
 

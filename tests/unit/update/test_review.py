@@ -112,9 +112,12 @@ def test_what_the_cluster_denies_is_rejected() -> None:
 
 def test_what_cannot_be_asked_is_warned_of() -> None:
     new: ObjectKey = ("Deployment", "srs-edge-r9-deploy")
-    state = replace(state_after(settings()), admission=Admission(unknown=(R5, new, ("Service", "socs"))))
+    other: ObjectKey = ("Deployment", "srs-edge-r6-deploy")
+    state = replace(state_after(settings()), admission=Admission(unknown=(R5, new, other, ("Service", "socs"))))
     (warning,) = planned(settings(), state).warnings
-    assert warning.startswith("it cannot be asked whether policies of the cluster change srs-edge-r5-deploy: ")
+    assert warning.startswith(
+        "it cannot be asked whether policies of the cluster change srs-edge-r5-deploy, srs-edge-r6-deploy: "
+    )
 
 
 def test_a_label_that_the_cluster_adds_to_a_workload_stays() -> None:
