@@ -71,7 +71,7 @@ class Migration:
 
 
 def interruptions(cuts: list[dict[str, Any]]) -> int:
-    """How often encoders were interrupted: one that reconnects at once may reach the ending origin, and is cut again."""
+    """How often encoders were interrupted: one that reconnects at once may reach the ending origin and be cut again."""
     times = sorted(cut["t"] for cut in cuts)
     return len(times) - sum(later - earlier < PROXY_DELAY for earlier, later in pairwise(times))
 
