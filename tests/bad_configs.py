@@ -663,8 +663,8 @@ BAD_POD_CONFIGS = [
         f"{PATCH}/containers",
         [{"name": "srss", "env": [{"name": "A", "value": "b"}]}],
         "must be set: 'srss' is not a container of the pod, so the patch adds it",
-        "(absent)",
-        at=f"{AT}.containers[0].image",
+        ABSENT,
+        f"{AT}.containers[0].image",
     ),
     container({"ports": [{"containerPort": 1985}]}, "ports[0].containerPort", "is a port of SRS", "1985", "proxy"),
     container(

@@ -14,7 +14,7 @@ from kubernetes.client import models
 
 from bad_configs import GOOD, KEDA, NLB, SCALING, SIX, SLB, Config
 from cluster.state import LiveState
-from model.config.problems import Problem
+from model.config.problems import Problem, field_key
 from model.config.read import ConfigError, conf_files, read_settings
 from model.config.stack_warnings import config_warnings
 from model.desired.render import Desired, render
@@ -197,51 +197,20 @@ NASTY = [
 
 
 PLAIN = [
-    *(
-        "a",
-        "A-b",
-        "x" * 63,
-        "x" * 64,
-        "a.b/c",
-        "a/b",
-        "1",
-        "0",
-        "true",
-        "a_b",
-        "-",
-        "5s",
-        "10%",
-        "2.5",
-        "1Gi",
-        "r7",
-        "80",
-    ),
-    *(
-        "srs",
-        "agent",
-        "data",
-        "info",
-        "/data",
-        "login",
-        "cpu",
-        "example.com/gpu",
-        "Always",
-        "Never",
-        "UDP",
-        "Exists",
-        "Gt",
-    ),
-    *("DoNotSchedule", "metadata.labels", "spec.nodeName"),
+    *("a", "A-b", "x" * 63, "x" * 64, "a.b/c", "a/b", "1", "0", "true", "a_b", "-", "5s", "10%", "2.5", "1Gi", "r7"),
+    *("80", "srs", "agent", "data", "info", "/data", "login", "cpu", "example.com/gpu", "Always", "Never", "UDP"),
+    *("Exists", "Gt", "DoNotSchedule", "metadata.labels", "spec.nodeName"),
 ]
 """Texts that many keys take, and some of Kubernetes."""
 
 POD_FIELDS = sorted(
     {
-        field.serialization_alias or name
+        field_key(name, field)
         for kind in ("Container", "Probe", "Lifecycle", "EnvVar", "EnvVarSource", "Volume", "VolumeProjection")
         for name, field in getattr(models, f"V1{kind}").model_fields.items()
     }
 )
+"""Fields that a part of a pod may have."""
 
 
 def nested(depth: int) -> Any:

@@ -56,6 +56,11 @@ class OriginPlan:
     in_place: tuple[str, ...] = ()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The origins after the update; none if there are no free ordinals."""
+        return _names(self.ordinals or ())
+
+    @property
     def start(self) -> int:
         """The ordinal of the first origin."""
         return self.ordinals.start if self.ordinals else self.live.start
@@ -171,9 +176,7 @@ def origin_warnings(settings: StackSettings, plan: OriginPlan, lost: Collection[
             f"{hls}. Later updates drop none",
             "OriginsDropPublishers",
         )
-    paused = [
-        name for name in plan.draining if plan.ordinals and origin_ordinal(name) in plan.ordinals and name not in lost
-    ]
+    paused = [name for name in plan.draining if name in plan.names and name not in lost]
     if paused:
         yield UpdateWarning(
             f"{', '.join(paused)} {'is' if len(paused) == 1 else 'are'} draining outside of an update, as on a drained "

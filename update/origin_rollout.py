@@ -51,7 +51,7 @@ async def bring_up(
         await asyncio.to_thread(_apply, live, stateful_set, plan.earlier)
         raise RolloutError("\n".join([f"{first} is ready and not usable", *(f"  {line}" for line in access.message)]))
     await asyncio.to_thread(_apply, live, stateful_set, plan.all)
-    new = {origin_pod(number) for number in plan.ordinals} - {*plan.draining}
+    new = {*plan.names} - {*plan.draining}
     await wait_for_pods(live, workload, new, on_progress)
     return "; ".join(access.message)
 

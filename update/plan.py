@@ -19,7 +19,7 @@ from model.config.stack_warnings import config_warnings
 from model.config.values import format_duration, natural_key, plural
 from model.desired.render import Desired
 from model.desired.workloads import Workload
-from model.names import EDGE_APP, HLS_CLAIM, edge_deployment, origin_pod
+from model.names import EDGE_APP, HLS_CLAIM, edge_deployment
 from update.adoption import adoption_problems, adoption_warnings
 from update.autoscaling import LiveAutoscaler, autoscaler_problems, autoscaler_warnings, retired
 from update.changed_pods import changed_pod_warnings
@@ -111,7 +111,7 @@ def plan(desired: Desired, state: LiveState, bound: Binding | None, run_token: s
             *_rejections(desired, own, changes),
         ),
         warnings=(
-            *cluster_warnings(state, [origin_pod(number) for number in origins.ordinals or ()]),
+            *cluster_warnings(state, origins.names),
             *changed_pod_warnings(state),
             *adoption_warnings(desired, state, foreign),
             *autoscaler_warnings(desired, own),

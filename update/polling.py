@@ -315,7 +315,7 @@ def _check_version(workload: Workload, running: Version | None) -> None:
     declared = workload.version
     if declared and running and running != declared and (reason := broken_promise(declared, running)):
         raise RolloutError(
-            f"{workload.title} ({workload.kind} {workload.name}) runs SRS {format_version(running)}, and the config "
+            f"{_title(workload)} runs SRS {format_version(running)}, and the config "
             f"declares {format_version(declared)}: {reason}. Use another image, or correct its `version`"
         )
 

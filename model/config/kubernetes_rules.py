@@ -13,7 +13,7 @@ from kubernetes.client import models
 from kubernetes.utils.quantity import parse_quantity
 from pydantic import BaseModel
 
-from model.config.problems import ABSENT, Problem
+from model.config.problems import ABSENT, Problem, field_key
 from model.config.values import DNS_LABEL, LABEL_KEY, LABEL_VALUE, is_label_value, is_qualified_name, is_subdomain
 
 Path = tuple[str | int, ...]
@@ -81,13 +81,12 @@ def _are_labels(labels: Mapping[str, str]) -> bool:
     return all(is_qualified_name(key) and is_label_value(value) for key, value in labels.items())
 
 
-def _are_quantities(items: Mapping[str, str]) -> bool:
-    return all(is_qualified_name(key) and _is_quantity(value) for key, value in items.items())
+def _is_resource(name: str) -> bool:
+    return is_qualified_name(name) and (name in _OVERCOMMITTED or name.startswith("hugepages-") or "/" in name)
 
 
 def _are_resources(items: Mapping[str, str]) -> bool:
-    named = all(key in _OVERCOMMITTED or key.startswith("hugepages-") or "/" in key for key in items)
-    return named and _are_quantities(items)
+    return all(_is_resource(name) and _is_quantity(value) for name, value in items.items())
 
 
 def _is_inside(path: str) -> bool:
@@ -103,7 +102,7 @@ _SUBDOMAIN = _Rule("must be a DNS subdomain: labels of a-z, 0-9 and '-', separat
 _KEY = _Rule(LABEL_KEY, is_qualified_name)
 _LABELS = _Rule(f"{LABEL_KEY}, with {LABEL_VALUE.removeprefix('must be ')}", _are_labels)
 _PORT = _Rule("must be a port from 1 to 65535, or the name of one", _is_port)
-_QUANTITIES = _Rule("must have Kubernetes quantities by the name of a resource", _are_resources)
+_RESOURCES = _Rule("must have Kubernetes quantities by the name of a resource", _are_resources)
 _WEIGHT = _between(1, 100)
 _NOT_EMPTY = _Rule("must not be empty", bool)
 _CONFIG_KEY = _matching(r"(?!\.\.?$|\.\.)[-._a-zA-Z0-9]{1,253}", "must be the key of a ConfigMap or a Secret")
@@ -171,8 +170,8 @@ _FIELDS: dict[str, _Rule] = {
     "Probe.successThreshold": _between(0),
     "Probe.failureThreshold": _between(0),
     "Probe.terminationGracePeriodSeconds": _between(1),
-    "ResourceRequirements.requests": _QUANTITIES,
-    "ResourceRequirements.limits": _QUANTITIES,
+    "ResourceRequirements.requests": _RESOURCES,
+    "ResourceRequirements.limits": _RESOURCES,
     "LabelSelector.matchLabels": _LABELS,
     "LabelSelectorRequirement.key": _KEY,
     "LabelSelectorRequirement.operator": _choice("In", "NotIn", "Exists", "DoesNotExist"),
@@ -203,7 +202,7 @@ _FIELDS: dict[str, _Rule] = {
 
 
 def _names(model: type[BaseModel], *without: str) -> tuple[str, ...]:
-    names = (field.serialization_alias or name for name, field in model.model_fields.items())
+    names = (field_key(name, field) for name, field in model.model_fields.items())
     return tuple(name for name in names if name not in without)
 
 
@@ -250,17 +249,23 @@ without one of them is not compared.
 
 _DEFAULTS = {"protocol": "TCP"}
 
+_NO_OTHER_THRESHOLD = ("successThreshold", 1, "must be 1")
+_PROBES: dict[str, tuple[str, int | None, str]] = {
+    "livenessProbe": _NO_OTHER_THRESHOLD,
+    "startupProbe": _NO_OTHER_THRESHOLD,
+    "readinessProbe": ("terminationGracePeriodSeconds", None, "must be left out: a readiness probe ends no container"),
+}
+"""The probes of a container, each with the field that it cannot choose: the only value, and what is allowed."""
+
 
 def api_server_problems(value: BaseModel, path: Path = ()) -> Iterator[Problem]:
     """What the API server would reject in a value that has its schema."""
     kind = type(value).__name__.removeprefix("V1")
-    fields = type(value).model_fields.items()
-    found = {field.serialization_alias or name: getattr(value, name) for name, field in fields}
-    given = {name: inner for name, inner in found.items() if inner is not None}
+    given = _given(value)
     for name, inner in given.items():
         rule = _FIELDS.get(f"{kind}.{name}")
         if rule and not rule.fits(inner):
-            yield _problem((*path, name), _shown(inner), rule.allowed)
+            yield _problem((*path, name), inner, rule.allowed)
         if isinstance(inner, BaseModel):
             yield from api_server_problems(inner, (*path, name))
         elif isinstance(inner, list):
@@ -285,45 +290,39 @@ def api_server_problems(value: BaseModel, path: Path = ()) -> Iterator[Problem]:
         yield from _requirement_problems(given, path)
 
 
+def _given(value: BaseModel) -> dict[str, Any]:
+    """The fields that are set, by their names in Kubernetes."""
+    found = {field_key(name, field): getattr(value, name) for name, field in type(value).model_fields.items()}
+    return {name: inner for name, inner in found.items() if inner is not None}
+
+
 def _container_problems(spec: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     """What containers of a pod may have only beside others, or only in their place."""
-    names = {container.name for container in cast("Sequence[models.V1Container]", spec.get("containers") or ())}
+    names = {container.name for container in spec.get("containers", ())}
     for kind in ("containers", "initContainers"):
-        for index, container in enumerate(cast("Sequence[models.V1Container]", spec.get(kind) or ())):
+        for index, container in enumerate(spec.get(kind, ())):
             at = (*path, kind, index)
             if kind == "initContainers" and container.name in names:
                 yield _problem((*at, "name"), container.name, "must not be the name of another container")
-            policy = container.restart_policy
+            given = _given(container)
+            policy = given.get("restartPolicy")
             if policy is not None and (kind == "containers" or policy != "Always"):
                 yield _problem((*at, "restartPolicy"), policy, "must be Always, and of a container of initContainers")
-            probes = {
-                "livenessProbe": container.liveness_probe,
-                "readinessProbe": container.readiness_probe,
-                "startupProbe": container.startup_probe,
-            }
             if kind == "initContainers" and policy is None:
-                for name, value in {"lifecycle": container.lifecycle, **probes}.items():
-                    if value is not None:
-                        yield _problem((*at, name), _shown(value), "needs restartPolicy: Always")
-            for name, probe in probes.items():
-                if probe and name != "readinessProbe" and probe.success_threshold not in (None, 1):
-                    yield _problem((*at, name, "successThreshold"), probe.success_threshold, "must be 1")
-            if (ready := container.readiness_probe) and ready.termination_grace_period_seconds is not None:
-                grace = ready.termination_grace_period_seconds
-                allowed = "must be left out: a readiness probe ends no container"
-                yield _problem((*at, "readinessProbe", "terminationGracePeriodSeconds"), grace, allowed)
-
-
-def _shown(value: Any) -> Any:
-    return value.model_dump(mode="json", by_alias=True, exclude_none=True) if isinstance(value, BaseModel) else value
+                for name in ("lifecycle", *_PROBES):
+                    if name in given:
+                        yield _problem((*at, name), given[name], "needs restartPolicy: Always")
+            for name, (field, only, allowed) in _PROBES.items():
+                if name in given and (found := _given(given[name]).get(field, only)) != only:
+                    yield _problem((*at, name, field), found, allowed)
 
 
 def _repeated(items: Sequence[BaseModel], keys: Sequence[str], path: Path) -> Iterator[Problem]:
     """Items of a list that have the keys of an earlier one."""
     seen: set[tuple[Any, ...]] = set()
     for index, item in enumerate(items):
-        given = item.model_dump(mode="json", by_alias=True)
-        values = tuple(_DEFAULTS.get(key) if given[key] is None else given[key] for key in keys)
+        given = _DEFAULTS | _given(item)
+        values = tuple(given.get(key) for key in keys)
         if None not in values and values in seen:
             yield _problem((*path, index, keys[0]), values[0], "must not be repeated")
         seen.add(values)
@@ -333,17 +332,11 @@ def _projection_problems(sources: Sequence[models.V1VolumeProjection], path: Pat
     """Files that two sources of a projected volume have."""
     seen: set[str] = set()
     for index, source in enumerate(sources):
-        token = source.service_account_token
-        found = [
-            *(("configMap", item.path) for item in (source.config_map and source.config_map.items) or ()),
-            *(("downwardAPI", item.path) for item in (source.downward_api and source.downward_api.items) or ()),
-            *(("secret", item.path) for item in (source.secret and source.secret.items) or ()),
-            *([("serviceAccountToken", token.path)] if token else []),
-        ]
-        for kind, file in found:
-            if file in seen:
-                yield _problem((*path, index, kind), file, "must not be repeated")
-            seen.add(file)
+        for kind, inner in _given(source).items():
+            for item in [inner] if kind == "serviceAccountToken" else getattr(inner, "items", None) or ():
+                if item.path in seen:
+                    yield _problem((*path, index, kind), item.path, "must not be repeated")
+                seen.add(item.path)
 
 
 def _resource_problems(given: Mapping[str, Any], path: Path) -> Iterator[Problem]:

@@ -163,7 +163,7 @@ def _child(candidate: Any, part: str | int) -> list[Any]:
     """The types that are possible at key `part` of a value of type `candidate`."""
     if isinstance(candidate, type) and issubclass(candidate, BaseModel):
         for name, field in candidate.model_fields.items():
-            if part in (_key(name, field), name):
+            if part in (field_key(name, field), name):
                 return _alternatives(field.annotation)
     elif typing.get_origin(candidate) is dict:
         return _alternatives(typing.get_args(candidate)[1])
@@ -172,9 +172,9 @@ def _child(candidate: Any, part: str | int) -> list[Any]:
     return []
 
 
-def _key(name: str, field: FieldInfo) -> str:
-    """The key of a field in YAML (the models of the Kubernetes client have only an alias for output)."""
-    return field.alias or field.serialization_alias or name
+def field_key(name: str, field: FieldInfo) -> str:
+    """The key of a field in YAML: its alias for output, because that for input is `_exec` in the Kubernetes client."""
+    return field.serialization_alias or field.alias or name
 
 
 def _alternatives(annotation: Any) -> list[Any]:
@@ -190,7 +190,7 @@ def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
     """What is allowed instead of an unknown key."""
     known = sorted(
         {
-            _key(name, field)
+            field_key(name, field)
             for candidate in _walk(path[:-1], model)[1]
             if isinstance(candidate, type) and issubclass(candidate, BaseModel)
             for name, field in candidate.model_fields.items()

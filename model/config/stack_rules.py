@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from model.config.pod_patch import volume_problems
-from model.config.pods import PodSettings, SrsSettings, rollout_timeout_problems
+from model.config.pods import SrsSettings, rollout_timeout_problems
 from model.config.problems import REDACTED, Problem
 from model.config.values import format_duration
 from model.load_balancers.exposed_service import conflicts, drain_problems
@@ -157,16 +157,14 @@ def _port_problems(settings: "StackSettings") -> Iterator[Problem]:
 
 def _pod_patch_problems(settings: "StackSettings") -> Iterator[Problem]:
     """Volumes of patches and their mounts; the pod's own volumes: model/desired/origins.py and edges.py."""
-    patches: list[tuple[tuple[str, ...], PodSettings, bool, str]] = [
-        (("origin",), settings.origin, settings.hls.enabled, "hls"),
-        *(
-            (("edge", "releases", name), release, settings.tls.secret_name is not None, "tls")
-            for name, release in settings.edge.releases.items()
-        ),
+    hls = ["hls"] if settings.hls.enabled else []
+    tls = ["tls"] if settings.tls.secret_name is not None else []
+    patches = [
+        (("origin",), settings.origin.pod_patch, hls),
+        *((("edge", "releases", name), release.pod_patch, tls) for name, release in settings.edge.releases.items()),
     ]
-    for path, pod, has_volume, volume in patches:
-        own = ("config", "tmp", *([volume] if has_volume else []))
-        for problem in volume_problems(pod.pod_patch, own):
+    for path, patch, volumes in patches:
+        for problem in volume_problems(patch, ["config", "tmp", *volumes]):
             yield replace(problem, path=(*path, "podPatch", *problem.path))
 
 
