@@ -211,6 +211,22 @@ class DevStack:
         self._orphans += psutil.Process(update.pid).children(recursive=True)
         update.kill()
         update.wait()
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Release the lock of an update that was interrupted, and restore the state if that was while the engine wrote
+        it, both as docs/recovery.md describes it.
+
+        A backend in a folder writes the file in place, and keeps the one before as `.bak`.
+        """
+        state = self.folder / f"backend/.pulumi/stacks/srs/{self.stack_name}.json"
+        backup = state.with_name(f"{state.name}.bak")
+        if not _is_complete(state):
+            if _is_complete(backup):
+                shutil.copy(backup, state)
+            else:
+                state.unlink(missing_ok=True)
+                self.stack.workspace.create_stack(self.stack_name)
         self.stack.cancel()
 
     # The live objects.
@@ -347,6 +363,14 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     """Whether a pod is ready."""
     conditions = pod.get("status", {}).get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _is_complete(state: Path) -> bool:
+    try:
+        json.loads(state.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def operations(log: Path) -> dict[str, str]:

@@ -174,7 +174,7 @@ class SequenceStack(DevStack):
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
-        self._must_run("cancel", "--yes")
+        self.cancel()
 
     def plan(self) -> dict[str, Any]:
         """The plan of the last preview or update."""

@@ -7,7 +7,6 @@ leaves the stack with nothing to change.
 Those that take long, or that stop a part of the cluster, run with SRS_FAULTS=1 only (`make test-faults`).
 """
 
-import json
 import os
 import re
 import shutil
@@ -143,7 +142,7 @@ def test_a_damaged_state_is_reported_and_imported_from_a_backup(stack: FaultySta
     """As docs/recovery.md describes it."""
     backup = stack.folder / "backup.json"
     backup.write_text(_pulumi(stack, "stack", "export"))
-    edges = stack.pod_names()
+    edges, replicas = stack.pod_names(), stack.replicas()
     state = stack.folder / f"backend/.pulumi/stacks/srs/{NAME}.json"
     state.write_bytes(state.read_bytes()[:1000])
     failed = stack.update()
@@ -152,7 +151,7 @@ def test_a_damaged_state_is_reported_and_imported_from_a_backup(stack: FaultySta
     state.unlink()
     _pulumi(stack, "stack", "init", NAME)
     _pulumi(stack, "stack", "import", "--file", str(backup))
-    stack.recover({"r5": 1, "r6": 3})
+    stack.recover(replicas)
     assert stack.pod_names() == edges
 
 
@@ -278,32 +277,7 @@ def _killed(stack: FaultyStack, method: str, path: str) -> None:
     update.process.kill()
     update.process.wait()
     stack.api.on_call = lambda _method, _path: None
-    restore_state(stack)
-    _pulumi(stack, "cancel", "--yes")
-
-
-def restore_state(stack: DevStack) -> None:
-    """Restore the state, if the engine was ended while it wrote it, as docs/recovery.md describes it.
-
-    A backend in a folder writes the file in place, and keeps the one before as `.bak`.
-    """
-    state = stack.folder / f"backend/.pulumi/stacks/srs/{NAME}.json"
-    backup = state.with_name(f"{state.name}.bak")
-    if _is_complete(state):
-        return
-    if _is_complete(backup):
-        shutil.copy(backup, state)
-        return
-    state.unlink(missing_ok=True)
-    _pulumi(stack, "stack", "init", NAME)
-
-
-def _is_complete(state: Path) -> bool:
-    try:
-        json.loads(state.read_text())
-    except (OSError, ValueError):
-        return False
-    return True
+    stack.cancel()
 
 
 @slow
@@ -364,8 +338,7 @@ def test_a_full_disk_under_the_state_loses_nothing(stack: FaultyStack) -> None:
         assert len(stack.endpoints()) >= len(edges)
         shutil.rmtree(folder)
         shutil.copytree(saved, folder)
-        restore_state(stack)
-        _pulumi(stack, "cancel", "--yes")
+        stack.cancel()
         stack.recover(replicas)
         weights, replicas = (75, 25), {"r5": 3, "r6": 1}
 
