@@ -66,6 +66,15 @@ def test_a_release_is_installed_once(server: FileServer, tmp_path: Path, log: Lo
     assert len(server.requests) == requests
 
 
+def test_the_cli_keeps_no_logs(server: FileServer, tmp_path: Path, log: Log) -> None:
+    server.publish(PATH, script("fake v1.2.3"))
+    logs = tmp_path / "pulumi-home/logs"
+    logs.mkdir(parents=True)
+    (logs / "pulumi-1.log").touch()
+    ensure(settings_for(server, tmp_path), log)
+    assert logs.is_file(), "a folder of this name cannot be created"
+
+
 def test_a_reachable_release_has_precedence_over_a_build(server: FileServer, tmp_path: Path, log: Log) -> None:
     server.publish(PATH, script("fake v1.2.3"))
     ensure(settings_for(server, tmp_path, method=None), log)
