@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ TINY = {"cpu": "10m", "memory": "128Mi"}
 """Requests of each pod: there are many draining pods, and the nodes share two cores."""
 
 EDGES = 4
+
+PROXY_DELAY = 5.0
+"""Seconds in which nodes may still lead connections to a pod that ends (docs/operations.md, measured)."""
 
 END = "-----END CERTIFICATE-----"
 
@@ -73,8 +77,9 @@ class LiveStack(DevStack):
         (status,) = self.get("pod", pod)["status"]["containerStatuses"]
         container = status["containerID"].rpartition("/")[2]
         for process in psutil.Process(self.cluster.machine_pid).children(recursive=True):
-            if container in Path(f"/proc/{process.pid}/cgroup").read_text():
-                return process
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if container in Path(f"/proc/{process.pid}/cgroup").read_text():
+                    return process
         raise AssertionError(f"no process of container {container}")
 
     def origin_of_stream(self) -> str:

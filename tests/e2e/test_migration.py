@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.expectations import assert_all_connected
-from e2e.live_stack import EDGES, TINY, LiveStack
+from e2e.live_stack import EDGES, PROXY_DELAY, TINY, LiveStack
 from e2e.viewers import Audience
 from stack import ROOT, eventually
 
@@ -20,9 +20,6 @@ GRACE = 10
 ORIGINS = 3
 SILENCE = 15.0
 """Maximum silence of a player in seconds while origins restart (see test_outages.py)."""
-
-PROXY_DELAY = 5.0
-"""Seconds in which nodes may still lead connections to an origin that ends (docs/operations.md, measured)."""
 
 DRAINING = "srs-migration=drain"
 """Label of the pods that leave the Service (docs/migration.md)."""

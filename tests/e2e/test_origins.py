@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from e2e.expectations import assert_all_connected, assert_undisturbed
-from e2e.live_stack import LiveStack
+from e2e.live_stack import PROXY_DELAY, LiveStack
 from e2e.viewers import SLOW_FIRST_FRAME, Audience, Size, Viewers
 from model.names import PUBLISH_SERVICE
 from stack import LOAD_BALANCER_CLASS, eventually
@@ -206,6 +206,7 @@ def test_a_hook_decides_who_publishes(stack: LiveStack, new: str) -> None:
             stack.must_update()
         (port,) = stack.get("service", PUBLISH_SERVICE)["spec"]["ports"]
         origins = f"127.0.0.1:{port['nodePort']}"
+        time.sleep(PROXY_DELAY)  # earlier edges accept encoders
         assert is_rejected(Viewers(cluster, empty, False, settle=False)), "edges reject every encoder"
         assert is_rejected(Viewers(cluster, empty, False, publish=False, settle=False, more_streams=1, rtmp=origins))
         with Viewers(cluster, empty, rtmp=origins) as encoder, Viewers(cluster, Size(4, 0), publish=False) as viewers:

@@ -1,5 +1,5 @@
 """One change through several stacks, as docs/waves.md describes it: `rollout run` for each, and stacks that share their
-releases. Each stack has a cluster of its own."""
+releases. A namespace of its own stands for the cluster of each."""
 
 import copy
 import shutil
@@ -14,7 +14,6 @@ import yaml
 from rollout_operator import Operator
 from stack import ROOT, DevStack, release
 from testbed.cluster import EmbeddedCluster
-from testbed.toolchain.install import ensure_tools
 
 RUN = ("run", "--release", "r6", "--image", "ossrs/srs:v4.0.6", "--no-viewers", "--auto", "--commit")
 SHORT = ("--steps", "50,100", "--pause", "1s")
@@ -28,22 +27,12 @@ def write_project(folder: Path, edge: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def second_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluster]:
-    created = EmbeddedCluster(tmp_path_factory.mktemp("us") / "cluster", ensure_tools(), report=lambda _line: None)
-    try:
-        created.start(2)
-        yield created
-    finally:
-        created.stop()
-
-
-@pytest.fixture
-def regions(cluster: EmbeddedCluster, second_cluster: EmbeddedCluster, tmp_path: Path) -> Iterator[dict[str, Operator]]:
-    """Two stacks with the same edges, in one repository and two clusters."""
+def regions(cluster: EmbeddedCluster, tmp_path: Path) -> Iterator[dict[str, Operator]]:
+    """Two stacks with the same edges, in one repository."""
     eu = DevStack(tmp_path, cluster.kubeconfig, "wave-eu", "eu")
     us = copy.copy(eu)
-    us.stack_name, us.kubeconfig, us.config = "us", second_cluster.kubeconfig, copy.deepcopy(eu.config)
-    us.config["kubernetes"] |= {"kubeconfig": str(us.kubeconfig), "clusterId": "us"}
+    us.stack_name, us.namespace, us.config = "us", f"{eu.namespace}-us", copy.deepcopy(eu.config)
+    us.config["kubernetes"]["namespace"] = us.namespace
     (tmp_path / "Pulumi.yaml").unlink()
     edge = eu.config["edge"] | {"releases": {"r5": release("v4.0.5", 100)}, "rolloutTimeout": "20s"}
     write_project(tmp_path, edge)
