@@ -197,6 +197,8 @@ def test_the_articles_objects_are_taken_over_on_request_only(stack: DevStack, tm
     stack.kubectl("create", "namespace", stack.namespace)
     article = (ROOT / "tests/e2e/article.yaml").read_text()
     article = re.sub("nodePort: .*", "", article).replace("NodePort", "ClusterIP")  # node ports are the cluster's
+    # A simulated pod ends with its grace period: 30 s by default, for one origin after the other.
+    article = article.replace("    spec:\n", "    spec:\n      terminationGracePeriodSeconds: 3\n", 1)
     (tmp_path / "article.yaml").write_text(f"{article}---{NGINX}")
     stack.kubectl("apply", "-f", str(tmp_path / "article.yaml"))
     for workload in ("statefulset/srs-origin", "deploy/srs-edge-r5-deploy", "deploy/srs-edge-r6-deploy"):

@@ -86,7 +86,7 @@ def test_a_configuration_is_kept_as_long_as_its_revision(stack: DevStack) -> Non
 
 def test_a_rolling_update_can_be_paused_and_resumed(stack: DevStack) -> None:
     stack.releases(r5=release("v4.0.5", 1))
-    stack.config["edge"] |= {"minReady": "12s", "rolloutTimeout": "3m"}  # slow enough to be interrupted
+    stack.config["edge"] |= {"minReady": "7s", "rolloutTimeout": "3m"}  # slow enough to be interrupted
     stack.must_update()
     old = stack.pod_names()
 
