@@ -355,7 +355,7 @@ class DevStack:
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.kill()
         self.kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found", check=False)
-        self.kubectl("delete", "pod", "--all", "--grace-period=0", "--force", check=False)
+        self.kubectl("delete", "pod", "--all", "--grace-period=0", "--force", "--wait=false", check=False)
         shutil.rmtree(self.folder / "backend", ignore_errors=True)
 
 

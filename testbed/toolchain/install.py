@@ -171,7 +171,7 @@ class _Installation:
         return Tools(binaries, self._home, tuple(dict.fromkeys(folders)))
 
     def _keep_no_logs(self) -> None:
-        """Let the CLI write no debug log of each command: a tenth of the CPU of an update, and 500 MB in a day of tests.
+        """Let the CLI write no debug log of each command: it takes a tenth of the CPU of an update, and 500 MB a day.
 
         There is no setting. It goes on without one where its folder cannot be created (`StartLogging` in
         pkg/logging/encrypted.go).
