@@ -29,6 +29,13 @@ _TRACE = re.compile(r"^Program failed with an unhandled exception:.*", re.DOTALL
 _LOCK_OWNER = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")
 """Host and process of a lock (pulumi, pkg/backend/diy/lock.go)."""
 
+_UNREADABLE_STATE = "failed to load checkpoint"
+_DAMAGED = (
+    "another update writes the state, or it was killed while it did so: if this does not go away, restore the state as "
+    "docs/recovery.md describes it. Pods and connections are not affected"
+)
+"""A backend in a folder writes the state in place."""
+
 Report = Callable[[str], None]
 """Receives one line of progress."""
 
@@ -94,7 +101,7 @@ class Stack:
                 if error.left:
                     if report:
                         report("removing the lock of an update that was killed")
-                    self._stack(self._variables).cancel()
+                    self._cancel()
                     continue
                 if time.monotonic() > deadline:
                     raise
@@ -135,8 +142,17 @@ class Stack:
             for summary in history
         ]
 
+    def _cancel(self) -> None:
+        try:
+            self._stack(self._variables).cancel()
+        except auto.CommandError as error:
+            raise OperationError(_command_output(error)) from error
+
     def _stack(self, variables: Mapping[str, str]) -> auto.Stack:
-        return auto.Stack.select(self.name, _Workspace(work_dir=str(self.folder), env_vars=dict(variables)))
+        try:
+            return auto.Stack.select(self.name, _Workspace(work_dir=str(self.folder), env_vars=dict(variables)))
+        except auto.InvalidVersionError as error:
+            raise OperationError(f"the Pulumi CLI on PATH cannot be used: {error}") from error
 
     def _run(
         self,
@@ -232,4 +248,6 @@ def _command_output(error: Exception) -> str:
     if found := re.search(r"stderr: (.*)", text, re.DOTALL):
         text = found[1]
     lines = [line.removeprefix("error: ").strip() for line in text.splitlines() if line.strip()]
+    if any(line.startswith(_UNREADABLE_STATE) for line in lines):
+        lines.append(_DAMAGED)
     return "\n".join(lines) or "pulumi failed without a message"

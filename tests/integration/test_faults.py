@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from faulty_api import FaultyApi
+from rollout_operator import Operator
 from stack import NAME, READY_AFTER, ROOT, DevStack, Result, eventually, release
 from testbed.cluster import EmbeddedCluster
 
@@ -148,6 +149,7 @@ def test_a_damaged_state_is_reported_and_imported_from_a_backup(stack: FaultySta
     failed = stack.update()
     assert not failed.ok
     assert "failed to load checkpoint" in failed.output
+    assert "restore the state as docs/recovery.md describes it" in Operator(stack).run("status")
     state.unlink()
     _pulumi(stack, "stack", "init", NAME)
     _pulumi(stack, "stack", "import", "--file", str(backup))

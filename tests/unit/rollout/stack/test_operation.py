@@ -4,10 +4,13 @@ import os
 import socket
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pulumi import automation as auto
+from pulumi.automation import CommandResult
 
-from rollout.errors import LockedError
+from rollout.errors import LockedError, OperationError
 from rollout.stack import operation
 from rollout.stack.operation import Outcome, Stack, _is_left, _reason, _titled
 
@@ -41,6 +44,28 @@ def test_only_locks_of_ended_processes_of_this_machine_are_left() -> None:
     assert not _is_left(lock(ended, "elsewhere"))
     assert not _is_left(lock(ended) + lock(os.getpid()))
     assert not _is_left("conflict: another update is currently in progress")
+
+
+def test_a_damaged_state_is_reported_with_the_way_to_restore_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_arguments: object) -> Outcome:
+        raise LockedError("another update", left=True)
+
+    def cancel() -> None:
+        raise auto.CommandError(CommandResult(stdout="", stderr="error: failed to load checkpoint: EOF", code=1))
+
+    monkeypatch.setattr(Stack, "_run", run)
+    monkeypatch.setattr(Stack, "_stack", lambda *_arguments: SimpleNamespace(cancel=cancel))
+    with pytest.raises(OperationError, match=r"checkpoint: EOF\n.* as docs/recovery.md"):
+        Stack(Path(), "dev").update()
+
+
+def test_an_old_cli_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli = tmp_path / "pulumi"
+    cli.write_text("#!/bin/sh\necho v2.25.0\n")
+    cli.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(OperationError, match="CLI on PATH cannot be used: Minimum version"):
+        Stack(tmp_path, "dev").preview()
 
 
 def test_an_abort_is_carried_out_again_while_another_update_has_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
