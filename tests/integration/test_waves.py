@@ -73,7 +73,7 @@ def test_a_wave_stops_at_the_stack_that_fails_and_goes_on_from_there(
         assert status["run"] is None
 
     us.stack.kubectl("delete", "quota", "full")
-    us.run(*RUN, *SHORT)
+    us.run(*RUN, "--steps", "100", "--pause", "1s")
     assert us.stack.replicas() == {"r5": 0, "r6": 4}
 
     # The stacks share their edges again.
