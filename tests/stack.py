@@ -145,6 +145,11 @@ class DevStack:
         options = auto.LocalWorkspaceOptions(env_vars=self.variables)
         return auto.create_or_select_stack(self.stack_name, work_dir=str(self.folder), opts=options)
 
+    @property
+    def state_file(self) -> Path:
+        """The state in the backend."""
+        return self.folder / f"backend/.pulumi/stacks/srs/{self.stack_name}.json"
+
     def update(self, *options: str) -> Result:
         """Run `pulumi up` with the config. options: of the command."""
         return self._run("up", *options)
@@ -219,7 +224,7 @@ class DevStack:
 
         A backend in a folder writes the file in place, and keeps the one before as `.bak`.
         """
-        state = self.folder / f"backend/.pulumi/stacks/srs/{self.stack_name}.json"
+        state = self.state_file
         backup = state.with_name(f"{state.name}.bak")
         if not _is_complete(state):
             if _is_complete(backup):

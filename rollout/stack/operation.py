@@ -5,7 +5,8 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,7 +102,8 @@ class Stack:
                 if error.left:
                     if report:
                         report("removing the lock of an update that was killed")
-                    self._cancel()
+                    with _reported():
+                        self._stack(self._variables).cancel()
                     continue
                 if time.monotonic() > deadline:
                     raise
@@ -113,20 +115,16 @@ class Stack:
 
     def outputs(self) -> dict[str, Any]:
         """The outputs of the last update. Raises OperationError."""
-        try:
+        with _reported():
             return {key: output.value for key, output in self._stack(self._variables).outputs().items()}
-        except auto.CommandError as error:
-            raise OperationError(_command_output(error)) from error
 
     def history(self, limit: int) -> list[dict[str, Any]]:
         """The last updates and other operations, newest first, as `pulumi stack history` reports them.
 
         Raises OperationError.
         """
-        try:
+        with _reported():
             history = self._stack(self._variables).history(page_size=limit, show_secrets=False)
-        except auto.CommandError as error:
-            raise OperationError(_command_output(error)) from error
         return [
             {
                 "version": summary.version,
@@ -141,12 +139,6 @@ class Stack:
             }
             for summary in history
         ]
-
-    def _cancel(self) -> None:
-        try:
-            self._stack(self._variables).cancel()
-        except auto.CommandError as error:
-            raise OperationError(_command_output(error)) from error
 
     def _stack(self, variables: Mapping[str, str]) -> auto.Stack:
         try:
@@ -206,6 +198,15 @@ class Stack:
                 self._previewed.update(warning["message"] for warning in plan.get("warnings", []))
             text = plan_text.read_text().rstrip() if plan_text.exists() else ""
             return Outcome(plan, text, time.monotonic() - started, changes)
+
+
+@contextmanager
+def _reported() -> Generator[None]:
+    """Raise what the CLI reports as an OperationError."""
+    try:
+        yield
+    except auto.CommandError as error:
+        raise OperationError(_command_output(error)) from error
 
 
 def _is_left(message: str) -> bool:

@@ -101,7 +101,7 @@ class Observer:
             "most_replica_sets": max(sets.values(), default=0),
             "srs": srs,
             "others": others,
-            "state_bytes": self._state_file().stat().st_size,
+            "state_bytes": self.stack.state_file.stat().st_size,
             "backend_bytes": sum(file.stat().st_size for file in backend.rglob("*") if file.is_file()),
             "load": psutil.getloadavg()[0],
         }
@@ -157,13 +157,9 @@ class Observer:
 
     def _declared(self) -> set[tuple[str, str]]:
         """Kind and name of the objects in the Pulumi state."""
-        resources = json.loads(self._state_file().read_text())["checkpoint"]["latest"].get("resources", [])
+        resources = json.loads(self.stack.state_file.read_text())["checkpoint"]["latest"].get("resources", [])
         found = [resource.get("outputs", {}) for resource in resources if resource["type"].startswith("kubernetes:")]
         return {(item["kind"], item["metadata"]["name"]) for item in found if "metadata" in item}
-
-    def _state_file(self) -> Path:
-        (file,) = (self.stack.folder / "backend/.pulumi/stacks").rglob(f"{self.stack.stack_name}.json")
-        return file
 
 
 def _state(pod: dict[str, Any]) -> str:

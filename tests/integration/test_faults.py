@@ -144,7 +144,7 @@ def test_a_damaged_state_is_reported_and_imported_from_a_backup(stack: FaultySta
     backup = stack.folder / "backup.json"
     backup.write_text(_pulumi(stack, "stack", "export"))
     edges, replicas = stack.pod_names(), stack.replicas()
-    state = stack.folder / f"backend/.pulumi/stacks/srs/{NAME}.json"
+    state = stack.state_file
     state.write_bytes(state.read_bytes()[:1000])
     failed = stack.update()
     assert not failed.ok

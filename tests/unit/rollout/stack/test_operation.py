@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 from pulumi import automation as auto
-from pulumi.automation import CommandResult
 
 from rollout.errors import LockedError, OperationError
 from rollout.stack import operation
@@ -51,7 +50,7 @@ def test_a_damaged_state_is_reported_with_the_way_to_restore_it(monkeypatch: pyt
         raise LockedError("another update", left=True)
 
     def cancel() -> None:
-        raise auto.CommandError(CommandResult(stdout="", stderr="error: failed to load checkpoint: EOF", code=1))
+        raise auto.CommandError(auto.CommandResult(stdout="", stderr="error: failed to load checkpoint: EOF", code=1))
 
     monkeypatch.setattr(Stack, "_run", run)
     monkeypatch.setattr(Stack, "_stack", lambda *_arguments: SimpleNamespace(cancel=cancel))
