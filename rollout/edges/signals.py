@@ -10,8 +10,9 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 from kubernetes.stream.ws_client import ERROR_CHANNEL, WSClient
+from websocket import WebSocketException
 
-from cluster.live import PARALLEL, POLL_INTERVAL, LiveCluster
+from cluster.live import PARALLEL, POLL_INTERVAL, LiveCluster, Object
 
 COMMAND = ["kill", "-INT", "1"]
 """SRS exits on SIGINT, even while it drains; a second SIGTERM has no effect (measured, 4.0 and 6.0; ossrs/srs,
@@ -27,17 +28,33 @@ ANSWER_TIMEOUT = 15
 CUT_TIMEOUT = 60.0
 """Seconds for the pods to end: SRS takes up to 5, the kubelet some more."""
 
+RETRY_TIMEOUT = 10.0
+"""Seconds in which a pod that could not be signalled may end by itself, or is signalled again."""
 
-def end(live: LiveCluster, pods: Sequence[str]) -> dict[str, str]:
-    """End the SRS of these pods and wait until they are deleted; returns those that have not ended, with the reason."""
-    failures = {name: f"could not be signalled: {reason}" for name, reason in cut(live, pods).items()}
-    deadline = time.monotonic() + CUT_TIMEOUT
-    while remaining := (set(pods) - failures.keys()) & {pod["metadata"]["name"] for pod in live.pods()}:
-        if time.monotonic() > deadline:
-            failures |= dict.fromkeys(remaining, f"still exists {CUT_TIMEOUT:.0f} s after SIGINT")
-            break
+
+def end(live: LiveCluster, pods: Sequence[Object]) -> dict[str, str]:
+    """End the SRS of these pods and wait until they are deleted; returns those that have not ended, with the reason.
+
+    A pod of the same name that replaces one of them, as of a StatefulSet, is neither waited for nor signalled.
+
+    A pod that cannot be signalled is no failure if it ends: SRS may have quit between the list of pods and the signal,
+    and runc then reports a container without a process (exit code 137, or `error executing setns process`; measured,
+    1.1). Others are signalled again for RETRY_TIMEOUT.
+    """
+    uids = {pod["metadata"]["uid"] for pod in pods}
+    unsignalled = {pod["metadata"]["name"]: "" for pod in pods}
+    started = time.monotonic()
+    while remaining := {pod["metadata"]["name"] for pod in live.pods() if pod["metadata"]["uid"] in uids}:
+        refused = remaining & unsignalled.keys()
+        waited = time.monotonic() - started
+        if waited > (RETRY_TIMEOUT if refused == remaining else CUT_TIMEOUT):
+            failures = {name: f"could not be signalled: {unsignalled[name]}" for name in refused}
+            silent = dict.fromkeys(remaining - refused, f"still exists {CUT_TIMEOUT:.0f} s after SIGINT")
+            return dict(sorted((failures | silent).items()))
+        if refused and waited <= RETRY_TIMEOUT:
+            unsignalled = cut(live, sorted(refused))
         time.sleep(POLL_INTERVAL)
-    return dict(sorted(failures.items()))
+    return {}
 
 
 def cut(live: LiveCluster, pods: Sequence[str]) -> dict[str, str]:
@@ -68,6 +85,8 @@ def _send(live: LiveCluster, pod: str) -> str | None:
         status_text = response.read_channel(ERROR_CHANNEL)
     except ApiException as error:
         return f"{error.reason}".splitlines()[0]
+    except (WebSocketException, OSError) as error:
+        return f"the connection is closed: {error}"
     if not status_text:
         return f"no answer in {ANSWER_TIMEOUT} s"
     status = json.loads(f"{status_text}")

@@ -25,7 +25,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     head = f"{pods_of} {'is' if len(names) == 1 else 'are'} terminating in namespace {live.namespace}"
     context.report(describe(head, pods, open_connections(live, pods)))
     context.confirm("Drop all their connections now?")
-    failures = end(live, names)
+    failures = end(live, pods)
     for name, reason in failures.items():
         context.report(f"error: {name} {reason}")
     ended = [name for name in names if name not in failures]

@@ -22,7 +22,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         return Exit.FAILED  # pulumi has printed why
     failures: dict[str, str] = {}
     if arguments.cut:
-        failures = end(live, [pod["metadata"]["name"] for pod in terminating_pods(live, SRS_PODS)])
+        failures = end(live, terminating_pods(live, SRS_PODS))
         for name, reason in failures.items():
             context.report(f"error: {name} {reason}")
     pods = terminating_pods(live)

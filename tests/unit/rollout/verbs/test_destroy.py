@@ -28,9 +28,9 @@ class Cluster:
         self.terminating = not self.code
         return subprocess.CompletedProcess(command, self.code)
 
-    def end(self, _live: LiveCluster, pods: list[str]) -> dict[str, str]:
-        self.ended = pods
-        return {"origin": "could not be signalled: 403"} if "origin" in pods else {}
+    def end(self, _live: LiveCluster, pods: list[Any]) -> dict[str, str]:
+        self.ended = [pod["metadata"]["name"] for pod in pods]
+        return {"origin": "could not be signalled: 403"} if "origin" in self.ended else {}
 
     def pods(self, _selector: str = "") -> Any:
         deleted = {"deletionTimestamp": "2026-01-01T12:00:00Z"} if self.terminating else {}
