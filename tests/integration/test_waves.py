@@ -15,8 +15,8 @@ from rollout_operator import Operator
 from stack import ROOT, DevStack, release
 from testbed.cluster import EmbeddedCluster
 
-RUN = ("run", "--release", "r6", "--image", "ossrs/srs:v4.0.6", "--no-viewers", "--auto", "--commit")
-SHORT = ("--steps", "50,100", "--pause", "1s")
+IMAGE = ("--release", "r6", "--image", "ossrs/srs:v4.0.6")
+RUN = ("run", *IMAGE, "--no-viewers", "--auto", "--commit", "--steps", "100", "--pause", "1s")
 
 
 def write_project(folder: Path, edge: dict[str, Any]) -> None:
@@ -55,8 +55,8 @@ def test_a_wave_stops_at_the_stack_that_fails_and_goes_on_from_there(
     us.stack.kubectl("create", "quota", "full", "--hard=pods=5")  # one origin and four edges
 
     # for stack in eu us; do rollout run …; done
-    eu.run(*RUN, *SHORT)
-    us.run(*RUN, *SHORT, code=4)
+    eu.run(*RUN)
+    us.run(*RUN, code=4)
     assert eu.stack.replicas() == {"r5": 0, "r6": 4}
     assert {name: count for name, count in us.stack.replicas().items() if count} == {"r5": 4}
     assert eu.edge()["releases"]["r6"]["weight"] == 100
@@ -73,7 +73,7 @@ def test_a_wave_stops_at_the_stack_that_fails_and_goes_on_from_there(
         assert status["run"] is None
 
     us.stack.kubectl("delete", "quota", "full")
-    us.run(*RUN, "--steps", "100", "--pause", "1s")
+    us.run(*RUN)
     assert us.stack.replicas() == {"r5": 0, "r6": 4}
 
     # The stacks share their edges again.
