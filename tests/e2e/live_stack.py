@@ -82,6 +82,11 @@ class LiveStack(DevStack):
                     return process
         raise AssertionError(f"no process of container {container}")
 
+    def run_in_network(self, pod: str, *command: str) -> None:
+        """Run a command of this machine in the network of a pod."""
+        network = f"--net=/proc/{self.process(pod).pid}/ns/net"
+        subprocess.run(["nsenter", network, "--", *command], check=True, stdout=subprocess.DEVNULL)
+
     def origin_of_stream(self) -> str:
         """The origin pod with the most RTMP connections: it has the stream, and edges pull from it."""
         return max(self.pod_names("app=srs-origin"), key=self.rtmp_connections)
@@ -122,8 +127,12 @@ class LiveStack(DevStack):
     def components(self, name: str) -> list[psutil.Process]:
         """The processes of a component on all nodes, such as `kubelet`."""
         # Only children of the first process: for a moment, a component's own children have its name too.
-        children = self.cluster.machine.init(self.cluster.machine_pid).children()
-        return [process for process in children if process.name() == name]
+        found: list[psutil.Process] = []
+        for process in self.cluster.machine.init(self.cluster.machine_pid).children():
+            with suppress(psutil.NoSuchProcess):  # it has ended
+                if process.name() == name:
+                    found.append(process)
+        return found
 
     def drain_node(self, node: str) -> "subprocess.Popen[str]":
         """Start `kubectl drain`. It ends when the last pod is deleted, which may take as long as its connections."""

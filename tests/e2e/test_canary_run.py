@@ -98,9 +98,7 @@ def last_sample(viewers: Viewers, version: str) -> float:
 def turn_black(stack: LiveStack, pods: Iterable[str]) -> None:
     """Let edges pull nothing any more from the origins."""
     for pod in pods:
-        network = f"--net=/proc/{stack.process(pod).pid}/ns/net"
-        drop = ["iptables", "-I", "OUTPUT", "-p", "tcp", "--dport", "1935", "-j", "DROP"]
-        subprocess.run(["nsenter", network, "--", *drop], check=True)
+        stack.run_in_network(pod, "iptables", "-I", "OUTPUT", "-p", "tcp", "--dport", "1935", "-j", "DROP")
 
 
 @pytest.mark.timeout(1200)  # five updates on a busy machine
