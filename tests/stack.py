@@ -295,13 +295,13 @@ class DevStack:
 
     def endpoints(self, service: str = "srs-edge-service") -> set[str]:
         """Names of the pods that a Service sends new connections to."""
+        return {endpoint["targetRef"]["name"] for endpoint in self.ready_endpoints(service)}
+
+    def ready_endpoints(self, service: str) -> list[dict[str, Any]]:
+        """The ready endpoints in the EndpointSlices of a Service."""
         slices = self.get("endpointslices", selector=f"kubernetes.io/service-name={service}")["items"]
-        return {
-            endpoint["targetRef"]["name"]
-            for endpoint_slice in slices
-            for endpoint in endpoint_slice["endpoints"] or []
-            if endpoint["conditions"].get("ready")
-        }
+        endpoints = [endpoint for endpoint_slice in slices for endpoint in endpoint_slice["endpoints"] or []]
+        return [endpoint for endpoint in endpoints if endpoint["conditions"].get("ready")]
 
     @contextmanager
     def watched_endpoints(self, service: str = "srs-edge-service") -> Generator[list[int]]:

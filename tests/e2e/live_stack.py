@@ -55,6 +55,22 @@ class LiveStack(DevStack):
         """Configure r5 and the canary r6 with these weights; `more` are settings of the canary."""
         self.releases(r5=_release(stable, weights[0]), r6=_release(canary, weights[1], **more))
 
+    def settle(self, service: str = "srs-edge-service") -> None:
+        """Wait until the EndpointSlices of a Service have its ready pods, and the nodes send connections to them.
+
+        On a busy machine kube-proxy follows the EndpointSlices some seconds later, and all players of a test that
+        begins at once would be on the other pods.
+        """
+        super().settle(service)
+        command = self.cluster.machine.enter(self.cluster.machine_pid, ["iptables-save", "-t", "nat"])
+
+        def forwarded() -> bool:
+            rules = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            destinations = set(re.findall(r"--to-destination ([\d.]+):", rules))
+            return destinations >= {endpoint["addresses"][0] for endpoint in self.ready_endpoints(service)}
+
+        eventually(forwarded)
+
     def actual_percent(self) -> dict[str, float]:
         """The share of each release that the program reports."""
         releases = self.stack.outputs()["releases"].value

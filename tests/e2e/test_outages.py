@@ -95,7 +95,7 @@ def test_a_killed_edge_drops_only_its_own_connections(stack: LiveStack, audience
     """SRS of an edge is killed: only its own connections are dropped, and they connect again"""
     stack.must_update()
     with audience() as viewers:
-        victim = sorted(stack.pod_names())[0]
+        victim = max(stack.pod_names(), key=stack.rtmp_connections)
         connections = viewers.servers()
         viewers.step(f"{victim} killed")
         stack.process(victim).kill()
