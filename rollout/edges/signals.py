@@ -38,8 +38,8 @@ def end(live: LiveCluster, pods: Sequence[Object]) -> dict[str, str]:
     A pod of the same name that replaces one of them, as of a StatefulSet, is neither waited for nor signalled.
 
     A pod that cannot be signalled is no failure if it ends: SRS may have quit between the list of pods and the signal,
-    and runc then reports a container without a process (exit code 137, or `error executing setns process`; measured,
-    1.1). Others are signalled again for RETRY_TIMEOUT.
+    and runc then reports a container without a process (`error executing setns process`; seen with runc 1.1.5). Others
+    are signalled again for RETRY_TIMEOUT.
     """
     uids = {pod["metadata"]["uid"] for pod in pods}
     unsignalled = {pod["metadata"]["name"]: "" for pod in pods}

@@ -101,7 +101,7 @@ class LiveStack(DevStack):
     def run_in_network(self, pod: str, *command: str) -> None:
         """Run a command of this machine in the network of a pod."""
         network = f"--net=/proc/{self.process(pod).pid}/ns/net"
-        subprocess.run(["nsenter", network, "--", *command], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["nsenter", network, "--", *command], check=True)
 
     def origin_of_stream(self) -> str:
         """The origin pod with the most RTMP connections: it has the stream, and edges pull from it."""
